@@ -1,0 +1,1 @@
+#include "retrain/model/tokenizer.h"
