@@ -1,0 +1,69 @@
+// The demo's task must be fair: enough of everything, and nothing of the test in the training.
+#include "daemon/demo/corpus.h"
+
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "base/files.h"
+
+namespace trimtab::demo {
+namespace {
+
+TEST(Corpus, BuiltInIsLargeEnough) {
+  const Corpus corpus = Corpus::builtin();
+  EXPECT_GE(corpus.domains().size(), 6u);
+  std::set<std::string> names;
+  for (const auto& domain : corpus.domains()) {
+    EXPECT_GE(corpus.intents_of(domain).size(), 10u) << domain;
+    for (const auto& name : corpus.intents_of(domain)) EXPECT_TRUE(names.insert(name).second) << name;
+  }
+}
+
+TEST(Corpus, TestSentencesNeverOccurInTraining) {
+  const Corpus corpus = Corpus::builtin();
+  Random random(7);
+  std::set<std::string> train;
+  for (int i = 0; i < 20'000; ++i) {
+    train.insert(corpus.draw(corpus.domains()[random.below(7)], Split::kTrain, random).text);
+  }
+  EXPECT_GT(train.size(), 12'000u);
+  int test = 0;
+  for (const auto& domain : corpus.domains()) {
+    for (const auto& sentence : corpus.held_out(domain, 30, 5)) {
+      ++test;
+      EXPECT_EQ(train.count(sentence.text), 0u) << sentence.text;
+      EXPECT_EQ(sentence.text.find('{'), std::string::npos) << sentence.text;
+    }
+  }
+  EXPECT_EQ(test, 7 * 10 * 30);
+}
+
+TEST(Corpus, IsTheSameForTheSameSeed) {
+  const Corpus corpus = Corpus::builtin();
+  Random a(3), b(3);
+  for (int i = 0; i < 100; ++i) {
+    EXPECT_EQ(corpus.draw("travel", Split::kTrain, a).text,
+              corpus.draw("travel", Split::kTrain, b).text);
+  }
+}
+
+TEST(Corpus, FilesAreReadStrictly) {
+  TempFolder folder;
+  const auto train = folder.path() / "train.tsv";
+  const auto test = folder.path() / "test.tsv";
+  ASSERT_TRUE(write_atomic(train, "a\tx\thello\na\ty\tgood bye\n"));
+  ASSERT_TRUE(write_atomic(test, "a\tx\thi there\na\ty\tbye\n"));
+  const auto corpus = Corpus::from_tsv(train, test);
+  ASSERT_TRUE(corpus) << corpus.error().message;
+  EXPECT_EQ(corpus->held_out("a", 9, 1).size(), 2u);
+  ASSERT_TRUE(write_atomic(test, "a\tx\thi there\n\na\ty\n"));
+  const auto bad = Corpus::from_tsv(train, test);
+  ASSERT_FALSE(bad);
+  EXPECT_NE(bad.error().message.find("test.tsv:3"), std::string::npos) << bad.error().message;
+  ASSERT_TRUE(write_atomic(test, "a\tx\thi there\n"));
+  EXPECT_NE(Corpus::from_tsv(train, test).error().message.find("'y'"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace trimtab::demo
