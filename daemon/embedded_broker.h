@@ -1,0 +1,35 @@
+// EmbeddedBroker: librdkafka's mock cluster, a Kafka-protocol broker on loopback that any client of
+// any process can use. For the demo and tests only: it keeps 5 MiB or 100,000 messages a partition
+// in memory, has no TLS and forgets everything when it ends. Thread-safe.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "base/result.h"
+
+namespace trimtab::daemon {
+
+class EmbeddedBroker {
+ public:
+  // kInternal when the cluster cannot be made. Topics created on first use get `partitions`.
+  [[nodiscard]] static Result<std::unique_ptr<EmbeddedBroker>> start(int partitions = 8,
+                                                                     int brokers = 1);
+  ~EmbeddedBroker();
+
+  // "127.0.0.1:PORT[,127.0.0.1:PORT..]"
+  [[nodiscard]] const std::string& bootstrap() const;
+  [[nodiscard]] Status create_topic(const std::string& topic, int partitions);
+  // The broker goes away (connections are refused) and comes back with its data.
+  [[nodiscard]] Status set_down(bool down);
+  // Adds to every answer's round trip.
+  [[nodiscard]] Status set_latency_ms(int latency_ms);
+
+ private:
+  struct State;
+  explicit EmbeddedBroker(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace trimtab::daemon
