@@ -1,0 +1,129 @@
+// LoRA as PEFT defines it: y = base(x) + s B A x, one A [r, in] and B [out, r] a site.
+//
+// A *site* is a module that PEFT knows by name (q_proj, ..., or a fused qkv_proj / c_attn). Sites
+// that read the same input form a *group* (attention in, attention out, MLP in, MLP out); a group's
+// base weights are one fused matrix, and its A's lie one after another in the flat parameter vector,
+// so that one product serves the whole group. Flat layout, per layer, per group:
+//   A of every site [sum r, in], then B of each site [out, r], then magnitudes [out] (DoRA).
+// The optimiser, checkpoints and all-reduce see only the flat vector. Hu et al. 2021 (LoRA),
+// Kalajdzievski 2023 (rsLoRA: s = alpha / sqrt r), Liu et al. 2024 (DoRA).
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <array>
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "retrain/model/model_config.h"
+
+namespace trimtab::model {
+
+enum class Group { kAttentionIn, kAttentionOut, kMlpIn, kMlpOut };
+inline constexpr std::array<Group, 4> kGroups = {Group::kAttentionIn, Group::kAttentionOut,
+                                                 Group::kMlpIn, Group::kMlpOut};
+
+// A module of the model where a LoRA pair can sit.
+struct SiteName {
+  Group group = Group::kAttentionIn;
+  std::string module;       // "q_proj", "c_attn", ...
+  std::string path;         // "model.layers.{i}.self_attn.q_proj" with {i} the layer
+  std::int64_t begin = 0;   // row range in the group's fused output
+  std::int64_t end = 0;
+  std::int64_t inputs = 0;
+};
+// Every site of one layer, in the group's order.
+[[nodiscard]] std::vector<SiteName> lora_sites(const ModelConfig& config);
+
+// adapter_config.json, as far as it changes the maths.
+struct LoraSpec {
+  std::int64_t r = 16;
+  double alpha = 32;
+  double dropout = 0;
+  bool all_linear = true;
+  std::vector<std::string> target_modules;  // used when all_linear is false; PEFT's suffix rule
+  bool use_rslora = false;
+  bool use_dora = false;
+  std::map<std::string, std::int64_t> rank_pattern;  // PEFT: regular expression on the module path
+  std::map<std::string, double> alpha_pattern;
+  std::vector<std::int64_t> layers;  // layers_to_transform; empty: all
+};
+
+struct Site {
+  std::int64_t layer = 0;
+  SiteName name;
+  std::int64_t r = 0;
+  double alpha = 0;
+  double scale = 1.0;
+  std::int64_t a_offset = 0;  // into the flat vector
+  std::int64_t b_offset = 0;
+  std::int64_t magnitude_offset = -1;  // DoRA only
+  std::int64_t rank_begin = 0;         // columns of the group's x A^T [N, sum r]
+  [[nodiscard]] std::string tensor_prefix() const;  // "base_model.model.<path>"
+};
+
+struct GroupSites {
+  std::vector<Site> sites;
+  std::int64_t ranks = 0;     // sum r
+  std::int64_t a_offset = 0;  // start of the concatenated A's
+  std::int64_t inputs = 0;
+};
+
+// Where every pair lies. Built once from spec and config; immutable.
+class LoraLayout {
+ public:
+  // kInvalid: rank 0, a target that names no module, a pattern that matches nothing.
+  [[nodiscard]] static Result<LoraLayout> build(const LoraSpec& spec, const ModelConfig& config);
+  [[nodiscard]] const GroupSites& group(std::int64_t layer, Group group) const {
+    return groups_[static_cast<std::size_t>(layer) * kGroups.size() + static_cast<std::size_t>(group)];
+  }
+  [[nodiscard]] std::int64_t parameters() const { return parameters_; }
+  [[nodiscard]] const LoraSpec& spec() const { return spec_; }
+  [[nodiscard]] std::int64_t largest_rank() const;
+
+ private:
+  LoraSpec spec_;
+  std::vector<GroupSites> groups_;
+  std::int64_t parameters_ = 0;
+};
+
+class Decoder;
+
+// An adapter ready for the decoder: layout and its flat fp32 parameters. Immutable once shared
+// between threads; the trainer owns a mutable one.
+struct Adapter {
+  LoraLayout layout;
+  at::Tensor parameters;                 // [layout.parameters()] fp32 (fp64 in gradient tests)
+  std::vector<at::Tensor> dora_factors;  // per site in layout order: magnitude / ||W + sBA||, [out]
+
+  [[nodiscard]] at::Tensor a(const Site& site) const;            // view [r, in]
+  [[nodiscard]] at::Tensor b(const Site& site) const;            // view [out, r]
+  [[nodiscard]] at::Tensor a_group(const GroupSites& g) const;   // view [sum r, in]
+  [[nodiscard]] at::Tensor magnitude(const Site& site) const;    // view [out]
+};
+
+// Reads a PEFT folder for this decoder. kInvalid / kCorrupt with the file and the reason: another
+// base's shapes, missing or extra tensors, NaN, unsupported options (bias, modules_to_save, ...).
+[[nodiscard]] Result<std::shared_ptr<Adapter>> load_adapter(const std::filesystem::path& folder,
+                                                            const Decoder& decoder);
+// A = kaiming_uniform(a = sqrt 5), i.e. U(-1/sqrt(in), 1/sqrt(in)), seeded; B = 0; DoRA magnitudes
+// = row norms of the base weight.
+[[nodiscard]] Result<std::shared_ptr<Adapter>> make_adapter(const LoraSpec& spec,
+                                                            const Decoder& decoder,
+                                                            std::uint64_t seed);
+// DoRA: recomputes dora_factors from the current parameters. Nothing to do for plain LoRA.
+void refresh_dora(Adapter& adapter, const Decoder& decoder);
+
+// Writes adapter_config.json and adapter_model.safetensors into an existing folder. `folded`: the
+// copy for vLLM, one rank and scale for all (padded to the largest r, B times its true scale,
+// lora_alpha = r, use_rslora false); kInvalid for DoRA.
+[[nodiscard]] Status save_adapter(const Adapter& adapter, const std::filesystem::path& folder,
+                                  const std::string& base_name, const ModelConfig& config,
+                                  bool folded = false);
+
+}  // namespace trimtab::model
