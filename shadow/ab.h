@@ -1,0 +1,127 @@
+// The live A/B: one value an assignment unit, arms drawn by hash (STATISTICS.md section 7).
+//
+// A unit opens with its first eligible request: the record's experiment, arm and served adapter
+// match the routing document of the record's *own* generation, and the unit's hash lies in that
+// arm's range there; so evidence runs on through the ramp. It closes when event time passes
+// ts + W, with what arrived about that request by then: complaint (none = 0), accuracy (no label
+// = missing), and the guardrails error, refusal, slow, long, costly (0/1; a missing number =
+// missing). Blocks of one closed unit an arm make D; D > 0 is good for the candidate for every
+// metric. Each metric has its own queue of unpaired units, in order of closing.
+// Sample-ratio mismatch on units exposed, and on units with a randomly selected label.
+// Ship: primary superior (plan improve; else non-inferior at margin_live), every guardrail
+// non-inferior at margin_live, no harm anywhere, no mismatch. Harm: alpha_harm / metrics each.
+// One thread; bounded memory (max_open_units); deterministic; event time only.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "base/result.h"
+#include "shadow/plan.h"
+#include "shadow/routing.h"
+#include "shadow/shadow_gate.h"
+#include "shadow/verdicts.h"
+
+namespace trimtab::shadow {
+
+// An inference record as the A/B needs it. Views live for the call.
+struct LiveRecord {
+  std::string_view id;
+  std::string_view unit;         // routing's unit_key applied to the record; empty: not countable
+  std::int64_t ts_ms = 0;        // request start, event time
+  bool attested = false;         // adapter, arm and generation were all on the record
+  std::string_view adapter;      // served; empty = bare base (attested null)
+  std::string_view arm, experiment;
+  std::uint64_t generation = 0;
+  bool probe = false;            // op: probe: never counts
+  std::optional<bool> error;     // absent: the record does not say
+  std::optional<bool> refusal;
+  std::optional<double> latency_s;
+  std::optional<double> tokens_out, tokens_all;
+};
+
+// Feedback that the daemon has joined to a record.
+struct LiveFeedback {
+  std::string_view record_id;
+  std::int64_t ts_ms = 0;            // the feedback's own
+  bool complaint = false;            // user-selected, negative: thumbs down or a correction
+  std::optional<double> label;       // selection random: 1 right, 0 wrong
+};
+
+// The champion's frozen 95 % quantiles; absent: that guardrail has no data and holds the ship.
+struct ChampionQuantiles {
+  std::optional<double> latency_s, tokens_out, tokens_all;
+};
+
+class LiveAb {
+ public:
+  struct Params {
+    Plan plan;
+    std::string experiment;          // the routing documents' experiment
+    std::string primary = "complaint";
+    std::string control_role = std::string(kArmControl);  // holdback while baking
+    std::int64_t label_wait_ms = 0;  // W, resolved (> 0)
+    ChampionQuantiles p95;
+  };
+  // REQUIRES: label_wait_ms > 0, validate_plan(plan).
+  explicit LiveAb(Params params);
+
+  void on_record(const LiveRecord& record, const RoutingHistory& routing);
+  void on_feedback(const LiveFeedback& feedback);
+  // The watermark: no earlier event will count any more. Closes units, in order of their close.
+  void on_time(std::int64_t watermark_ms);
+
+  [[nodiscard]] LiveVerdict verdict() const;
+  // Closed units as rows for the journal since the last call (HOUSE.md section 3).
+  struct ClosedUnit {
+    std::string unit, record_id, arm;
+    std::int64_t ts_ms = 0, closed_ms = 0;
+    std::vector<std::pair<std::string, std::optional<double>>> values;  // metric, bad = 1
+  };
+  [[nodiscard]] std::vector<ClosedUnit> take_closed();
+  [[nodiscard]] nlohmann::json save() const;
+  [[nodiscard]] static Result<LiveAb> restore(Params params, const nlohmann::json& saved);
+
+ private:
+  struct OpenUnit {
+    std::string record_id;
+    bool candidate = false;
+    bool complaint = false;
+    bool has_label = false;
+    double label = 0.0;
+    std::int64_t ts_ms = 0;
+    std::vector<std::optional<double>> guard;  // as plan.guardrails
+  };
+  struct Metric {
+    PairedStream stream;
+    std::deque<double> waiting[2];  // unpaired closed values: [0] control, [1] candidate
+  };
+  enum class Eligibility { kCounts, kOther, kUnattested, kMismatch };
+  [[nodiscard]] Eligibility eligible(const LiveRecord& record, const RoutingHistory& routing,
+                                     bool& candidate) const;
+  [[nodiscard]] std::vector<std::optional<double>> guard_values(const LiveRecord& record) const;
+  void close(const std::string& unit, OpenUnit& open);
+  void pair(Metric& metric, bool candidate, std::optional<double> bad);
+  [[nodiscard]] SrmRow srm_row(const std::uint64_t (&counts)[2]) const;
+
+  Params params_;
+  std::vector<Metric> metrics_;      // primary, the other outcome, guardrails
+  std::map<std::string, OpenUnit> open_;
+  std::map<std::pair<std::int64_t, std::string>, std::string> closing_;  // (close, unit) -> record
+  std::map<std::string, std::string> by_record_;                        // record id -> unit
+  std::map<std::string, std::int64_t> seen_;  // closed units, 64-bit hashes as hex, by close time
+  std::vector<ClosedUnit> journal_;
+  std::uint64_t closed_[2] = {0, 0}, exposed_[2] = {0, 0}, labelled_[2] = {0, 0};
+  std::uint64_t mismatched_ = 0, unattested_ = 0, overflowed_ = 0, late_feedback_ = 0;
+  std::uint64_t recent_mismatched_ = 0, recent_matched_ = 0;
+  std::int64_t watermark_ms_ = 0, last_unit_ms_ = 0;
+};
+
+}  // namespace trimtab::shadow

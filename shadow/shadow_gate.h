@@ -1,0 +1,77 @@
+// The shadow gate: pairs in, verdict out, at any time (STATISTICS.md section 7).
+//
+// Per stratum one paired-betting test of D = candidate - champion. Ship rule, `ship: improve`:
+// superior on `new` and non-inferior on `old` at margin; `ship: non_inferior`: non-inferior on
+// both. Harm on either stratum (alpha_harm split over the two) rejects. An `old` stratum without
+// any record cannot pass: a target without a past has no old (see no_past). Without labels that
+// count the gate is advisory: no harm in N likelihood, length and latency pairs.
+// One thread; bounded memory; deterministic.
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/evidence/empirical_bernstein_cs.h"
+#include "base/evidence/paired_betting.h"
+#include "base/result.h"
+#include "shadow/plan.h"
+#include "shadow/pools.h"
+#include "shadow/scorer.h"
+#include "shadow/verdicts.h"
+
+namespace trimtab::shadow {
+
+// D of one scored record. Absent when a score it needs is missing or NaN.
+// match: short known-good texts; likelihood: exp(mean_logprob), difference; never a clipped
+// log-probability. `judge` is -1, 0 or 1 where the plan's score is judge.
+[[nodiscard]] std::optional<double> pair_difference(const ScoreResult& result, const Plan& plan,
+                                                    std::optional<double> judge = {});
+
+// One stream of D with its test, its running-mean sequence and its counts.
+class PairedStream {
+ public:
+  PairedStream(std::string metric, const evidence::PairedBettingParams& params);
+  // NaN and values outside [-1, 1] are counted as missing and change nothing else.
+  void add(std::optional<double> d);
+  [[nodiscard]] EvidenceRow row() const;
+  [[nodiscard]] const std::string& metric() const { return metric_; }
+  [[nodiscard]] std::uint64_t pairs() const { return betting_.n(); }
+  [[nodiscard]] std::uint64_t missing() const { return missing_; }
+  [[nodiscard]] nlohmann::json save() const;
+  [[nodiscard]] Status restore(const nlohmann::json& saved);
+
+ private:
+  std::string metric_;
+  evidence::PairedBetting betting_;
+  evidence::EmpiricalBernstein mean_;
+  std::uint64_t missing_ = 0;
+};
+
+class ShadowGate {
+ public:
+  // `advisory`: the pool has no label that counts, on `new`. `no_past`: the target never served
+  // before the onset, so `old` is not asked for (the caller knows; journaled with the trial).
+  ShadowGate(const Plan& plan, bool advisory, bool no_past);
+  void add(Stratum stratum, const ScoreResult& result, std::optional<double> judge = {});
+  // The pool is used up; no pair will follow.
+  void set_exhausted(Stratum stratum);
+  // How the next batch should be split: a decided stratum gets nothing more.
+  struct Want {
+    std::size_t fresh = 0, old = 0;
+  };
+  [[nodiscard]] Want next_batch() const;
+  [[nodiscard]] ShadowVerdict verdict() const;
+  [[nodiscard]] nlohmann::json save() const;
+  [[nodiscard]] static Result<ShadowGate> restore(const Plan& plan, const nlohmann::json& saved);
+
+ private:
+  Plan plan_;
+  bool advisory_, no_past_;
+  bool new_exhausted_ = false, old_exhausted_ = false;
+  std::vector<PairedStream> streams_;  // new, old; advisory: likelihood, length, latency
+};
+
+}  // namespace trimtab::shadow
