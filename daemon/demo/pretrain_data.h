@@ -1,0 +1,28 @@
+// Writes the files that `trimtab-worker pretrain` makes the demo's base from: text of all domains
+// without labels, and labelled examples of the known domains only.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "daemon/demo/corpus.h"
+
+namespace trimtab::demo {
+
+struct PretrainOptions {
+  std::vector<std::string> known;  // domains whose intents the base is taught
+  int texts_per_domain = 4'000;    // unlabelled sentences
+  int labelled_per_intent = 150;
+  int eval_per_intent = 20;        // held-out sentences, for the accuracy it prints
+  int epochs = 8;
+  std::uint64_t seed = 1;
+};
+
+// text.txt, chat.jsonl, eval.jsonl and pretrain.yaml in `out`; the base goes to `base_out`.
+[[nodiscard]] Status write_pretrain_data(const Corpus& corpus, const PretrainOptions& options,
+                                         const std::filesystem::path& out,
+                                         const std::filesystem::path& base_out);
+
+}  // namespace trimtab::demo
