@@ -9,8 +9,8 @@ namespace trimtab {
 
 }  // namespace trimtab
 
-#define CHECK(condition, message)                                                  \
-  do {                                                                             \
-    if (!(condition)) [[unlikely]]                                                 \
-      ::trimtab::check_failed(__FILE__, __LINE__, #condition, message);            \
+#define CHECK(condition, message)                                       \
+  do {                                                                  \
+    if (!(condition)) [[unlikely]]                                      \
+      ::trimtab::check_failed(__FILE__, __LINE__, #condition, message); \
   } while (false)

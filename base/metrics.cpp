@@ -22,8 +22,8 @@ namespace {
 bool legal_name(std::string_view name) {
   if (name.empty() || (name[0] >= '0' && name[0] <= '9')) return false;
   for (const char c : name) {
-    const bool ok = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-                    c == '_';
+    const bool ok =
+        (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
     if (!ok) return false;
   }
   return true;
@@ -125,7 +125,9 @@ Family<Kind>& declare(std::map<std::string, std::unique_ptr<Family<Kind>>, std::
 Family<Counter>& Metrics::counter(std::string_view name, std::string_view help, LabelNames labels,
                                   std::size_t max_series) {
   return declare<Counter>(state_->counters, state_->mutex, name, labels, max_series, [&] {
-    auto& family = prometheus::BuildCounter().Name(std::string(name)).Help(std::string(help))
+    auto& family = prometheus::BuildCounter()
+                       .Name(std::string(name))
+                       .Help(std::string(help))
                        .Register(state_->registry);
     return [&family](const std::map<std::string, std::string>& values) {
       return std::make_unique<PrometheusCounter>(family.Add(values));
@@ -136,7 +138,9 @@ Family<Counter>& Metrics::counter(std::string_view name, std::string_view help, 
 Family<Gauge>& Metrics::gauge(std::string_view name, std::string_view help, LabelNames labels,
                               std::size_t max_series) {
   return declare<Gauge>(state_->gauges, state_->mutex, name, labels, max_series, [&] {
-    auto& family = prometheus::BuildGauge().Name(std::string(name)).Help(std::string(help))
+    auto& family = prometheus::BuildGauge()
+                       .Name(std::string(name))
+                       .Help(std::string(help))
                        .Register(state_->registry);
     return [&family](const std::map<std::string, std::string>& values) {
       return std::make_unique<PrometheusGauge>(family.Add(values));
@@ -148,7 +152,9 @@ Family<Histogram>& Metrics::histogram(std::string_view name, std::string_view he
                                       std::vector<double> buckets, LabelNames labels,
                                       std::size_t max_series) {
   return declare<Histogram>(state_->histograms, state_->mutex, name, labels, max_series, [&] {
-    auto& family = prometheus::BuildHistogram().Name(std::string(name)).Help(std::string(help))
+    auto& family = prometheus::BuildHistogram()
+                       .Name(std::string(name))
+                       .Help(std::string(help))
                        .Register(state_->registry);
     return [&family, buckets](const std::map<std::string, std::string>& values) {
       return std::make_unique<PrometheusHistogram>(family.Add(values, buckets));
@@ -172,8 +178,9 @@ void Metrics::before_expose(std::function<void()> refresh) {
 }
 
 void add_process_metrics(Metrics& metrics, std::string_view program) {
-  metrics.gauge("trimtab_build_info", "Constant 1, labelled by program and version.",
-                {"program", "version"})
+  metrics
+      .gauge("trimtab_build_info", "Constant 1, labelled by program and version.",
+             {"program", "version"})
       .with({std::string(program), TRIMTAB_VERSION})
       .set(1);
   auto& memory =

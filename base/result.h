@@ -55,13 +55,13 @@ using Status = Result<void>;
 // TRIMTAB_TRY(auto text, read_file(path)); declares `text` or returns the error.
 #define TRIMTAB_TRY(declaration, expression) \
   TRIMTAB_TRY_INNER(TRIMTAB_CONCAT(trimtab_try_, __LINE__), declaration, expression)
-#define TRIMTAB_TRY_INNER(temporary, declaration, expression)          \
-  auto temporary = (expression);                                       \
+#define TRIMTAB_TRY_INNER(temporary, declaration, expression)               \
+  auto temporary = (expression);                                            \
   if (!temporary) return tl::unexpected<trimtab::Error>(temporary.error()); \
   declaration = std::move(*temporary)
 // TRIMTAB_CHECK_OK(save(...)); for Status.
-#define TRIMTAB_CHECK_OK(expression)                                              \
-  do {                                                                            \
-    auto trimtab_status = (expression);                                           \
+#define TRIMTAB_CHECK_OK(expression)                                                    \
+  do {                                                                                  \
+    auto trimtab_status = (expression);                                                 \
     if (!trimtab_status) return tl::unexpected<trimtab::Error>(trimtab_status.error()); \
   } while (false)

@@ -16,26 +16,57 @@ namespace {
 
 using Patterns = std::span<const std::string_view>;
 
-// {1} and {2} are the intent's two groups. The last kTestPatterns of each list are never trained on.
+// {1} and {2} are the intent's two groups. The last kTestPatterns of each list are never trained
+// on.
 constexpr std::size_t kTestPatterns = 4;
-constexpr std::array<std::string_view, 16> kAct = {
-    "{1} {2}", "please {1} {2}", "can you {1} {2}", "i want to {1} {2}", "i need to {1} {2}",
-    "how do i {1} {2}", "could you {1} {2} for me", "i would like to {1} {2}",
-    "is it possible to {1} {2}", "help me {1} {2}", "i am trying to {1} {2}", "where can i {1} {2}",
-    "let me {1} {2}", "what do i do to {1} {2}", "somebody should {1} {2} right away",
-    "my wish is to {1} {2}"};
-constexpr std::array<std::string_view, 16> kAsk = {
-    "what is {1} {2}", "tell me {1} {2}", "i want to know {1} {2}", "do you know {1} {2}",
-    "can you check {1} {2}", "show me {1} {2}", "{1} {2}", "any idea about {1} {2}",
-    "please look up {1} {2}", "i need {1} {2}", "give me {1} {2}", "can i find out {1} {2}",
-    "i wonder about {1} {2}", "explain {1} {2}", "my question is {1} {2}",
-    "i would love to hear {1} {2}"};
-constexpr std::array<std::string_view, 16> kFix = {
-    "{1} {2}", "help {1} {2}", "i think {1} {2}", "{1} {2} what now", "it seems {1} {2}",
-    "what can i do if {1} {2}", "since {time} {1} {2}", "i am calling because {1} {2}",
-    "{1} {2} and i need help", "unfortunately {1} {2}", "my problem is that {1} {2}",
-    "{1} {2} can you fix it", "sadly {1} {2} again", "who helps me when {1} {2}",
-    "i noticed {1} {2}", "{1} {2} please advise"};
+constexpr std::array<std::string_view, 16> kAct = {"{1} {2}",
+                                                   "please {1} {2}",
+                                                   "can you {1} {2}",
+                                                   "i want to {1} {2}",
+                                                   "i need to {1} {2}",
+                                                   "how do i {1} {2}",
+                                                   "could you {1} {2} for me",
+                                                   "i would like to {1} {2}",
+                                                   "is it possible to {1} {2}",
+                                                   "help me {1} {2}",
+                                                   "i am trying to {1} {2}",
+                                                   "where can i {1} {2}",
+                                                   "let me {1} {2}",
+                                                   "what do i do to {1} {2}",
+                                                   "somebody should {1} {2} right away",
+                                                   "my wish is to {1} {2}"};
+constexpr std::array<std::string_view, 16> kAsk = {"what is {1} {2}",
+                                                   "tell me {1} {2}",
+                                                   "i want to know {1} {2}",
+                                                   "do you know {1} {2}",
+                                                   "can you check {1} {2}",
+                                                   "show me {1} {2}",
+                                                   "{1} {2}",
+                                                   "any idea about {1} {2}",
+                                                   "please look up {1} {2}",
+                                                   "i need {1} {2}",
+                                                   "give me {1} {2}",
+                                                   "can i find out {1} {2}",
+                                                   "i wonder about {1} {2}",
+                                                   "explain {1} {2}",
+                                                   "my question is {1} {2}",
+                                                   "i would love to hear {1} {2}"};
+constexpr std::array<std::string_view, 16> kFix = {"{1} {2}",
+                                                   "help {1} {2}",
+                                                   "i think {1} {2}",
+                                                   "{1} {2} what now",
+                                                   "it seems {1} {2}",
+                                                   "what can i do if {1} {2}",
+                                                   "since {time} {1} {2}",
+                                                   "i am calling because {1} {2}",
+                                                   "{1} {2} and i need help",
+                                                   "unfortunately {1} {2}",
+                                                   "my problem is that {1} {2}",
+                                                   "{1} {2} can you fix it",
+                                                   "sadly {1} {2} again",
+                                                   "who helps me when {1} {2}",
+                                                   "i noticed {1} {2}",
+                                                   "{1} {2} please advise"};
 
 struct Slot {
   std::string_view name;
@@ -43,22 +74,25 @@ struct Slot {
 };
 const std::vector<Slot>& slots() {
   static const std::vector<Slot> all = {
-      {"{time}", {"tomorrow", "on friday", "next week", "yesterday", "tonight", "on monday",
-                  "this morning", "in june", "at seven", "last weekend"}},
+      {"{time}",
+       {"tomorrow", "on friday", "next week", "yesterday", "tonight", "on monday", "this morning",
+        "in june", "at seven", "last weekend"}},
       {"{city}", {"paris", "boston", "rome", "tokyo", "lima", "oslo", "cairo", "denver", "madrid"}},
       {"{amount}", {"fifty dollars", "200 euros", "a thousand dollars", "30 bucks", "ten euros"}},
       {"{name}", {"anna", "mr lee", "carlos", "julia", "my sister", "doctor brown", "omar"}},
-      {"{item}", {"headphones", "coffee machine", "desk lamp", "jacket", "backpack", "blender",
-                  "keyboard", "sofa"}},
+      {"{item}",
+       {"headphones", "coffee machine", "desk lamp", "jacket", "backpack", "blender", "keyboard",
+        "sofa"}},
       {"{room}", {"kitchen", "bedroom", "living room", "hallway", "bathroom", "office"}},
       {"{dish}", {"lasagna", "curry", "pancakes", "tomato soup", "pizza", "risotto", "tacos"}},
-      {"{food}", {"rice", "chicken", "beans", "spinach", "salmon", "potatoes", "tofu", "mushrooms"}},
+      {"{food}",
+       {"rice", "chicken", "beans", "spinach", "salmon", "potatoes", "tofu", "mushrooms"}},
   };
   return all;
 }
 
-constexpr std::array<std::string_view, 8> kGreetings = {"", "", "", "", "hi ", "hello ", "hey ",
-                                                        "good morning "};
+constexpr std::array<std::string_view, 8> kGreetings = {"",    "",       "",     "",
+                                                        "hi ", "hello ", "hey ", "good morning "};
 constexpr std::array<std::string_view, 8> kClosings = {
     "", "", "", "", " thanks", " thank you", " asap", " if you can"};
 
@@ -134,8 +168,13 @@ Corpus Corpus::builtin() {
   const Status read = each_line(kIntentsText, [&](int, const std::string& line) -> Status {
     const auto fields = split_on(line, '|');
     CHECK(fields.size() == 5, "intents.txt has five fields a line");
-    corpus.add({fields[0], fields[1], fields[2], split_on(fields[3], ';'),
-                split_on(fields[4], ';'), {}, {}});
+    corpus.add({fields[0],
+                fields[1],
+                fields[2],
+                split_on(fields[3], ';'),
+                split_on(fields[4], ';'),
+                {},
+                {}});
     return {};
   });
   CHECK(read.has_value(), "the built-in intents are well formed");
@@ -154,9 +193,9 @@ Result<Corpus> Corpus::from_tsv(const std::filesystem::path& train,
         return fail(Code::kInvalid, path.string() + ":" + std::to_string(number) +
                                         ": expected domain<TAB>intent<TAB>text");
       }
-      auto found = std::find_if(corpus.intents_.begin(), corpus.intents_.end(), [&](const Intent& i) {
-        return i.domain == fields[0] && i.name == fields[1];
-      });
+      auto found = std::find_if(
+          corpus.intents_.begin(), corpus.intents_.end(),
+          [&](const Intent& i) { return i.domain == fields[0] && i.name == fields[1]; });
       if (found == corpus.intents_.end()) {
         corpus.add({fields[0], fields[1], {}, {}, {}, {}, {}});
         found = corpus.intents_.end() - 1;
@@ -221,7 +260,8 @@ std::vector<Sentence> Corpus::held_out(const std::string& domain, int per_intent
     for (int tries = 0; tries < per_intent * 20 && static_cast<int>(seen.size()) < per_intent;
          ++tries) {
       std::string text = text_of(intent, Split::kTest, random);
-      if (seen.insert(text).second) sentences.push_back({intent.domain, intent.name, std::move(text)});
+      if (seen.insert(text).second)
+        sentences.push_back({intent.domain, intent.name, std::move(text)});
     }
   }
   return sentences;

@@ -1,4 +1,5 @@
-// The demo's task: sentences of customers, each with the intent name that a good answer consists of.
+// The demo's task: sentences of customers, each with the intent name that a good answer consists
+// of.
 //
 // Two sources with one face: a seeded generator written for this project (built in), or two TSV
 // files of one's own (`domain<TAB>intent<TAB>text`). Training and test sentences share no sentence
@@ -44,8 +45,8 @@ class Corpus {
   struct Intent {
     std::string domain;
     std::string name;
-    std::string kind;                                // built-in: act | ask | fix
-    std::vector<std::string> first, second;          // built-in: the two groups
+    std::string kind;                                  // built-in: act | ask | fix
+    std::vector<std::string> first, second;            // built-in: the two groups
     std::vector<std::string> train_texts, test_texts;  // from files
   };
 

@@ -42,17 +42,11 @@ std::string feedback_json(const std::string& feedback_id, const std::string& rec
                           const char* name, bool right, const std::string& correction,
                           const char* selection, double propensity, const std::string& source_id,
                           std::int64_t now_ms) {
-  const Json json = {{"kind", "feedback"},
-                     {"feedback_id", feedback_id},
-                     {"id", record_id},
-                     {"name", name},
-                     {"score", right ? 1 : 0},
-                     {"correction", correction},
-                     {"source", "human"},
-                     {"source_id", source_id},
-                     {"ts", now_ms},
-                     {"selection", selection},
-                     {"propensity", propensity}};
+  const Json json = {
+      {"kind", "feedback"},     {"feedback_id", feedback_id}, {"id", record_id},
+      {"name", name},           {"score", right ? 1 : 0},     {"correction", correction},
+      {"source", "human"},      {"source_id", source_id},     {"ts", now_ms},
+      {"selection", selection}, {"propensity", propensity}};
   return dump_json(json);
 }
 
@@ -150,9 +144,9 @@ void Population::ask_once(const std::string& session, const std::string& user, R
     ++counts_.sent;
   }
   const net::Headers headers = {{"X-Session-Id", session}, {"X-User-Id", user}};
-  const auto response = client_.post(options_.gateway_url + "/v1/chat/completions",
-                                     chat_body(options_.target, sentence.text, user),
-                                     "application/json", headers);
+  const auto response =
+      client_.post(options_.gateway_url + "/v1/chat/completions",
+                   chat_body(options_.target, sentence.text, user), "application/json", headers);
   if (!response) return note_failure(response.error().message);
   if (response->status == 429) {
     std::lock_guard lock(mutex_);
@@ -196,17 +190,22 @@ void Population::judge(const Sentence& sentence, const net::Response& response,
   const std::string user = "person-" + std::to_string(random.below(400));
   if (labelled) {
     const std::string rater = "rater-" + std::to_string(random.below(20));
-    send_feedback(session, feedback_json("l-" + id, id, "correct", right, sentence.intent, "random",
-                                         people.label_share, rater, now_ms), random);
+    send_feedback(session,
+                  feedback_json("l-" + id, id, "correct", right, sentence.intent, "random",
+                                people.label_share, rater, now_ms),
+                  random);
   }
   if (complains) {
-    send_feedback(session, feedback_json("c-" + id, id, "complaint", false, sentence.intent, "user",
-                                         1.0, user, now_ms), random);
+    send_feedback(session,
+                  feedback_json("c-" + id, id, "complaint", false, sentence.intent, "user", 1.0,
+                                user, now_ms),
+                  random);
   }
   if (poisons && people.poison_sources > 0) {
     const auto source = random.below(static_cast<std::uint64_t>(people.poison_sources));
-    send_feedback(session, feedback_json("p-" + id, id, "complaint", false, people.poison_label,
-                                         "user", 1.0, "poison-" + std::to_string(source), now_ms),
+    send_feedback(session,
+                  feedback_json("p-" + id, id, "complaint", false, people.poison_label, "user", 1.0,
+                                "poison-" + std::to_string(source), now_ms),
                   random);
   }
 }
@@ -253,9 +252,9 @@ Result<std::vector<ProbeAnswer>> probe(const std::string& gateway_url, const std
       const net::Headers headers = {{"X-Trimtab-Probe", "1"}, {"X-Session-Id", unit}};
       Result<net::Response> response = fail(Code::kExhausted, "not sent");
       for (int tries = 0; tries < 200; ++tries) {
-        response = client.post(gateway_url + "/v1/chat/completions",
-                               chat_body(target, sentences[i].text, unit), "application/json",
-                               headers);
+        response =
+            client.post(gateway_url + "/v1/chat/completions",
+                        chat_body(target, sentences[i].text, unit), "application/json", headers);
         if (!response || response->status != 429) break;
         clock.sleep_ms(50);
       }

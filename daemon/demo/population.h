@@ -3,8 +3,8 @@
 //
 // Each thread lives one session after another (1-3 requests each) against the gateway, at a common
 // pace. A random `label_share` of answers gets a label whatever the answer (selection `random`);
-// some wrong ones a complaint with the correction (selection `user`). Feedback comes late, sometimes
-// twice, sometimes before its record. Thread-safe; start and stop from one thread.
+// some wrong ones a complaint with the correction (selection `user`). Feedback comes late,
+// sometimes twice, sometimes before its record. Thread-safe; start and stop from one thread.
 #pragma once
 
 #include <atomic>

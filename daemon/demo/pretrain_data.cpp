@@ -46,21 +46,25 @@ Status write_pretrain_data(const Corpus& corpus, const PretrainOptions& options,
   random.shuffle(lines);
   std::string chat;
   for (const auto& line : lines) chat += line;
-  const OrderedJson job = {
-      {"out", std::filesystem::absolute(base_out).string()},
-      {"architecture",
-       {{"hidden", 192}, {"layers", 4}, {"heads", 6}, {"kv_heads", 6}, {"intermediate", 512},
-        {"vocab", 2000}, {"max_positions", 512}}},
-      {"tie_word_embeddings", true},
-      {"data",
-       {{"text", std::filesystem::absolute(out / "text.txt").string()},
-        {"chat", std::filesystem::absolute(out / "chat.jsonl").string()},
-        {"eval", std::filesystem::absolute(out / "eval.jsonl").string()}}},
-      {"epochs", options.epochs},
-      {"lr", 2e-3},
-      {"batch_tokens", 2048},
-      {"weight_decay", 0.01},
-      {"seed", options.seed}};
+  const OrderedJson job = {{"out", std::filesystem::absolute(base_out).string()},
+                           {"architecture",
+                            {{"hidden", 192},
+                             {"layers", 4},
+                             {"heads", 6},
+                             {"kv_heads", 6},
+                             {"intermediate", 512},
+                             {"vocab", 2000},
+                             {"max_positions", 512}}},
+                           {"tie_word_embeddings", true},
+                           {"data",
+                            {{"text", std::filesystem::absolute(out / "text.txt").string()},
+                             {"chat", std::filesystem::absolute(out / "chat.jsonl").string()},
+                             {"eval", std::filesystem::absolute(out / "eval.jsonl").string()}}},
+                           {"epochs", options.epochs},
+                           {"lr", 2e-3},
+                           {"batch_tokens", 2048},
+                           {"weight_decay", 0.01},
+                           {"seed", options.seed}};
   TRIMTAB_CHECK_OK(write_atomic(out / "text.txt", text));
   TRIMTAB_CHECK_OK(write_atomic(out / "chat.jsonl", chat));
   TRIMTAB_CHECK_OK(write_atomic(out / "eval.jsonl", eval));

@@ -15,7 +15,7 @@ struct PretrainOptions {
   std::vector<std::string> known;  // domains whose intents the base is taught
   int texts_per_domain = 4'000;    // unlabelled sentences
   int labelled_per_intent = 150;
-  int eval_per_intent = 20;        // held-out sentences, for the accuracy it prints
+  int eval_per_intent = 20;  // held-out sentences, for the accuracy it prints
   int epochs = 8;
   std::uint64_t seed = 1;
 };

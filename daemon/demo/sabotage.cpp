@@ -15,7 +15,8 @@ namespace {
 
 constexpr const char* kWeights = "adapter_model.safetensors";
 
-// Calls `edit` with the values of every F32 tensor whose name contains `part`, and writes them back.
+// Calls `edit` with the values of every F32 tensor whose name contains `part`, and writes them
+// back.
 Status edit_tensors(std::string& file, const char* part,
                     const std::function<void(std::vector<float>&)>& edit) {
   std::uint64_t header_bytes = 0;

@@ -16,7 +16,8 @@ TEST(Corpus, BuiltInIsLargeEnough) {
   std::set<std::string> names;
   for (const auto& domain : corpus.domains()) {
     EXPECT_GE(corpus.intents_of(domain).size(), 10u) << domain;
-    for (const auto& name : corpus.intents_of(domain)) EXPECT_TRUE(names.insert(name).second) << name;
+    for (const auto& name : corpus.intents_of(domain))
+      EXPECT_TRUE(names.insert(name).second) << name;
   }
 }
 
