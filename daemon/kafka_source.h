@@ -27,12 +27,6 @@
 
 namespace trimtab::daemon {
 
-struct TopicPartition {
-  std::string topic;
-  std::int32_t partition = 0;
-  auto operator<=>(const TopicPartition&) const = default;
-};
-
 // The next offset of each partition as committed in SQLite. Filled at start, moved by control after
 // each commit, read by the source at each assignment. Thread-safe.
 class OffsetBook {

@@ -19,6 +19,12 @@
 
 namespace trimtab::daemon {
 
+struct TopicPartition {
+  std::string topic;
+  std::int32_t partition = 0;
+  auto operator<=>(const TopicPartition&) const = default;
+};
+
 // Messages first..last (inclusive) of one partition were consumed: state may move to `last + 1`.
 // Gaps inside (compacted or aborted messages) are covered.
 struct OffsetRange {

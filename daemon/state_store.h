@@ -22,7 +22,7 @@
 #include <vector>
 
 #include "base/result.h"
-#include "daemon/kafka_source.h"
+#include "daemon/record_batch.h"
 #include "daemon/state_rows.h"
 
 struct sqlite3;
