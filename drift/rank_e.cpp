@@ -1,0 +1,272 @@
+#include "drift/rank_e.h"
+
+#include <algorithm>
+#include <boost/math/distributions/chi_squared.hpp>
+#include <boost/math/special_functions/erf.hpp>
+#include <cmath>
+#include <map>
+
+#include "base/check.h"
+#include "base/hash.h"
+
+namespace trimtab::drift {
+namespace {
+
+constexpr std::uint32_t kTag = make_tag("RNKE");
+constexpr std::uint32_t kVersion = 1;
+
+constexpr double kUniformShare = 0.02;
+constexpr double kNormal95 = 1.6448536269514722;
+constexpr double kPlugInQuantile = 0.995;
+constexpr double kMaxHalfLife = 20'000.0;
+constexpr float kWealthCap = 1e30F;  // only reached where nobody restarts (reset=false)
+
+struct Alternative {
+  double shift;
+  double scale;
+  const char* name;
+};
+constexpr std::array<Alternative, kFixedBets> kAlternatives = {{
+    {-2.0, 1.0, "shift -2"},      {-1.0, 1.0, "shift -1"},     {-0.5, 1.0, "shift -.5"},
+    {-0.25, 1.0, "shift -.25"},   {0.25, 1.0, "shift +.25"},   {0.5, 1.0, "shift +.5"},
+    {1.0, 1.0, "shift +1"},       {2.0, 1.0, "shift +2"},      {0.0, 0.67, "scale .67"},
+    {0.0, 0.8, "scale .8"},       {0.0, 1.25, "scale 1.25"},   {0.0, 1.5, "scale 1.5"},
+    {0.0, 2.0, "scale 2"},        {0.0, 3.0, "scale 3"},       {-1.0, 1.5, "shift -1 scale 1.5"},
+    {1.0, 1.5, "shift +1 scale 1.5"},
+}};
+
+double normal_cdf(double z) { return 0.5 * std::erfc(-z / std::sqrt(2.0)); }
+double normal_quantile(double p) {
+  if (p <= 0.0) return -std::numeric_limits<double>::infinity();
+  if (p >= 1.0) return std::numeric_limits<double>::infinity();
+  return -std::sqrt(2.0) * boost::math::erfc_inv(2.0 * p);
+}
+
+double chi2_distance(std::span<const double> q, const Reference& reference) {
+  double sum = 0.0;
+  for (std::size_t b = 0; b < q.size(); ++b) sum += q[b] * q[b] / reference.mass(b);
+  return std::max(0.0, sum - 1.0);
+}
+
+}  // namespace
+
+std::uint64_t category_hash(std::string_view text) {
+  const std::uint64_t hash = stable_hash(text);
+  return hash == 0 ? 1 : hash;
+}
+
+RankBets::RankBets(Reference reference, const RankOptions& options)
+    : reference_(std::move(reference)), options_(options), ordered_(reference_.ordered()) {
+  CHECK(options.half_life_events >= 8.0 && options.half_life_events <= kMaxHalfLife,
+        "rank_e: half_life outside 8 .. 20,000 events");
+  for (std::size_t b = 0; b < reference_.bins(); ++b) {
+    inverse_mass_[b] = static_cast<float>(1.0 / reference_.mass(b));
+  }
+  if (ordered_) build_fixed();
+  build_plug_in();
+  plug_in_weight_ = ordered_ ? 0.5F : 1.0F;
+  fixed_weight_ = ordered_ ? 0.5F / static_cast<float>(kFixedBets) : 0.0F;
+}
+
+void RankBets::build_fixed() {
+  const std::size_t missing = reference_.missing_bin();
+  const double present = 1.0 - reference_.mass(missing);
+  for (std::size_t k = 0; k < kFixedBets; ++k) {
+    const Alternative& alternative = kAlternatives[k];
+    std::vector<double> q(reference_.bins());
+    q[missing] = reference_.mass(missing);
+    double cumulated = 0.0;
+    double below = 0.0;
+    for (std::size_t b = 0; b < missing; ++b) {
+      cumulated += reference_.mass(b) / present;
+      const double z = normal_quantile(b + 1 == missing ? 1.0 : cumulated);
+      const double upto = normal_cdf((z - alternative.shift) / alternative.scale);
+      q[b] = kUniformShare * reference_.mass(b) + (1.0 - kUniformShare) * present * (upto - below);
+      below = upto;
+    }
+    const double chi2 = chi2_distance(q, reference_);
+    tau_[k] = kNormal95 * std::sqrt(chi2 / static_cast<double>(reference_.size())) +
+              options_.min_effect * std::sqrt(chi2);
+    for (std::size_t b = 0; b <= missing; ++b) {
+      rows_[b].e[k] = static_cast<float>(q[b] / reference_.mass(b) / (1.0 + tau_[k]));
+    }
+  }
+}
+
+void RankBets::build_plug_in() {
+  const auto freedom = static_cast<double>(std::max<std::size_t>(reference_.filled(), 2) - 1);
+  tau_[kFixedBets] = boost::math::quantile(boost::math::chi_squared(freedom), kPlugInQuantile) /
+                     static_cast<double>(reference_.size());
+  plug_in_keep_ = static_cast<float>(1.0 / (1.0 + tau_[kFixedBets]));
+  // The faded sum stays below half_life (1/ln 2 + 1/8) events: the unit keeps it within 16 bits.
+  unit_ = 4;
+  while (unit_ > 1 && 1.6 * options_.half_life_events * unit_ > 65'000.0) unit_ /= 2;
+  fade_every_ = static_cast<std::uint16_t>(std::max(1.0, options_.half_life_events / 8.0));
+  // One pseudo-event a bin: the plug-in starts at p0 and is convinced by tens of events.
+  prior_ = static_cast<float>(reference_.bins()) * static_cast<float>(unit_);
+}
+
+float RankBets::plug_in_tax(const RankState& state) const {
+  if (options_.min_effect <= 0.0) return plug_in_keep_;
+  const double total = static_cast<double>(state.total) + static_cast<double>(prior_);
+  double chi2 = -1.0;
+  for (std::size_t b = 0; b < reference_.bins(); ++b) {
+    const double q = (state.counts[b] + prior_ * reference_.mass(b)) / total;
+    chi2 += q * q / reference_.mass(b);
+  }
+  const double tau = tau_[kFixedBets] + options_.min_effect * std::sqrt(std::max(0.0, chi2));
+  return static_cast<float>(1.0 / (1.0 + tau));
+}
+
+float RankBets::plug_in_e(const RankState& state, std::size_t bin) const {
+  const float learned = static_cast<float>(state.counts[bin]) * inverse_mass_[bin] + prior_;
+  return learned / (static_cast<float>(state.total) + prior_) * plug_in_tax(state);
+}
+
+void RankBets::learn(RankState& state, std::size_t bin) const {
+  state.counts[bin] = static_cast<std::uint16_t>(state.counts[bin] + unit_);
+  state.total += unit_;
+  if (++state.since_fade < fade_every_) return;
+  state.since_fade = 0;
+  state.total = 0;
+  for (std::uint16_t& count : state.counts) {
+    // x 2^(-1/8), rounded: after eight of them half is left.
+    count = static_cast<std::uint16_t>((count * 60'097U + 32'768U) >> 16);
+    state.total += count;
+  }
+}
+
+float RankBets::update(RankState& state, std::size_t bin, float dt) const {
+  alignas(16) std::array<float, kBets> e;
+  if (ordered_) {
+    const Row& row = rows_[bin];
+    for (std::size_t k = 0; k < kFixedBets; ++k) e[k] = row.e[k];
+  } else {
+    for (std::size_t k = 0; k < kFixedBets; ++k) e[k] = 0.0F;
+  }
+  e[kFixedBets] = plug_in_e(state, bin);
+  learn(state, bin);
+  for (std::size_t k = 0; k < kBets; ++k) {
+    state.wealth[k] = std::min(e[k] * (state.wealth[k] + dt), kWealthCap);
+  }
+  for (std::size_t k = 0; k < kBets; ++k) {
+    const float kept = state.best[k] > 1.0F ? state.age[k] : 0.0F;
+    state.age[k] = kept + 1.0F;
+    state.best[k] = std::min(e[k] * std::max(state.best[k], 1.0F), kWealthCap);
+  }
+  std::array<float, 4> sums{};
+  for (std::size_t k = 0; k < kFixedBets; k += 4) {
+    for (std::size_t j = 0; j < 4; ++j) sums[j] += state.wealth[k + j];
+  }
+  state.evidence = fixed_weight_ * ((sums[0] + sums[1]) + (sums[2] + sums[3])) +
+                   plug_in_weight_ * state.wealth[kFixedBets];
+  return state.evidence;
+}
+
+std::size_t RankBets::leader(const RankState& state) const {
+  std::size_t best = kFixedBets;
+  float most = plug_in_weight_ * state.wealth[kFixedBets];
+  for (std::size_t k = 0; k < kFixedBets; ++k) {
+    if (fixed_weight_ * state.wealth[k] > most) {
+      most = fixed_weight_ * state.wealth[k];
+      best = k;
+    }
+  }
+  return best;
+}
+
+double RankBets::log_ratio(const RankState& state, std::size_t bet, std::size_t bin) const {
+  const float e = bet < kFixedBets ? rows_[bin].e[bet] : plug_in_e(state, bin);
+  return std::log(static_cast<double>(e));
+}
+
+std::string RankBets::bet_name(std::size_t bet) {
+  return bet < kFixedBets ? kAlternatives[bet].name : "learned";
+}
+
+namespace {
+
+constexpr Parameter kParameters[] = {
+    {"arl", Parameter::Type::kNumber, "100000", 1, 1e15,
+     "promised mean run to a false alarm, in events; alarm at evidence >= arl", "STATISTICS.md 1"},
+    {"half_life", Parameter::Type::kNumber, "5000", 8, kMaxHalfLife,
+     "half-life of the learned bet, in events", "STATISTICS.md 1"},
+    {"min_effect", Parameter::Type::kNumber, "0", 0, 10,
+     "changes smaller than this (Cohen's w) are ignored", "STATISTICS.md 1"},
+    {"kind", Parameter::Type::kText, "numeric", 0, 0,
+     "how values are compared; one of: numeric|categorical", "COMMANDS.md"},
+    {"reset", Parameter::Type::kFlag, "true", 0, 0, "false: no restart after a detection",
+     "COMMANDS.md"},
+};
+
+Reference categories_reference(const std::vector<std::string>& categories) {
+  std::map<std::uint64_t, CategoryCount> counts;
+  for (const auto& text : categories) {
+    CategoryCount& entry = counts[category_hash(text)];
+    entry.hash = category_hash(text);
+    if (entry.count++ == 0) entry.label = text;
+  }
+  std::vector<CategoryCount> all;
+  for (auto& [hash, entry] : counts) all.push_back(std::move(entry));
+  return Reference::from_categories(std::move(all), 0);
+}
+
+}  // namespace
+
+std::span<const Parameter> RankE::parameters() { return kParameters; }
+
+Result<std::unique_ptr<Detector>> RankE::make(const DetectorInput& input) {
+  const bool categorical = input.parameters.text("kind") == "categorical";
+  const std::size_t size = categorical ? (input.categories ? input.categories->size() : 0)
+                                       : (input.numbers ? input.numbers->size() : 0);
+  if (size == 0) return fail(Code::kInvalid, "rank_e needs --reference FILE with values");
+  if (size < static_cast<std::size_t>(kMinReference)) {
+    return fail(Code::kInvalid, "rank_e: the reference has " + std::to_string(size) +
+                                    " values; at least 500 are needed for its promise");
+  }
+  Reference reference = categorical ? categories_reference(*input.categories)
+                                    : Reference::from_numbers(*input.numbers);
+  const RankOptions options{.half_life_events = input.parameters.number("half_life"),
+                            .min_effect = input.parameters.number("min_effect")};
+  return std::make_unique<RankE>(std::make_shared<const RankBets>(std::move(reference), options),
+                                 input.parameters.number("arl"));
+}
+
+Verdict RankE::step(std::size_t bin) {
+  const float evidence = bets_->update(state_, bin, 1.0F);
+  max_evidence_ = std::max(max_evidence_, evidence);
+  return {.drift = static_cast<double>(evidence) >= arl_, .warning = false};
+}
+
+Verdict RankE::update(double x) {
+  CHECK(bets_->reference().ordered(), "rank_e with kind=categorical takes categories");
+  return step(bets_->reference().bin_of(x));
+}
+
+Verdict RankE::update_category(std::string_view category) {
+  CHECK(!bets_->reference().ordered(), "rank_e with kind=numeric takes numbers");
+  return step(bets_->reference().bin_of_category(category_hash(category)));
+}
+
+std::vector<std::pair<std::string, double>> RankE::state() const {
+  return {{"evidence", state_.evidence}, {"max_evidence", max_evidence_}};
+}
+
+std::string RankE::save() const {
+  ByteWriter out(kTag, kVersion);
+  out.put(state_);
+  out.put(max_evidence_);
+  return out.take();
+}
+
+Status RankE::restore(std::string_view bytes) {
+  ByteReader in(bytes, kTag, kVersion, "rank_e");
+  const auto state = in.get<RankState>();
+  const auto max_evidence = in.get<float>();
+  TRIMTAB_CHECK_OK(in.finish());
+  state_ = state;
+  max_evidence_ = max_evidence;
+  return {};
+}
+
+}  // namespace trimtab::drift

@@ -1,0 +1,133 @@
+// rank_e: the rank e-detector, trimtab's default on every signal. It bets against "the signal still
+// looks like its reference" and alarms when the bets have paid off; the promise, a mean run of at
+// least c between false alarms, holds however often one looks.
+//
+// Each value falls into a bin b of the frozen reference (drift/reference.h) with mass p0(b).
+//   e_k = q_k(b) / p0(b) / (1 + tau_k)      a fixed alternative q_k on the normal-score scale
+//   M_k <- e_k (M_k + dt)                   Shiryaev-Roberts; dt = 1 (in events) or the gap in
+//                                           event time before this event, known before its value
+//   evidence = 1/2 mean_k M_k + 1/2 M_p     half to the 16 fixed bets, half to the plug-in
+//   alarm when evidence >= c                M minus elapsed time is a supermartingale: E[run] >= c
+// Fixed alternatives (ordered signals): shifts of -+.25, .5, 1, 2 sigma; scales .67, .8, 1.25, 1.5,
+// 2, 3; shift -+1 with scale 1.5; each mixed with 2 % of p0. The plug-in learns q_p: a Dirichlet
+// with the prior's mean p0 and counts that are faded, half-life 5,000 events; it is the only bet of
+// unordered signals. Bins of missing values keep their mass in the fixed alternatives.
+// The reference is a sample of size N, so each bet pays a tax:
+//   tau_k = z_.95 sqrt(chi2(q_k, p0) / N), chi2 = sum q^2/p0 - 1 (the sd of E[e_k] over references);
+//   plug-in: the .995 quantile of chi-squared with K - 1 degrees of freedom, over N (K filled bins).
+// min_effect w (Cohen's w, chi2(p, p0) <= w^2) adds w sqrt(chi2(q, p0)) to the tax: by
+// Cauchy-Schwarz no change smaller than w makes a bet grow on average.
+// Sources: e-detectors, Shin, Ramdas, Rinaldo 2022; the tax and its quantiles: STATISTICS.md 1.
+// Onset: per bet, the start k that maximizes its product of e-values from k on (the running maximum
+// S <- max(S, 1) e and its age); the alarming bet's age is reported.
+// Memory: 288 bytes a signal (RankState); the tables belong to the reference. About 20 ns an event.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "drift/detector.h"
+#include "drift/reference.h"
+
+namespace trimtab::drift {
+
+inline constexpr std::size_t kFixedBets = 16;
+inline constexpr std::size_t kBets = kFixedBets + 1;  // the last one is the plug-in
+
+struct RankOptions {
+  double half_life_events = 5'000.0;  // in [8, 20,000]: counts are 16 bits
+  double min_effect = 0.0;
+};
+
+// What changes with every event. Plain bytes: copy it to save it.
+struct RankState {
+  std::array<float, kBets> wealth{};  // M_k
+  std::array<float, kBets> best{};    // S_k
+  std::array<float, kBets> age{};     // events since S_k started, this one included
+  std::array<std::uint16_t, kMaxBins> counts{};  // faded, in units of 1/scale event
+  std::uint16_t since_fade = 0;
+  std::uint32_t total = 0;  // sum of counts
+  float evidence = 0.0F;
+
+  void reset() { *this = RankState{}; }
+};
+static_assert(sizeof(RankState) <= 300, "the house's figure: 300 bytes a signal");
+
+// The bets against one reference: immutable, shared by everything that watches that signal.
+class RankBets {
+ public:
+  RankBets(Reference reference, const RankOptions& options);
+
+  [[nodiscard]] const Reference& reference() const { return reference_; }
+  [[nodiscard]] const RankOptions& options() const { return options_; }
+
+  // One event in bin `bin`, `dt` after the one before it (1 when counting events). Returns the
+  // evidence. REQUIRES: bin < reference().bins(), dt >= 0.
+  float update(RankState& state, std::size_t bin, float dt) const;
+
+  // The bet that holds most of the evidence.
+  [[nodiscard]] std::size_t leader(const RankState& state) const;
+  // Expected log growth of a bet in each bin, for attribution: ln q_k(b)/p0(b); the plug-in's q is
+  // given by the state.
+  [[nodiscard]] double log_ratio(const RankState& state, std::size_t bet, std::size_t bin) const;
+  [[nodiscard]] static std::string bet_name(std::size_t bet);
+  [[nodiscard]] double tau(std::size_t bet) const { return tau_[bet]; }
+
+ private:
+  struct alignas(16) Row {
+    std::array<float, kFixedBets> e{};  // q_k(b) / p0(b) / (1 + tau_k)
+  };
+  void build_fixed();
+  void build_plug_in();
+  [[nodiscard]] float plug_in_e(const RankState& state, std::size_t bin) const;
+  [[nodiscard]] float plug_in_tax(const RankState& state) const;
+  void learn(RankState& state, std::size_t bin) const;
+
+  Reference reference_;
+  RankOptions options_;
+  std::array<Row, kMaxBins> rows_{};
+  std::array<float, kMaxBins> inverse_mass_{};
+  std::array<double, kBets> tau_{};
+  float plug_in_keep_ = 1.0F;    // 1 / (1 + tau of the plug-in)
+  float prior_ = 0.0F;           // the prior's weight, in count units
+  std::uint16_t unit_ = 1;       // counts of one event
+  std::uint16_t fade_every_ = 1; // events between two fadings by 2^(-1/8)
+  float fixed_weight_ = 0.0F;    // of each fixed bet
+  float plug_in_weight_ = 1.0F;
+  bool ordered_ = true;
+};
+
+// The detector by name, in events: `trimtab detect rank_e --reference REF`.
+class RankE final : public Detector {
+ public:
+  RankE(std::shared_ptr<const RankBets> bets, double arl) : bets_(std::move(bets)), arl_(arl) {}
+  Verdict update(double x) override;
+  Verdict update_category(std::string_view category) override;
+  void reset() override { state_.reset(); }
+  [[nodiscard]] std::string save() const override;
+  [[nodiscard]] Status restore(std::string_view bytes) override;
+  // evidence (after the last value), max_evidence (of the whole stream).
+  [[nodiscard]] std::vector<std::pair<std::string, double>> state() const override;
+  [[nodiscard]] std::size_t state_bytes() const override { return sizeof(RankState); }
+  [[nodiscard]] const RankState& rank_state() const { return state_; }
+  [[nodiscard]] const RankBets& bets() const { return *bets_; }
+
+  [[nodiscard]] static std::span<const Parameter> parameters();
+  // kInvalid without a reference, or with one of fewer than 500 values.
+  [[nodiscard]] static Result<std::unique_ptr<Detector>> make(const DetectorInput& input);
+
+ private:
+  Verdict step(std::size_t bin);
+
+  std::shared_ptr<const RankBets> bets_;
+  double arl_;
+  RankState state_;
+  float max_evidence_ = 0.0F;
+};
+
+// Hash of a category's text as references and observations use it; never 0.
+[[nodiscard]] std::uint64_t category_hash(std::string_view text);
+
+}  // namespace trimtab::drift

@@ -1,0 +1,185 @@
+#include "drift/reference.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <limits>
+
+#include "base/check.h"
+
+namespace trimtab::drift {
+namespace {
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+constexpr double kLeastCount = 3.0;  // p0 >= 3 / N (STATISTICS.md 1)
+
+std::string short_number(double x) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.4g", x);
+  return text;
+}
+
+// Walks sorted values and places edges so that bins hold about equal mass.
+class EdgePlacer {
+ public:
+  explicit EdgePlacer(std::span<const double> sorted) : sorted_(sorted) {}
+
+  std::vector<double> place() {
+    const std::size_t n = sorted_.size();
+    const double atom = static_cast<double>(n) / static_cast<double>(kValueBins);
+    for (std::size_t i = 0; i < n;) {
+      std::size_t end = i + 1;
+      while (end < n && sorted_[end] == sorted_[i]) ++end;
+      const std::size_t tied = end - i;
+      const bool is_atom = static_cast<double>(tied) >= atom && tied > 1;
+      const bool full = static_cast<double>(in_bin_) + 0.5 * static_cast<double>(tied) >=
+                        static_cast<double>(n - i + in_bin_) / static_cast<double>(left());
+      if (i == 0 ? is_atom : (is_atom || after_atom_ || full)) close_before(sorted_[i]);
+      in_bin_ += tied;
+      after_atom_ = is_atom;
+      i = end;
+    }
+    // Above an atom at the maximum nothing was seen: that is a bin of its own.
+    if (n > 0 && after_atom_) close_before(std::nextafter(sorted_[n - 1], kInfinity));
+    return std::move(edges_);
+  }
+
+ private:
+  [[nodiscard]] std::size_t left() const { return kValueBins - edges_.size(); }
+  void close_before(double edge) {
+    if (edges_.size() + 1 >= kValueBins) return;
+    edges_.push_back(edge);
+    in_bin_ = 0;
+  }
+  std::span<const double> sorted_;
+  std::vector<double> edges_;
+  std::size_t in_bin_ = 0;
+  bool after_atom_ = false;
+};
+
+}  // namespace
+
+void Reference::set_masses() {
+  double total = 0.0;
+  masses_.assign(counts_.size(), 0.0);
+  for (std::size_t b = 0; b < counts_.size(); ++b) {
+    masses_[b] = std::max(static_cast<double>(counts_[b]), kLeastCount);
+    total += masses_[b];
+  }
+  for (double& mass : masses_) mass /= total;
+}
+
+Reference Reference::from_numbers(std::vector<double> values) {
+  CHECK(!values.empty(), "a reference needs values");
+  Reference result;
+  result.size_ = static_cast<std::int64_t>(values.size());
+  const auto present_end =
+      std::partition(values.begin(), values.end(), [](double x) { return std::isfinite(x); });
+  std::sort(values.begin(), present_end);
+  const std::span<const double> sorted(values.data(),
+                                       static_cast<std::size_t>(present_end - values.begin()));
+  const std::vector<double> edges = EdgePlacer(sorted).place();
+  result.edge_count_ = edges.size();
+  result.edges_.fill(kInfinity);
+  std::copy(edges.begin(), edges.end(), result.edges_.begin());
+  result.counts_.assign(edges.size() + 2, 0);
+  for (const double x : sorted) ++result.counts_[result.bin_of(x)];
+  result.counts_.back() = result.size_ - static_cast<std::int64_t>(sorted.size());
+  result.set_masses();
+  return result;
+}
+
+Reference Reference::from_categories(std::vector<CategoryCount> counts, std::int64_t missing) {
+  std::sort(counts.begin(), counts.end(), [](const CategoryCount& a, const CategoryCount& b) {
+    return a.count != b.count ? a.count > b.count : a.hash < b.hash;
+  });
+  Reference result;
+  result.ordered_ = false;
+  const std::size_t kept = std::min(counts.size(), kValueBins - 1);
+  std::vector<std::pair<std::uint64_t, std::uint8_t>> index;
+  std::int64_t other = 0;
+  for (std::size_t i = 0; i < counts.size(); ++i) {
+    result.size_ += counts[i].count;
+    if (i < kept) {
+      index.emplace_back(counts[i].hash, static_cast<std::uint8_t>(i));
+      result.counts_.push_back(counts[i].count);
+      result.labels_.push_back(counts[i].label);
+    } else {
+      other += counts[i].count;
+    }
+  }
+  result.counts_.push_back(other);
+  result.labels_.emplace_back("other");
+  result.counts_.push_back(missing);
+  result.size_ += missing;
+  std::sort(index.begin(), index.end());
+  for (const auto& [hash, bin] : index) {
+    result.hashes_.push_back(hash);
+    result.hash_bins_.push_back(bin);
+  }
+  result.set_masses();
+  return result;
+}
+
+std::size_t Reference::filled() const {
+  return static_cast<std::size_t>(
+      std::count_if(counts_.begin(), counts_.end(), [](std::int64_t c) { return c > 0; }));
+}
+
+std::size_t Reference::bin_of_category(std::uint64_t hash) const {
+  if (hash == 0) return missing_bin();
+  const auto at = std::lower_bound(hashes_.begin(), hashes_.end(), hash);
+  if (at == hashes_.end() || *at != hash) return missing_bin() - 1;
+  return hash_bins_[static_cast<std::size_t>(at - hashes_.begin())];
+}
+
+std::string Reference::label(std::size_t bin) const {
+  if (bin == missing_bin()) return "missing";
+  if (!ordered_) return labels_[bin];
+  const std::string low = bin == 0 ? "-inf" : short_number(edges_[bin - 1]);
+  const std::string high = bin == edge_count_ ? "inf" : short_number(edges_[bin]);
+  return "[" + low + ", " + high + ")";
+}
+
+void Reference::save(ByteWriter& out) const {
+  out.put(static_cast<std::uint8_t>(ordered_));
+  out.put(size_);
+  out.put(static_cast<std::uint64_t>(edge_count_));
+  out.put(edges_);
+  out.put_all(counts_);
+  out.put_all(hashes_);
+  out.put_all(hash_bins_);
+  out.put(static_cast<std::uint64_t>(labels_.size()));
+  for (const auto& label : labels_) out.put_text(label);
+}
+
+Reference Reference::load(ByteReader& in) {
+  Reference result;
+  result.ordered_ = in.get<std::uint8_t>() != 0;
+  in.get_into(result.size_);
+  result.edge_count_ = in.get<std::uint64_t>();
+  in.get_into(result.edges_);
+  result.counts_ = in.get_all<std::int64_t>();
+  result.hashes_ = in.get_all<std::uint64_t>();
+  result.hash_bins_ = in.get_all<std::uint8_t>();
+  const auto labels = in.get<std::uint64_t>();
+  for (std::uint64_t i = 0; in.ok() && i < labels && i <= kMaxBins; ++i) {
+    result.labels_.push_back(in.get_text());
+  }
+  const std::size_t bins = result.counts_.size();
+  const bool fits = result.size_ > 0 && bins >= 2 && bins <= kMaxBins &&
+                    result.hashes_.size() == result.hash_bins_.size() &&
+                    (result.ordered_ ? result.edge_count_ + 2 == bins
+                                     : result.labels_.size() + 1 == bins) &&
+                    std::all_of(result.hash_bins_.begin(), result.hash_bins_.end(),
+                                [bins](std::uint8_t b) { return b + 2U < bins; }) &&
+                    std::is_sorted(result.edges_.begin(), result.edges_.end());
+  if (!fits) {
+    in.reject();
+    return from_numbers({0.0});
+  }
+  result.set_masses();
+  return result;
+}
+
+}  // namespace trimtab::drift

@@ -1,0 +1,83 @@
+// Reference: what one signal looked like when it was well, frozen.
+//
+// Numbers become at most 32 bins of equal mass (a value that alone holds a bin's mass gets a bin of
+// its own; ties make fewer); categories become the 31 most frequent and `other`; missing values
+// have a bin of their own, always the last. Masses: p0(b) = max(count(b), 3) / N, renormalized, so
+// that no bet is infinite on a bin that the reference never filled (STATISTICS.md 1).
+// Bins are half open, [edge_i, edge_i+1), with values of the sample as edges: a strictly increasing
+// transformation of reference and stream gives the same bins.
+// Immutable after it is built; share it freely.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "drift/bytes.h"
+
+namespace trimtab::drift {
+
+inline constexpr std::size_t kValueBins = 32;             // without the one for missing values
+inline constexpr std::size_t kMaxBins = kValueBins + 1;
+inline constexpr std::int64_t kMinReference = 500;
+
+struct CategoryCount {
+  std::uint64_t hash = 0;  // of the category's text; never 0
+  std::string label;
+  std::int64_t count = 0;
+};
+
+class Reference {
+ public:
+  // NaN and infinity count as missing. REQUIRES: not empty.
+  [[nodiscard]] static Reference from_numbers(std::vector<double> values);
+  // `missing` events besides the counted ones.
+  [[nodiscard]] static Reference from_categories(std::vector<CategoryCount> counts,
+                                                 std::int64_t missing);
+
+  [[nodiscard]] bool ordered() const { return ordered_; }
+  // Value bins + 1; the last bin is `missing`.
+  [[nodiscard]] std::size_t bins() const { return masses_.size(); }
+  [[nodiscard]] std::size_t missing_bin() const { return masses_.size() - 1; }
+  [[nodiscard]] std::int64_t size() const { return size_; }
+  [[nodiscard]] double mass(std::size_t bin) const { return masses_[bin]; }
+  [[nodiscard]] std::int64_t count(std::size_t bin) const { return counts_[bin]; }
+  // Bins that the reference filled.
+  [[nodiscard]] std::size_t filled() const;
+  [[nodiscard]] std::string label(std::size_t bin) const;
+
+  // REQUIRES: ordered(). NaN and infinity -> missing_bin().
+  [[nodiscard]] std::size_t bin_of(double x) const {
+    if (!(x - x == 0.0)) return missing_bin();
+    // Branch-free search for the number of edges <= x over a power-of-two table.
+    std::size_t at = 0;
+    for (std::size_t step = kValueBins / 2; step > 0; step /= 2) {
+      at += (edges_[at + step - 1] <= x) ? step : 0;
+    }
+    return at;
+  }
+  // REQUIRES: !ordered(). 0 -> missing_bin(), unknown -> `other`.
+  [[nodiscard]] std::size_t bin_of_category(std::uint64_t hash) const;
+
+  void save(ByteWriter& out) const;
+  [[nodiscard]] static Reference load(ByteReader& in);
+
+ private:
+  void set_masses();
+
+  bool ordered_ = true;
+  std::int64_t size_ = 0;
+  std::size_t edge_count_ = 0;
+  std::array<double, kValueBins - 1> edges_{};  // ascending; unused ones +infinity
+  std::vector<std::int64_t> counts_;            // a bin
+  std::vector<double> masses_;
+  std::vector<std::uint64_t> hashes_;           // a category bin, ascending by hash
+  std::vector<std::uint8_t> hash_bins_;         // the bin of hashes_[i]
+  std::vector<std::string> labels_;             // a category bin
+};
+
+}  // namespace trimtab::drift
