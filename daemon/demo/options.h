@@ -1,0 +1,32 @@
+// What a demo run was asked to do; filled from the command line (main.cpp).
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <set>
+#include <string>
+#include <vector>
+
+namespace trimtab::demo {
+
+struct DemoOptions {
+  bool headless = false;
+  std::filesystem::path out = "trimtab-demo";  // state, logs, report.json, report.html
+  std::filesystem::path bin;                   // folder of the programs
+  std::filesystem::path base;                  // Hugging Face snapshot; empty: the shipped one
+  std::filesystem::path first_adapter;         // first champion; empty: the bare base
+  std::filesystem::path train, test;           // own data (TSV); empty: built in
+  std::vector<std::string> known;              // empty: all domains but the arrivals
+  std::vector<std::string> arrivals;           // empty: the last two domains
+  std::set<int> phases = {1, 2, 3, 4, 5, 6};
+  std::uint64_t seed = 1;
+  double requests_per_s = 150;
+  std::int64_t phase_limit_s = 300;  // a phase that takes longer has failed
+  int port = 0;                      // of the web page
+  // Passed into the target's configuration, for bases other than the shipped one.
+  double learning_rate = 3e-3;
+  double epochs = 6;
+  std::int64_t minimum_examples = 400;
+};
+
+}  // namespace trimtab::demo
