@@ -88,17 +88,14 @@ struct PlanSettings {
 
 struct PromotionSettings {
   PlanSettings plan;
-  double eval_share = 0.5;           // units kept out of training: the pools draw from these
   std::int64_t cooldown_ms = 6 * kHourMs;    // after every end; automatic jobs only
   int max_tries = 3;                 // per drift, then an alert
   double retry_growth = 0.5;         // tried again once the data grew by this share
   double error_budget = 1.0;         // sum of alphas in budget_window_ms; above: approval needed
   std::int64_t budget_window_ms = 365 * kDayMs;
-  int keep_adapters = 3;             // former champions kept on disk and for undo
+  int keep_champions = 3;            // former champions kept for undo (PROMOTION.md section 1)
   std::int64_t reverse_shadow_within_ms = 7 * kDayMs;  // harm so soon after a promotion
   std::int64_t reverse_shadow_dwell_ms = 6 * kHourMs;
-  std::int64_t routing_ttl_ms = kDayMs;      // expires_at; renewed at half of it
-  std::int64_t router_lease_ms = 2 * kMinuteMs;  // without a sign of life a router drops out
   int pool_max_records = 20'000;     // records a frozen pool holds at most, a stratum
 };
 

@@ -2,7 +2,7 @@
 //
 //     L_t = (sum l_i x_i - ln(2/alpha) - sum v_i psi(l_i)) / sum l_i,   psi(l) = -ln(1 - l) - l
 // with v_i = (x_i - xbar_{i-1})^2 and l_i = min(sqrt(2 ln(2/alpha) / (s2_{i-1} i ln(1 + i))), 1/2),
-// alpha/2 a side, clipped to [0, 1], no running intersection. (Howard et al. 2021; confseq's
+// xbar_0 = 0 (of 1 - x on the upper side), alpha/2 a side, clipped to [0, 1], no running intersection. (Howard et al. 2021; confseq's
 // predmix_empbern_twosided_cs with truncation 1/2.) O(1) memory. Not thread-safe.
 #pragma once
 
@@ -31,7 +31,7 @@ class EmpiricalBernstein {
   double alpha_;
   std::uint64_t n_ = 0;
   double sum_x_ = 0, sum_squares_ = 0;                      // for mu_i, s2_i (regularized)
-  double sum_bets_ = 0, sum_bet_x_ = 0, sum_penalty_ = 0;   // for the bound
+  double sum_bets_ = 0, sum_bet_x_ = 0, penalty_lower_ = 0, penalty_upper_ = 0;  // for the bounds
 };
 
 }  // namespace trimtab::evidence
