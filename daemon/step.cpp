@@ -1,0 +1,28 @@
+#include "daemon/step.h"
+
+#include "base/clock.h"
+#include "base/json.h"
+
+namespace trimtab::daemon {
+
+Result<std::int64_t> Step::journal(Event event) {
+  event.ts_ms = now_ms;
+  if (event.config_hash.empty()) event.config_hash = config_hash;
+  if (event.actor.empty()) event.actor = "trimtab";
+  TRIMTAB_TRY(const std::int64_t seq, tx.append(event));
+  const Json view = {{"seq", seq},
+                     {"ts", format_rfc3339(event.ts_ms)},
+                     {"kind", event.kind},
+                     {"target", event.target},
+                     {"subject", event.subject},
+                     {"from", event.from},
+                     {"to", event.to},
+                     {"generation", event.generation},
+                     {"actor", event.actor},
+                     {"reason", event.reason},
+                     {"message", event.message}};
+  announcements.push_back({.seq = seq, .name = event.kind, .json = dump_json(view)});
+  return seq;
+}
+
+}  // namespace trimtab::daemon
