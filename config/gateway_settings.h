@@ -55,7 +55,7 @@ struct GatewaySettings {
   std::string host = "127.0.0.1";
   std::int64_t port = 8600;
   std::string instance;                 // in acknowledgements; default: host name + port
-  std::string client_token_file;        // clients must send it; empty = loopback only
+  std::string client_token_file;        // clients must send it; empty = whoever reaches the port
   MetricsSettings metrics{.host = "127.0.0.1", .port = 8601};
   LogSettings log;
   std::vector<GatewayTarget> targets;

@@ -33,13 +33,22 @@ struct TargetSettings {
   std::string base;                  // folder of the base snapshot (Hugging Face format)
   std::string golden;                // optional JSONL of {input, output}; a screen, never trained on
   UnitKey unit_key = UnitKey::kUser;
-  std::int64_t session_window_ms = 3'600'000;  // one event per session per window (STATISTICS.md 1, 9)
+  double eval_share = 0.5;           // stable-hash share of the units that no job ever trains on
   ExpectedTraffic expected;
   DriftSettings drift;
   RetrainSettings retrain;
   PromotionSettings promotion;       // shadow_settings.h
   ServingSettings serving;
 };
+
+// Some knobs are needed by two rooms, and each room's struct has them. The YAML has each once;
+// load_settings copies them by this function, and so must whoever builds a TargetSettings by hand:
+//   eval_share -> retrain.data.eval_share
+//   retrain.{cooldown_ms, retry_attempts, retry_growth} -> promotion.{cooldown_ms, max_tries, ..}
+void share_common_fields(TargetSettings& target);
+
+// user_id | session_id | request
+[[nodiscard]] const char* unit_key_name(UnitKey key);
 
 struct Settings {
   StateSettings state;

@@ -1,0 +1,95 @@
+#include "config/load.h"
+
+#include <algorithm>
+
+#include "base/files.h"
+#include "config/reader.h"
+#include "config/tables.h"
+#include "config/validate.h"
+
+namespace trimtab::config {
+namespace {
+
+// One line a mistake, in the order of the file.
+std::string lines_of(std::vector<Problem> problems, const std::string& name) {
+  std::stable_sort(problems.begin(), problems.end(), [](const Problem& a, const Problem& b) {
+    return std::pair(a.place.line, a.place.column) < std::pair(b.place.line, b.place.column);
+  });
+  std::string text;
+  for (const Problem& problem : problems) {
+    std::string message = problem.message;
+    // Keys and values come from the file: they shall not break the line or the terminal.
+    for (char& c : message) {
+      if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F) c = ' ';
+    }
+    if (!text.empty()) text += '\n';
+    text += name + ":" + std::to_string(problem.place.line) + ":" +
+            std::to_string(problem.place.column) + ": " + message;
+  }
+  return text;
+}
+
+void finish(Settings& settings) {
+  for (TargetSettings& target : settings.targets) share_common_fields(target);
+}
+void finish(GatewaySettings& settings) {
+  for (GatewayTarget& target : settings.targets) {
+    if (target.served_base_name.empty()) target.served_base_name = target.name;
+  }
+}
+
+template <typename Root>
+Result<Root> parse(std::string_view text, const std::string& name,
+                   const std::filesystem::path& folder, const Section& section) {
+  YamlDocument document = parse_yaml(text);
+  Root root;
+  ReadContext context{.folder = folder, .problems = std::move(document.problems), .places = {}};
+  // After a syntax error the tree is incomplete: what it lacks would be reported as missing.
+  if (context.problems.empty()) {
+    read_section(document.root, section, &root, "", context);
+    finish(root);
+    for (const Finding& finding : validate(root)) {
+      const Place place = place_of_path(context.places, finding.path);
+      // A field that was rejected holds its default: what that contradicts is no mistake.
+      const bool rejected = std::any_of(
+          context.problems.begin(), context.problems.end(), [&](const Problem& problem) {
+            return problem.message.starts_with(finding.path + ":") ||
+                   problem.message.starts_with(finding.path + "[");
+          });
+      if (!rejected) context.problems.push_back({place, finding.path + ": " + finding.message});
+    }
+  }
+  if (!context.problems.empty()) {
+    return fail(Code::kInvalid, lines_of(std::move(context.problems), name));
+  }
+  return root;
+}
+
+template <typename Root>
+Result<Root> load(const std::filesystem::path& path, const Section& section) {
+  const auto text = read_file(path, kMaxConfigBytes + 1);
+  if (!text) return fail_in("configuration", text.error());
+  return parse<Root>(*text, path.string(), path.parent_path(), section);
+}
+
+}  // namespace
+
+Result<Settings> parse_settings(std::string_view text, const std::string& name,
+                                const std::filesystem::path& folder) {
+  return parse<Settings>(text, name, folder, settings_section());
+}
+
+Result<GatewaySettings> parse_gateway_settings(std::string_view text, const std::string& name,
+                                               const std::filesystem::path& folder) {
+  return parse<GatewaySettings>(text, name, folder, gateway_section());
+}
+
+Result<Settings> load_settings(const std::filesystem::path& path) {
+  return load<Settings>(path, settings_section());
+}
+
+Result<GatewaySettings> load_gateway_settings(const std::filesystem::path& path) {
+  return load<GatewaySettings>(path, gateway_section());
+}
+
+}  // namespace trimtab::config
