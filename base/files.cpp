@@ -118,7 +118,7 @@ Status make_folders(const fs::path& path) {
   return {};
 }
 
-Status remove_all(const fs::path& path) {
+Status remove_tree(const fs::path& path) {
   std::error_code error;
   fs::remove_all(path, error);
   if (error) return system_error(path, "remove", error.value());

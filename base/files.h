@@ -25,7 +25,7 @@ namespace trimtab {
                                     const std::filesystem::path& to);
 [[nodiscard]] Status fsync_path(const std::filesystem::path& path);
 [[nodiscard]] Status make_folders(const std::filesystem::path& path);
-[[nodiscard]] Status remove_all(const std::filesystem::path& path);
+[[nodiscard]] Status remove_tree(const std::filesystem::path& path);
 // Free bytes for an unprivileged writer on the file system of `path`.
 [[nodiscard]] Result<std::uint64_t> free_bytes(const std::filesystem::path& path);
 

@@ -135,8 +135,8 @@ Status DemoHouse::write_configs(int serve_port) {
 }
 
 Status DemoHouse::start_all() {
-  TRIMTAB_CHECK_OK(remove_all(state_dir()));
-  TRIMTAB_CHECK_OK(remove_all(options_.out / "logs"));
+  TRIMTAB_CHECK_OK(remove_tree(state_dir()));
+  TRIMTAB_CHECK_OK(remove_tree(options_.out / "logs"));
   TRIMTAB_CHECK_OK(make_folders(options_.out / "logs"));
   TRIMTAB_CHECK_OK(make_folders(state_dir()));
   TRIMTAB_TRY(broker_, daemon::EmbeddedBroker::start(kPartitions));

@@ -1,0 +1,188 @@
+// trimtab-demo: flags to DemoOptions, then one Scenario in one DemoHouse. `trimtab demo` runs it.
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <csignal>
+#include <cstdio>
+
+#include "base/files.h"
+#include "base/log.h"
+#include "daemon/demo/corpus.h"
+#include "daemon/demo/options.h"
+#include "daemon/demo/pretrain_data.h"
+#include "daemon/demo/report.h"
+#include "daemon/demo/scenario.h"
+#include "daemon/kafka_producer.h"
+
+namespace trimtab::demo {
+namespace {
+
+namespace fs = std::filesystem;
+constexpr const char* kFeedbackTopic = "trimtab.feedback";
+
+int complain(const Error& error) {
+  std::fprintf(stderr, "demo: %s\n", error.message.c_str());
+  return error.code == Code::kInvalid || error.code == Code::kNotFound ? 2 : 1;
+}
+
+Result<Corpus> load_corpus(const DemoOptions& options) {
+  if (options.train.empty()) return Corpus::builtin();
+  return Corpus::from_tsv(options.train, options.test);
+}
+
+// Domains not named: the last two arrive, the others are known.
+Status choose_domains(const Corpus& corpus, DemoOptions& options) {
+  const auto& all = corpus.domains();
+  const auto known_name = [&](const std::string& name) {
+    return std::find(all.begin(), all.end(), name) != all.end();
+  };
+  for (const auto* list : {&options.known, &options.arrivals}) {
+    for (const auto& name : *list) {
+      if (!known_name(name)) return fail(Code::kInvalid, "no such domain: '" + name + "'");
+    }
+  }
+  if (options.arrivals.empty()) {
+    if (all.size() < 3) return fail(Code::kInvalid, "at least 3 domains are needed");
+    options.arrivals.assign(all.end() - 2, all.end());
+  }
+  if (options.known.empty()) {
+    for (const auto& name : all) {
+      if (std::find(options.arrivals.begin(), options.arrivals.end(), name) ==
+          options.arrivals.end()) {
+        options.known.push_back(name);
+      }
+    }
+  }
+  return {};
+}
+
+// The shipped base lies beside the sources in a checkout and in share/trimtab once installed.
+fs::path shipped_base(const fs::path& bin) {
+  for (const fs::path& candidate :
+       {fs::path(TRIMTAB_DEMO_BASE), bin / "../share/trimtab/demo/base"}) {
+    if (fs::exists(candidate / "config.json")) return fs::absolute(candidate);
+  }
+  return {};
+}
+
+Status play(DemoOptions options) {
+  SystemClock clock;
+  TRIMTAB_TRY(const Corpus corpus, load_corpus(options));
+  TRIMTAB_CHECK_OK(choose_domains(corpus, options));
+  options.out = fs::absolute(options.out);
+  if (options.base.empty()) options.base = shipped_base(options.bin);
+  options.base = fs::absolute(options.base);
+  if (!fs::exists(options.base / "config.json")) {
+    return fail(Code::kNotFound, options.base.string() + ": no base model; give --base DIR");
+  }
+  TRIMTAB_TRY(const auto house, DemoHouse::open(options, clock));
+  TRIMTAB_TRY(auto producer, daemon::KafkaProducer::create({.brokers = house->brokers()}));
+  const auto sink = [&](const std::string& key, const std::string& json) {
+    return producer->produce(kFeedbackTopic, key, json);
+  };
+  Population population({.gateway_url = house->gateway_url(),
+                         .target = kTarget,
+                         .requests_per_s = options.requests_per_s,
+                         .seed = options.seed},
+                        corpus, sink, clock);
+  DaemonView view(house->daemon_url(), kTarget, clock);
+  Watch watch(*house, view, population, clock, !options.headless && ::isatty(STDOUT_FILENO) == 1);
+  watch.note("start", "the page: " + house->daemon_url() + "/   files: " + options.out.string());
+  Scenario scenario(options, corpus, *house, view, population, watch, clock);
+  Behaviour people;
+  for (const auto& domain : options.known) people.mix[domain] = 1.0;
+  population.set_behaviour(people);
+  population.start();
+  scenario.play();
+  const auto report = scenario.report();
+  TRIMTAB_CHECK_OK(write_report(options.out, report, watch.timeline()));
+  const bool passed = report.at("passed").get<bool>();
+  watch.note("end", std::string(passed ? "PASSED" : "FAILED") +
+                        ", report: " + (options.out / "report.html").string());
+  if (!options.headless) {
+    watch.note("end", "everything keeps running until Ctrl-C");
+    while (watch.look()) clock.sleep_ms(500);
+  }
+  population.stop();
+  if (!passed) return fail(Code::kUnavailable, "the scenario did not pass; see the report");
+  return {};
+}
+
+void add_data_command(CLI::App& app, DemoOptions& options, PretrainOptions& pretrain,
+                      fs::path& data_out, fs::path& base_out) {
+  auto* data = app.add_subcommand(
+      "data", "write the files that `trimtab-worker pretrain` makes the demo's base from");
+  data->add_option("--out", data_out, "folder for text.txt, chat.jsonl, eval.jsonl, pretrain.yaml")
+      ->required();
+  data->add_option("--base-out", base_out, "where pretrain will write the base")->required();
+  data->add_option("--train", options.train, "own training sentences (TSV)");
+  data->add_option("--test", options.test, "own test sentences (TSV)");
+  data->add_option("--known", options.known, "domains whose intents are taught")->delimiter(',');
+  data->add_option("--arrivals", options.arrivals, "domains that arrive later")->delimiter(',');
+  data->add_option("--epochs", pretrain.epochs, "epochs over the labelled examples");
+  data->add_option("--labelled-per-intent", pretrain.labelled_per_intent, "labelled examples");
+  data->add_option("--texts-per-domain", pretrain.texts_per_domain, "unlabelled sentences");
+}
+
+int run(int argc, char** argv) {
+  DemoOptions options;
+  PretrainOptions pretrain;
+  fs::path data_out, base_out;
+  std::vector<int> phases;
+  options.bin = fs::canonical("/proc/self/exe").parent_path();
+  CLI::App app("The whole loop on this machine: people, drift, retraining, promotion, rollback.",
+               "trimtab demo");
+  app.add_flag("--headless", options.headless, "run to the end, write the report, exit");
+  app.add_option("--out", options.out, "folder for state, logs and the report")
+      ->capture_default_str();
+  app.add_option("--phases", phases, "only these phases, such as 1,2")->delimiter(',');
+  app.add_option("--base", options.base, "own base model (Hugging Face snapshot)");
+  app.add_option("--train", options.train, "own training sentences: domain<TAB>intent<TAB>text");
+  app.add_option("--test", options.test, "own test sentences, same form");
+  app.add_option("--known", options.known, "domains known before")->delimiter(',');
+  app.add_option("--arrivals", options.arrivals, "domains that arrive, in order")->delimiter(',');
+  app.add_option("--seed", options.seed, "of everything random")->capture_default_str();
+  app.add_option("--rate", options.requests_per_s, "requests a second")->capture_default_str();
+  app.add_option("--phase-limit", options.phase_limit_s, "seconds a phase may take")
+      ->capture_default_str();
+  app.add_option("--lr", options.learning_rate, "of the retraining")->capture_default_str();
+  app.add_option("--epochs", options.epochs, "of the retraining")->capture_default_str();
+  app.add_option("--minimum-examples", options.minimum_examples, "corrections before a job")
+      ->capture_default_str();
+  app.add_option("--port", options.port, "of the web page; 0: any")->capture_default_str();
+  add_data_command(app, options, pretrain, data_out, base_out);
+  CLI11_PARSE(app, argc, argv);
+  if (options.train.empty() != options.test.empty()) {
+    return complain({Code::kInvalid, "--train and --test belong together"});
+  }
+  if (!phases.empty()) options.phases = {phases.begin(), phases.end()};
+  log::set_program("demo");
+  std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGINT, [](int) { Watch::request_stop(); });
+  std::signal(SIGTERM, [](int) { Watch::request_stop(); });
+  if (app.got_subcommand("data")) {
+    const auto corpus = load_corpus(options);
+    if (!corpus) return complain(corpus.error());
+    if (const auto chosen = choose_domains(*corpus, options); !chosen) {
+      return complain(chosen.error());
+    }
+    pretrain.known = options.known;
+    const auto wrote = write_pretrain_data(*corpus, pretrain, data_out, base_out);
+    return wrote ? 0 : complain(wrote.error());
+  }
+  const auto played = play(options);
+  return played ? 0 : complain(played.error());
+}
+
+}  // namespace
+}  // namespace trimtab::demo
+
+int main(int argc, char** argv) {
+  try {
+    return trimtab::demo::run(argc, argv);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "demo: %s\n", error.what());
+    return 1;
+  }
+}
