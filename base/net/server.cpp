@@ -476,6 +476,8 @@ void Server::State::drop(Connection& connection) {
 
 void Server::State::refuse(Connection& connection, int status, std::string_view detail,
                            Headers extra) {
+  // After a message whose framing is in doubt, nothing on this connection can be trusted.
+  if (status == 400 || status == 501) connection.close_after = true;
   Response response = error_response(status, detail);
   for (const auto& [name, value] : extra.fields()) response.headers.set(name, value);
   answer(connection, std::move(response), !connection.parser.done());
