@@ -11,6 +11,8 @@
 #include <string_view>
 #include <variant>
 
+#include "drift/record_view.h"
+
 namespace trimtab::daemon {
 
 // Newest `schema` this program reads; a newer one is dead-lettered by name, older stay readable.
@@ -61,6 +63,8 @@ struct InferenceRecord {
   std::span<const float> logprobs, embedding;
   std::string_view finish, status, error;
   std::string_view attributes;      // raw JSON object, empty when none
+  // Values at the JSON pointers of its target's signals (RecordCodec::set_pointers), in order.
+  std::span<const drift::PointerValue> pointers;
   std::uint32_t bytes = 0;          // size of the message
 
   // `op: probe`: routed like all, seen by no detector, pool or trial.
@@ -122,7 +126,8 @@ using Decoded = std::variant<InferenceRecord, Feedback, DeadLetter>;
 
 [[nodiscard]] std::string_view label_source_name(LabelSource source);
 [[nodiscard]] std::string_view selection_name(Selection selection);
-// -1/0/1 and 0..1 on one scale: the value that detectors and trials use. nullopt without a score.
+// -1/0/1 and 0..1 on one scale: -1 counts as 0, all else as it is (so 0 is bad on either scale).
+// nullopt without a score.
 [[nodiscard]] std::optional<double> unit_score(const Feedback& feedback);
 
 }  // namespace trimtab::daemon

@@ -30,6 +30,10 @@ class RecordCodec {
   RecordCodec& operator=(RecordCodec&&) noexcept;
   ~RecordCodec();
 
+  // The JSON pointers into the raw record whose values records of `target` carry
+  // (drift::SignalExtractor::pointers()). kInvalid for an unknown target or a malformed pointer.
+  [[nodiscard]] Status set_pointers(const std::string& target, std::vector<std::string> pointers);
+
   // One message. The result's views live in `arena`. `kafka_ms`: the message's own time, taken
   // where the record has none or one that lies more than the tolerance ahead of `now_ms`.
   [[nodiscard]] Decoded decode(std::string_view message, std::int64_t kafka_ms, std::int64_t now_ms,
@@ -47,5 +51,8 @@ class RecordCodec {
   explicit RecordCodec(std::unique_ptr<State> state);
   std::unique_ptr<State> state_;
 };
+
+// What drift's signals need of a record; `number` is the daemon's running number of it.
+[[nodiscard]] drift::RecordView to_drift_view(const InferenceRecord& record, std::uint64_t number);
 
 }  // namespace trimtab::daemon
