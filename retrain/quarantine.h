@@ -1,0 +1,41 @@
+// Quarantine: bursts of corrections, from one source or from all together, that come faster than
+// `quarantine_factor` times what is usual (STATISTICS.md section 9). They are kept, shown, and not
+// trained on until somebody releases them.
+//
+// A pure function of the corrections' times, so nothing has to be saved but the releases. For every
+// correction at t, the count in (t - window, t] is compared with factor x the usual count of a
+// window: the mean over the history before t - window (at most kHistoryWindows windows, quarantined
+// corrections left out). A source without kMinHistory windows of its own is compared with the mean
+// of all sources; the sum of all sources without history is never called a burst (a new target has
+// no usual rate). Counts below quarantine_minimum are no burst.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "config/retrain_settings.h"
+#include "retrain/example.h"
+
+namespace trimtab::retrain {
+
+inline constexpr std::int64_t kHistoryWindows = 168;  // a week of hours
+inline constexpr std::int64_t kMinHistory = 3;
+
+struct Burst {
+  std::string id;       // stable: hash of source and start; what `release` names
+  std::string source;   // source_id; "*" = all sources together
+  std::int64_t start_ms = 0;  // feedback times, both inclusive
+  std::int64_t end_ms = 0;
+  std::int64_t count = 0;     // corrections inside
+  double usual = 0;           // per window
+  double peak = 0;            // largest count in a window
+};
+
+// `examples` in any order; only corrections count. Sorted by start, then source.
+[[nodiscard]] std::vector<Burst> find_bursts(const std::vector<Example>& examples,
+                                             const config::DataSettings& settings);
+
+[[nodiscard]] bool in_burst(const Example& example, const std::vector<Burst>& bursts);
+
+}  // namespace trimtab::retrain
