@@ -5,7 +5,7 @@
 // use another adapter (or none) and may continue a KvSequence, so a server's batch of mixed adapters
 // and a trainer's packed batch are the same call.
 // Threads: a loaded Decoder is immutable; any number of threads may call it, each with KvSequences
-// and Workspaces of its own. GEMM threads are whatever set_compute_threads() chose.
+// of its own. GEMM threads are whatever set_compute_threads() chose.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -35,12 +35,16 @@ class KvSequence {
   [[nodiscard]] KvSequence fork() const;       // a copy: prompts with a shared prefix
   [[nodiscard]] std::int64_t bytes() const;
 
+  // For the decoder: rows of one layer are appended, then all layers advance together.
+  void append(std::size_t layer, std::size_t layers, const at::Tensor& k, const at::Tensor& v);
+  void advance(std::int64_t tokens) { length_ += tokens; }
+  [[nodiscard]] const at::Tensor& keys(std::size_t layer) const { return keys_[layer]; }
+  [[nodiscard]] const at::Tensor& values(std::size_t layer) const { return values_[layer]; }
+
  private:
-  friend class Decoder;
   std::vector<at::Tensor> keys_;    // per layer [capacity, kv_heads * head_dim], rotated
   std::vector<at::Tensor> values_;
   std::int64_t length_ = 0;
-  std::int64_t capacity_ = 0;
 };
 
 struct Segment {
@@ -101,7 +105,6 @@ class Decoder {
   [[nodiscard]] at::Tensor logits(const at::Tensor& hidden) const;
 
  private:
-  friend class Backward;
   ModelConfig config_;
   Weights weights_;
 };

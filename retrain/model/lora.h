@@ -17,6 +17,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/result.h"
@@ -85,12 +86,19 @@ class LoraLayout {
   [[nodiscard]] std::int64_t parameters() const { return parameters_; }
   [[nodiscard]] const LoraSpec& spec() const { return spec_; }
   [[nodiscard]] std::int64_t largest_rank() const;
+  [[nodiscard]] std::vector<const Site*> sites() const;  // layer by layer, group by group
 
  private:
   LoraSpec spec_;
   std::vector<GroupSites> groups_;
   std::int64_t parameters_ = 0;
 };
+
+// Views into any flat vector of this layout: parameters or gradients.
+[[nodiscard]] at::Tensor lora_a(const at::Tensor& flat, const Site& site);           // [r, in]
+[[nodiscard]] at::Tensor lora_b(const at::Tensor& flat, const Site& site);           // [out, r]
+[[nodiscard]] at::Tensor lora_a_group(const at::Tensor& flat, const GroupSites& g);  // [sum r, in]
+[[nodiscard]] at::Tensor lora_magnitude(const at::Tensor& flat, const Site& site);   // [out]
 
 class Decoder;
 
@@ -99,12 +107,14 @@ class Decoder;
 struct Adapter {
   LoraLayout layout;
   at::Tensor parameters;                 // [layout.parameters()] fp32 (fp64 in gradient tests)
-  std::vector<at::Tensor> dora_factors;  // per site in layout order: magnitude / ||W + sBA||, [out]
+  at::Tensor dora_norms;  // flat ||W + sBA|| at the magnitudes' offsets; undefined without DoRA
 
-  [[nodiscard]] at::Tensor a(const Site& site) const;            // view [r, in]
-  [[nodiscard]] at::Tensor b(const Site& site) const;            // view [out, r]
-  [[nodiscard]] at::Tensor a_group(const GroupSites& g) const;   // view [sum r, in]
-  [[nodiscard]] at::Tensor magnitude(const Site& site) const;    // view [out]
+  [[nodiscard]] at::Tensor a(const Site& site) const { return lora_a(parameters, site); }
+  [[nodiscard]] at::Tensor b(const Site& site) const { return lora_b(parameters, site); }
+  [[nodiscard]] at::Tensor a_group(const GroupSites& g) const { return lora_a_group(parameters, g); }
+  [[nodiscard]] at::Tensor magnitude(const Site& site) const { return lora_magnitude(parameters, site); }
+  // magnitude / ||W + sBA||, [out]; undefined without DoRA.
+  [[nodiscard]] at::Tensor dora_factor(const Site& site) const;
 };
 
 // Reads a PEFT folder for this decoder. kInvalid / kCorrupt with the file and the reason: another
@@ -116,8 +126,14 @@ struct Adapter {
 [[nodiscard]] Result<std::shared_ptr<Adapter>> make_adapter(const LoraSpec& spec,
                                                             const Decoder& decoder,
                                                             std::uint64_t seed);
-// DoRA: recomputes dora_factors from the current parameters. Nothing to do for plain LoRA.
+// DoRA: recomputes dora_norms from the current parameters. Nothing to do for plain LoRA.
 void refresh_dora(Adapter& adapter, const Decoder& decoder);
+
+// adapter_config.json's text; kInvalid for options that change the maths and are not covered.
+[[nodiscard]] Result<LoraSpec> parse_lora_spec(std::string_view adapter_config);
+// One rank and one scale for all sites (see save_adapter's `folded`).
+[[nodiscard]] Result<std::shared_ptr<Adapter>> fold_adapter(const Adapter& adapter,
+                                                            const ModelConfig& config);
 
 // Writes adapter_config.json and adapter_model.safetensors into an existing folder. `folded`: the
 // copy for vLLM, one rank and scale for all (padded to the largest r, B times its true scale,

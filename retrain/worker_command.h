@@ -1,0 +1,28 @@
+// A command of trimtab-worker: one worker_<name>.cpp each, one row in worker_main.cpp's table.
+//
+// Exit codes (COMMANDS.md): 0; 2 bad input, one line with file and reason; 3 a run failed by name;
+// 4 interrupted and resumable; 78 a bad server configuration.
+#pragma once
+
+#include <functional>
+#include <memory>
+
+#include "base/result.h"
+
+namespace CLI {
+class App;
+}
+
+namespace trimtab::retrain {
+
+inline constexpr int kExitBadInput = 2;
+inline constexpr int kExitFailed = 3;
+inline constexpr int kExitInterrupted = 4;
+
+// Declares the command's options on `app` and returns what runs it: the exit code, or an Error
+// (printed as one line; exit 2).
+using Run = std::function<Result<int>()>;
+
+Run add_logits(CLI::App& app);
+
+}  // namespace trimtab::retrain

@@ -1,0 +1,64 @@
+// trimtab-worker: one job a process, so that a crash or an out-of-memory kill ends a job and never
+// the daemon.
+#include <CLI/CLI.hpp>
+#include <array>
+#include <cstdio>
+#include <new>
+
+#include "base/log.h"
+#include "retrain/worker_command.h"
+
+namespace {
+
+struct Row {
+  const char* name;
+  const char* summary;
+  trimtab::retrain::Run (*add)(CLI::App&);
+};
+
+constexpr std::array kCommands = {
+    Row{"logits", "Logits of token ids under a base and an adapter", trimtab::retrain::add_logits},
+};
+
+int run(const trimtab::retrain::Run& command) {
+  try {
+    const auto code = command();
+    if (code) return *code;
+    std::fprintf(stderr, "%s\n", code.error().message.c_str());
+    return trimtab::retrain::kExitBadInput;
+  } catch (const std::bad_alloc&) {
+    std::fprintf(stderr, "out_of_memory: the machine gave no more memory\n");
+    return trimtab::retrain::kExitFailed;
+  } catch (const std::exception& error) {  // c10::Error: shapes and allocations inside libtorch
+    const std::string what = error.what();
+    const bool memory = what.find("can't allocate memory") != std::string::npos ||
+                        what.find("out of memory") != std::string::npos;
+    std::fprintf(stderr, "%s%s\n", memory ? "out_of_memory: " : "",
+                 what.substr(0, what.find('\n')).c_str());
+    return trimtab::retrain::kExitFailed;
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  trimtab::log::set_program("trimtab-worker");
+  CLI::App app("trimtab-worker: trains, scores and serves LoRA adapters of one base model");
+  app.require_subcommand(1);
+  std::array<trimtab::retrain::Run, kCommands.size()> runs;
+  std::array<CLI::App*, kCommands.size()> commands{};
+  for (std::size_t i = 0; i < kCommands.size(); ++i) {
+    commands[i] = app.add_subcommand(kCommands[i].name, kCommands[i].summary);
+    runs[i] = kCommands[i].add(*commands[i]);
+  }
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    const int code = app.exit(error);
+    return code == 0 ? 0 : trimtab::retrain::kExitBadInput;
+  }
+  for (std::size_t i = 0; i < kCommands.size(); ++i) {
+    if (commands[i]->parsed()) return run(runs[i]);
+  }
+  return trimtab::retrain::kExitBadInput;
+}
