@@ -84,7 +84,4 @@ class TargetHistory {
   std::vector<Spent> spent_;
 };
 
-// The alphas of one trial: what on_end spends. Shadow and live, ship and harm.
-[[nodiscard]] double trial_alpha(const Plan& plan);
-
 }  // namespace trimtab::shadow

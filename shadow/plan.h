@@ -27,4 +27,7 @@ using Plan = config::PlanSettings;
 [[nodiscard]] int canary_steps(const Plan& plan);
 [[nodiscard]] double ladder_share(const Plan& plan, int step);
 
+// What a trial takes from the lifetime error budget: the alpha of shipping wrongly.
+[[nodiscard]] double trial_alpha(const Plan& plan);
+
 }  // namespace trimtab::shadow

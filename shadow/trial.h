@@ -6,6 +6,11 @@
 // and carry stable keys. Observed state in, new status out, as an ordered list of small rules
 // (PROMOTION.md section 1; argo-rollouts' form). One trial a target.
 //
+// Beyond the table: REGISTERED and OFFLINE_EVAL whose dwell ends (files or scorer out of reach) are
+// INCONCLUSIVE, for that says nothing about the candidate; so are PROMOTING and BAKING, after
+// ROLLING_BACK. An SRM pause is lifted by an operator only; the other automatic pauses end with
+// their cause. Paused time counts towards the maximal dwell.
+//
 // Order of the rules: an end is an end; a rollback finishes; harm and hard SLO breaches roll back,
 // paused or not; a dwell that is over ends the state; a pause holds everything else; then the
 // state's own rule. Missing evidence is never a pass: absent optionals simply hold.
@@ -90,7 +95,7 @@ enum class Reason {
   kResumed,
   kRequested,           // a command was noted (advance, promote)
 };
-inline constexpr int kReasonCount = 33;
+inline constexpr int kReasonCount = 32;
 [[nodiscard]] std::string_view reason_name(Reason reason);
 [[nodiscard]] Result<Reason> parse_reason(std::string_view name);
 [[nodiscard]] std::string_view next_step(Reason reason);
@@ -131,6 +136,8 @@ struct Trial {
   std::string approved_by;
   bool skip_dwell = false;       // `advance`: the present minimal dwell is over
   bool promote_requested = false;  // `promote`: all minimal dwells are over, approval given
+  bool routed = false;           // a routing document has named the candidate (CANARY on)
+  std::uint64_t units_at_entry = 0;  // closed units an arm when this ladder step began
   bool forced = false;           // `force`: statistics are skipped from here on
   bool force_once = false;       // `advance` with force: statistics of the present state only
   State ending = State::kAborted;  // the end that ROLLING_BACK leads to
@@ -246,11 +253,17 @@ struct NewTrial {
   std::int64_t onset_ms = 0;
   Plan plan;
 };
-// kInvalid: a bad plan, a candidate without name or folder, the champion itself.
+// kInvalid: a bad plan, a candidate without name or folder, the champion itself. plan.label_wait_ms
+// 0 becomes label_wait_default_ms: whoever knows the label delay's quantile puts it in first.
 [[nodiscard]] Result<Trial> make_trial(const NewTrial& wanted, std::int64_t now_ms);
 
 [[nodiscard]] nlohmann::json to_json(const Trial& trial);
 [[nodiscard]] Result<Trial> parse_trial(const nlohmann::json& json);
+
+// The experiment of the routing documents in CANARY and AB, and the one while baking (a new
+// comparison against the hold-back with an alpha_harm of its own). Empty: nothing is compared.
+[[nodiscard]] std::string live_experiment(const Trial& trial);
+[[nodiscard]] std::string bake_experiment(const Trial& trial);
 
 // What the trial waits for, in one line for people: "CANARY 10 %: 31 of 50 units, 12 s of dwell".
 [[nodiscard]] std::string waits_for(const Trial& trial, const Evidence& evidence,
