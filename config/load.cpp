@@ -10,25 +10,6 @@
 namespace trimtab::config {
 namespace {
 
-// One line a mistake, in the order of the file.
-std::string lines_of(std::vector<Problem> problems, const std::string& name) {
-  std::stable_sort(problems.begin(), problems.end(), [](const Problem& a, const Problem& b) {
-    return std::pair(a.place.line, a.place.column) < std::pair(b.place.line, b.place.column);
-  });
-  std::string text;
-  for (const Problem& problem : problems) {
-    std::string message = problem.message;
-    // Keys and values come from the file: they shall not break the line or the terminal.
-    for (char& c : message) {
-      if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F) c = ' ';
-    }
-    if (!text.empty()) text += '\n';
-    text += name + ":" + std::to_string(problem.place.line) + ":" +
-            std::to_string(problem.place.column) + ": " + message;
-  }
-  return text;
-}
-
 void finish(Settings& settings) {
   for (TargetSettings& target : settings.targets) share_common_fields(target);
 }

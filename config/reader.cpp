@@ -1,5 +1,6 @@
 #include "config/reader.h"
 
+#include <algorithm>
 #include <set>
 
 #include "config/spelling.h"
@@ -44,6 +45,7 @@ std::string kind_name(const Row& row) {
     case Kind::kStrings: return "a list of texts";
     case Kind::kNumbers: return "a list of numbers";
     case Kind::kStringMap: return "a section of key: text lines";
+    case Kind::kNumberMap: return "a section of key: number lines";
     case Kind::kSection: return "a section (key: value lines)";
     case Kind::kSections: return "a list of sections";
   }
@@ -92,6 +94,7 @@ class ValueReader {
       case Kind::kStrings: return strings(node, out);
       case Kind::kNumbers: return numbers(node, out);
       case Kind::kStringMap: return string_map(node, out);
+      case Kind::kNumberMap: return number_map(node, out);
       case Kind::kSection:
       case Kind::kSections: break;
     }
@@ -163,6 +166,12 @@ class ValueReader {
     return true;
   }
   bool strings(const YamlNode& node, Value& out) {
+    if (row_.single && node.type == Type::kScalar) {
+      std::vector<std::string> one(1);
+      if (!word(node, "a text", one[0])) return false;
+      out = std::move(one);
+      return true;
+    }
     if (node.type != Type::kList) return wrong_type(node, kind_name(row_));
     std::vector<std::string> list;
     std::set<std::string> seen;
@@ -200,6 +209,22 @@ class ValueReader {
         whole = problem(key, "is " + what_is(value) + " under " + shown(key.text) +
                                  "; write a text");
       } else if (!map.emplace(key.text, value.text).second) {
+        whole = problem(key, "the key " + shown(key.text) + " is given twice");
+      }
+    }
+    out = std::move(map);
+    return whole;
+  }
+
+  bool number_map(const YamlNode& node, Value& out) {
+    if (node.type != Type::kMap) return wrong_type(node, kind_name(row_));
+    std::map<std::string, double> map;
+    bool whole = true;
+    for (const auto& [key, value] : node.pairs) {
+      Value number = 0.0;
+      if (key.type != Type::kScalar || !ranged(value, parse_number, number)) {
+        whole = false;
+      } else if (!map.emplace(key.text, std::get<double>(number)).second) {
         whole = problem(key, "the key " + shown(key.text) + " is given twice");
       }
     }
@@ -310,6 +335,33 @@ void read_section(const YamlNode& node, const Section& section, void* owner,
           {node.place, prefix + row.key + ": missing; " + row.doc});
     }
   }
+}
+
+std::string lines_of(std::vector<Problem> problems, const std::string& name) {
+  std::stable_sort(problems.begin(), problems.end(), [](const Problem& a, const Problem& b) {
+    return std::pair(a.place.line, a.place.column) < std::pair(b.place.line, b.place.column);
+  });
+  std::string text;
+  for (const Problem& problem : problems) {
+    std::string message = problem.message;
+    // Keys and values come from the file: they shall not break the line or the terminal.
+    for (char& c : message) {
+      if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F) c = ' ';
+    }
+    if (!text.empty()) text += '\n';
+    text += name + ":" + std::to_string(problem.place.line) + ":" +
+            std::to_string(problem.place.column) + ": " + message;
+  }
+  return text;
+}
+
+Status read_document(std::string_view text, const std::string& name,
+                     const std::filesystem::path& folder, const Section& section, void* owner) {
+  YamlDocument document = parse_yaml(text);
+  ReadContext context{.folder = folder, .problems = std::move(document.problems), .places = {}};
+  if (context.problems.empty()) read_section(document.root, section, owner, "", context);
+  if (context.problems.empty()) return {};
+  return fail(Code::kInvalid, lines_of(std::move(context.problems), name));
 }
 
 Place place_of_path(const Places& places, std::string path) {

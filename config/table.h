@@ -35,12 +35,14 @@ enum class Kind {
   kStrings,     // list; of Row::choices where that is not empty
   kNumbers,     // list
   kStringMap,   // free keys
+  kNumberMap,   // free keys
   kSection,
   kSections,    // list of sections
 };
 
 using Value = std::variant<bool, std::int64_t, double, std::string, Rate, std::vector<std::string>,
-                           std::vector<double>, std::map<std::string, std::string>>;
+                           std::vector<double>, std::map<std::string, std::string>,
+                           std::map<std::string, double>>;
 
 struct Section;
 
@@ -54,6 +56,7 @@ struct Row {
   double low = -std::numeric_limits<double>::infinity();
   double high = std::numeric_limits<double>::infinity();
   std::vector<std::string> choices;
+  bool single = false;  // kStrings: one text stands for a list of one
   // Beyond the range: empty when the text is fine, else what is wrong and what to write.
   std::function<std::string(const std::string&)> check;
 
@@ -180,6 +183,11 @@ class Table {
     scalar<std::map<std::string, std::string>>(key, Kind::kStringMap, member, doc);
     return *this;
   }
+  Table& number_map(const char* key, std::map<std::string, double> T::*member, double low,
+                    double high, const char* doc) {
+    scalar<std::map<std::string, double>>(key, Kind::kNumberMap, member, doc).range(low, high);
+    return *this;
+  }
   template <typename Child>
   Table& section(const char* key, Child T::*member, const Table<Child>& table, const char* doc) {
     Row& row = add(key, Kind::kSection, doc);
@@ -225,6 +233,10 @@ class Table {
   // Modifiers of the row added last.
   Table& required() {
     section_.rows.back().required = true;
+    return *this;
+  }
+  Table& or_single() {
+    section_.rows.back().single = true;
     return *this;
   }
   Table& check(std::function<std::string(const std::string&)> check) {
