@@ -13,7 +13,8 @@ namespace trimtab::daemon {
 
 class EmbeddedBroker {
  public:
-  // kInternal when the cluster cannot be made. Topics created on first use get `partitions`.
+  // With the three topics of config::KafkaTopics{}, `partitions` each; others are made by
+  // create_topic, or on first use (then with 4). kInternal when the cluster cannot be made.
   [[nodiscard]] static Result<std::unique_ptr<EmbeddedBroker>> start(int partitions = 8,
                                                                      int brokers = 1);
   ~EmbeddedBroker();

@@ -9,6 +9,7 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <thread>
@@ -32,6 +33,8 @@ class Ingest {
     config::KafkaSettings kafka;
     config::IngestSettings ingest;
     std::vector<std::string> targets;
+    // drift::SignalExtractor::pointers() of each target that has any.
+    std::map<std::string, std::vector<std::string>> pointers;
     // Runs on the ingest thread over each decoded batch before it is queued: signal extraction.
     std::function<void(RecordBatch&)> prepare;
   };

@@ -86,6 +86,10 @@ struct RawMessage {
   const void* native = nullptr;  // rd_kafka_message_t, for the dead-letter writer's headers
 };
 
+// The message's own headers, in order.
+[[nodiscard]] std::vector<std::pair<std::string, std::string>> message_headers(
+    const RawMessage& message);
+
 struct RawBatch {
   std::vector<RawMessage> messages;  // per partition in offset order
   std::vector<OffsetRange> ranges;

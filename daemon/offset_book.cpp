@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <chrono>
 
 #include "daemon/kafka_source.h"
@@ -47,6 +48,27 @@ bool OffsetBook::wait_for(const std::map<TopicPartition, std::int64_t>& wanted,
     }
     return true;
   });
+}
+
+std::size_t drop_applied(RecordBatch& batch, const std::map<TopicPartition, std::int64_t>& next) {
+  bool overlaps = false;
+  for (const OffsetRange& range : batch.ranges) {
+    const auto at = next.find({range.topic, range.partition});
+    overlaps = overlaps || (at != next.end() && range.first < at->second);
+  }
+  if (!overlaps) return 0;
+  const std::size_t removed = std::erase_if(batch.records, [&](const DecodedRecord& record) {
+    if (record.origin.partition < 0) return false;
+    const auto at = next.find({batch.topics[record.origin.topic], record.origin.partition});
+    return at != next.end() && record.origin.offset < at->second;
+  });
+  std::erase_if(batch.ranges, [&](OffsetRange& range) {
+    const auto at = next.find({range.topic, range.partition});
+    if (at == next.end()) return false;
+    range.first = std::max(range.first, at->second);
+    return range.last < range.first;
+  });
+  return removed;
 }
 
 std::string_view source_state_name(SourceState state) {

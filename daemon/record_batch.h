@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -56,6 +57,11 @@ struct RecordBatch {
     on_committed = nullptr;
   }
 };
+
+// Takes out what `next` (partition -> next offset to apply) says was applied before: records and
+// ranges that lie below it. Needed wherever a batch may overlap committed state, which a rebalance
+// can bring about. Returns the number of records removed. Records over HTTP are left alone.
+std::size_t drop_applied(RecordBatch& batch, const std::map<TopicPartition, std::int64_t>& next);
 
 // Batches that wait to be used again. Thread-safe. Keeps at most `capacity`; more are freed.
 class BatchPool {
