@@ -1,0 +1,491 @@
+#include "drift/monitor.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/hash.h"
+#include "drift/harm.h"
+#include "drift/recent.h"
+#include "drift/segment.h"
+#include "drift/sessions.h"
+
+namespace trimtab::drift {
+namespace {
+
+constexpr std::uint32_t kTag = make_tag("MONI");
+constexpr std::uint32_t kBlobTag = make_tag("MONB");
+constexpr std::uint32_t kVersion = 1;
+const char kCorePiece[] = "monitor";
+constexpr std::size_t kShownSignals = 12;
+constexpr std::size_t kShownExamples = 5;
+
+std::vector<config::HarmMetricSettings> harm_settings(const config::DriftSettings& settings) {
+  if (!settings.harm.empty()) return settings.harm;
+  std::vector<config::HarmMetricSettings> all(2);
+  all[0].name = "label_loss";
+  all[1].name = "complaint";
+  return all;
+}
+
+Status check_settings(const config::DriftSettings& s) {
+  if (s.reference_size < kMinReference) {
+    return fail(Code::kInvalid, "drift.reference_size: at least 500, not " +
+                                    std::to_string(s.reference_size));
+  }
+  if (s.reference_size > 200'000) {
+    return fail(Code::kInvalid, "drift.reference_size: at most 200000 (300 bytes a record are kept)");
+  }
+  if (!(s.false_alarms > 0.0) || s.false_alarms_per_ms <= 0) {
+    return fail(Code::kInvalid, "drift.false_alarms: must promise more than 0 per a positive time");
+  }
+  if (s.session_window_ms < 0) return fail(Code::kInvalid, "drift.session_window: below 0");
+  if (s.half_life_events < 8 || s.half_life_events > 20'000) {
+    return fail(Code::kInvalid, "drift.half_life_events: from 8 to 20000");
+  }
+  if (s.max_segments < 1 || s.max_segments > 1'000) {
+    return fail(Code::kInvalid, "drift.max_segments: from 1 to 1000");
+  }
+  if (!(s.embedding_rate >= 0.0 && s.embedding_rate <= 1.0)) {
+    return fail(Code::kInvalid, "drift.embedding_rate: from 0 to 1");
+  }
+  if (!(s.min_theta >= 0.1 && s.min_theta <= 1.0)) {
+    return fail(Code::kInvalid, "drift.min_theta: from .1 to 1");
+  }
+  if (!(s.harm_recovery_alpha > 0.0 && s.harm_recovery_alpha < 1.0)) {
+    return fail(Code::kInvalid, "drift.harm_recovery_alpha: between 0 and 1");
+  }
+  const auto harm = harm_settings(s);
+  for (std::size_t i = 0; i < harm.size(); ++i) {
+    if (harm[i].name.empty()) return fail(Code::kInvalid, "drift.harm: a metric without a name");
+    if (!(harm[i].tolerance >= 0.0 && harm[i].tolerance < 1.0) || harm[i].min_reference < 30 ||
+        harm[i].max_reference < harm[i].min_reference) {
+      return fail(Code::kInvalid, "drift.harm: " + harm[i].name +
+                                      ": tolerance in [0, 1), 30 <= min_reference <= max_reference");
+    }
+    for (std::size_t j = 0; j < i; ++j) {
+      if (harm[j].name == harm[i].name) {
+        return fail(Code::kInvalid, "drift.harm: '" + harm[i].name + "' is there twice");
+      }
+    }
+  }
+  return {};
+}
+
+// A detector more raises every threshold: the promise is shared (e-Bonferroni).
+std::size_t count_detectors(const std::vector<Signal>& signals,
+                            const config::DriftSettings& settings, std::size_t harm_metrics) {
+  std::size_t everywhere = 0;
+  std::size_t text = 0;
+  for (const Signal& signal : signals) {
+    if (!signal.alarm) continue;
+    const bool is_text =
+        signal.kind == SignalKind::kNovelty || signal.kind == SignalKind::kEmbedding;
+    ++(is_text ? text : everywhere);
+  }
+  const std::size_t segments =
+      settings.segments.empty()
+          ? 0
+          : static_cast<std::size_t>(settings.max_segments) + settings.segments.size();
+  return std::max<std::size_t>(1, everywhere * (1 + segments) + text + harm_metrics);
+}
+
+// What must be equal for saved state to be used again.
+std::uint64_t fingerprint(const SignalExtractor& extractor, const config::DriftSettings& settings,
+                          const std::vector<std::string>& harm) {
+  std::string text = std::to_string(settings.half_life_events) + "|" +
+                     std::to_string(settings.max_segments);
+  for (const Signal& signal : extractor.signals()) {
+    text += "|" + signal.name + ":" + std::to_string(static_cast<int>(signal.kind)) + ":" +
+            std::to_string(static_cast<int>(signal.source)) + ":" +
+            std::to_string(signal.min_effect);
+  }
+  for (const auto& pointer : extractor.pointers()) text += "|" + pointer;
+  for (const auto& field : extractor.segment_fields()) text += "|" + field;
+  for (const auto& name : harm) text += "|" + name;
+  return stable_hash(text);
+}
+
+std::string percent(double share) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.0f %%", 100.0 * share);
+  return text;
+}
+
+// One sentence: what changed, since when, how sure.
+std::string drift_sentence(const Alarm& alarm) {
+  std::string text = alarm.signal + " (" + alarm.segment + ") no longer looks like its ";
+  text += alarm.provisional_reference ? "provisional reference" : "reference";
+  text += " since " + format_rfc3339(alarm.onset_ts_ms);
+  const auto most = std::max_element(
+      alarm.bins.begin(), alarm.bins.end(),
+      [](const BinShare& a, const BinShare& b) { return a.log_wealth < b.log_wealth; });
+  if (most != alarm.bins.end() && alarm.signal != "input_embedding") {
+    text += ": " + most->label + " went from " + percent(most->reference) + " to " +
+            percent(most->current);
+  }
+  if (!alarm.words_gained.empty()) {
+    text += "; new words:";
+    for (std::size_t i = 0; i < std::min<std::size_t>(4, alarm.words_gained.size()); ++i) {
+      text += (i == 0 ? " " : ", ") + alarm.words_gained[i].word;
+    }
+  }
+  char tail[96];
+  std::snprintf(tail, sizeof tail, "; seen after %llu events, evidence %.3g of %.3g needed",
+                static_cast<unsigned long long>(alarm.delay_events), alarm.evidence,
+                alarm.threshold);
+  return text + tail;
+}
+
+}  // namespace
+
+std::string_view alarm_kind_name(AlarmKind kind) {
+  return kind == AlarmKind::kDrift ? "drift" : "harm";
+}
+
+std::string_view monitor_state_name(MonitorState state) {
+  switch (state) {
+    case MonitorState::kCollecting: return "collecting";
+    case MonitorState::kCalibrating: return "calibrating";
+    case MonitorState::kArmed: return "armed";
+    case MonitorState::kRefused: return "refused";
+  }
+  return "unknown";
+}
+
+class Monitor::Impl {
+ public:
+  Impl(const config::DriftSettings& settings, SignalExtractor extractor)
+      : settings_(settings),
+        extractor_(std::move(extractor)),
+        sessions_(settings.session_window_ms) {
+    const auto harm = harm_settings(settings);
+    const double period = static_cast<double>(settings.false_alarms_per_ms) / settings.false_alarms;
+    const double threshold =
+        period * static_cast<double>(count_detectors(extractor_.signals(), settings, harm.size()));
+    auto plan = std::make_shared<SegmentPlan>();
+    plan->signals = extractor_.signals();
+    plan->reference_size = settings.reference_size;
+    plan->half_life_events = static_cast<double>(settings.half_life_events);
+    plan->min_theta = settings.min_theta;
+    plan->threshold_ms = threshold;
+    plan_ = std::move(plan);
+    segments_.push_back(std::make_unique<Segment>(plan_, "all", "segment/0/", true));
+    for (std::size_t i = 0; i < harm.size(); ++i) {
+      harm_names_.push_back(harm[i].name);
+      harm_.emplace_back(harm[i], threshold, settings.harm_recovery_alpha,
+                         "harm/" + std::to_string(i) + "/");
+    }
+    fingerprint_ = fingerprint(extractor_, settings_, harm_names_);
+  }
+
+  std::optional<Alarm> observe(const Observation& event);
+  std::optional<Alarm> observe_outcome(const Outcome& outcome);
+  void tick(std::int64_t now_ms);
+  void rereference(std::string_view reason);
+  [[nodiscard]] MonitorStatus status() const;
+  [[nodiscard]] std::vector<StatePiece> pieces(SaveMode mode) const;
+  void mark_saved();
+  [[nodiscard]] Status restore(const PieceMap& pieces);
+
+  [[nodiscard]] Segment& all() { return *segments_[0]; }
+  [[nodiscard]] const Segment& all() const { return *segments_[0]; }
+
+  config::DriftSettings settings_;
+  SignalExtractor extractor_;
+  std::vector<std::string> harm_names_;
+  std::vector<HarmWatch> harm_;
+
+ private:
+  [[nodiscard]] std::size_t segment_index(std::size_t field, std::string_view value);
+  void describe(Alarm& alarm, std::size_t segment) const;
+  void after_alarm(std::size_t segment);
+
+  std::shared_ptr<const SegmentPlan> plan_;
+  std::uint64_t fingerprint_ = 0;
+  SessionWindow sessions_;
+  std::vector<std::unique_ptr<Segment>> segments_;  // [0] is "all"
+  RecentRecords recent_;
+  std::uint64_t alarms_ = 0;
+  std::uint64_t seen_ = 0;
+  std::uint64_t counted_ = 0;
+  std::int64_t latest_ts_ms_ = 0;
+  std::int64_t now_ms_ = 0;
+  std::string reason_ = "cold start";
+};
+
+// Index of the segment of this value; values beyond the bound share "<field>=other".
+std::size_t Monitor::Impl::segment_index(std::size_t field, std::string_view value) {
+  const std::string prefix = extractor_.segment_fields()[field] + "=";
+  const std::string name = prefix + std::string(value);
+  const std::string other = prefix + "other";
+  std::size_t values = 0;
+  for (std::size_t i = 1; i < segments_.size(); ++i) {
+    if (segments_[i]->name() == name) return i;
+    if (!segments_[i]->name().ends_with("=other")) ++values;
+  }
+  const bool full = values >= static_cast<std::size_t>(settings_.max_segments);
+  const std::string& wanted = full ? other : name;
+  for (std::size_t i = 1; i < segments_.size(); ++i) {
+    if (segments_[i]->name() == wanted) return i;
+  }
+  segments_.push_back(std::make_unique<Segment>(
+      plan_, wanted, "segment/" + std::to_string(segments_.size()) + "/", false));
+  return segments_.size() - 1;
+}
+
+std::optional<Alarm> Monitor::Impl::observe(const Observation& event) {
+  CHECK(event.signal_count == extractor_.signals().size(), "an observation of another table");
+  ++seen_;
+  latest_ts_ms_ = std::max(latest_ts_ms_, event.ts_ms);
+  if (!sessions_.counts(event.session_hash, event.ts_ms)) return std::nullopt;
+  ++counted_;
+  RecentRecord record;
+  record.ts_ms = event.ts_ms;
+  record.offset = event.offset;
+  record.id = event.id;
+  record.word_count = event.word_count;
+  std::copy_n(event.words.begin(), event.word_count, record.words.begin());
+  std::optional<std::size_t> crossed;
+  if (all().observe(event)) crossed = 0;
+  record.all_event = all().events();
+  for (std::size_t field = 0; field < extractor_.segment_fields().size(); ++field) {
+    const std::string_view value = event.segments[field].view();
+    if (value.empty()) continue;
+    const std::size_t index = segment_index(field, value);
+    if (segments_[index]->observe(event) && !crossed) crossed = index;
+    record.segments[field] = index + 1;
+    record.segment_events[field] = segments_[index]->events();
+  }
+  recent_.add(record);
+  if (!crossed) return std::nullopt;
+  Alarm alarm;
+  alarm.seq = ++alarms_;
+  alarm.ts_ms = event.ts_ms;
+  alarm.offset = event.offset;
+  segments_[*crossed]->attribute(alarm);
+  describe(alarm, *crossed);
+  after_alarm(*crossed);
+  return alarm;
+}
+
+void Monitor::Impl::describe(Alarm& alarm, std::size_t segment) const {
+  const Segment& source = *segments_[segment];
+  for (const auto& each : segments_) each->evidence(alarm.signals);
+  std::stable_sort(alarm.signals.begin(), alarm.signals.end(),
+                   [](const SignalEvidence& a, const SignalEvidence& b) {
+                     return a.log10_ratio > b.log10_ratio;
+                   });
+  if (alarm.signals.size() > kShownSignals) alarm.signals.resize(kShownSignals);
+  std::vector<const RecentRecord*> since;
+  std::vector<std::pair<double, const RecentRecord*>> payers;
+  for (const RecentRecord* record : recent_.newest(RecentRecords::kKept)) {
+    std::uint64_t event = segment == 0 ? record->all_event : 0;
+    for (std::size_t f = 0; f < kMaxSegmentFields; ++f) {
+      if (segment != 0 && record->segments[f] == segment + 1) event = record->segment_events[f];
+    }
+    if (event == 0 || source.events() - event >= alarm.delay_events) continue;
+    since.push_back(record);
+    payers.emplace_back(source.paid(event), record);
+  }
+  if (const WordModel* words = all().words()) {
+    WordChanges changes = word_changes(*words, since);
+    alarm.words_gained = std::move(changes.gained);
+    alarm.words_lost = std::move(changes.lost);
+  }
+  std::stable_sort(payers.begin(), payers.end(),
+                   [](const auto& a, const auto& b) { return a.first > b.first; });
+  for (const auto& [paid, record] : payers) {
+    if (alarm.example_ids.size() == kShownExamples || paid <= 0.0) break;
+    alarm.example_ids.emplace_back(record->id.view());
+  }
+  alarm.summary = drift_sentence(alarm);
+}
+
+// Latched: what alarmed takes a provisional reference from the records to come, and so does all
+// that would only see the same drift again.
+void Monitor::Impl::after_alarm(std::size_t segment) {
+  reason_ = "provisional, after drift alarm " + std::to_string(alarms_);
+  for (std::size_t i = 0; i < segments_.size(); ++i) {
+    if (segment == 0 || i == segment || i == 0) segments_[i]->collect(true);
+  }
+}
+
+std::optional<Alarm> Monitor::Impl::observe_outcome(const Outcome& outcome) {
+  CHECK(outcome.metric < harm_.size(), "an outcome of an unknown metric");
+  const bool complete = all().state() != MonitorState::kCollecting;
+  latest_ts_ms_ = std::max(latest_ts_ms_, outcome.ts_ms);
+  std::optional<Alarm> alarm = harm_[outcome.metric].observe(outcome, complete);
+  if (alarm) alarm->seq = ++alarms_;
+  return alarm;
+}
+
+void Monitor::Impl::tick(std::int64_t now_ms) {
+  now_ms_ = std::max(now_ms_, now_ms);
+  for (auto& segment : segments_) segment->tick();
+}
+
+void Monitor::Impl::rereference(std::string_view reason) {
+  reason_ = reason;
+  for (auto& segment : segments_) segment->collect(false);
+  for (HarmWatch& harm : harm_) harm.renew(latest_ts_ms_);
+}
+
+MonitorStatus Monitor::Impl::status() const {
+  MonitorStatus status;
+  status.state = all().state();
+  status.provisional = all().provisional();
+  status.collected = all().collected();
+  status.reference_size = settings_.reference_size;
+  if (status.state == MonitorState::kCollecting) {
+    if (const auto gap = all().gap_ms()) {
+      status.armed_in_s =
+          *gap * static_cast<double>(settings_.reference_size - all().collected()) / 1000.0;
+    }
+  }
+  status.reason = reason_;
+  status.since_ts_ms = all().since_ts_ms();
+  status.seen = seen_;
+  status.counted = counted_;
+  status.alarms = alarms_;
+  for (const auto& segment : segments_) segment->status(status.signals);
+  for (const HarmWatch& harm : harm_) status.harm.push_back(harm.status());
+  return status;
+}
+
+std::vector<StatePiece> Monitor::Impl::pieces(SaveMode mode) const {
+  std::vector<StatePiece> out;
+  ByteWriter core(kTag, kVersion);
+  core.put(fingerprint_);
+  core.put(alarms_);
+  core.put(seen_);
+  core.put(counted_);
+  core.put(latest_ts_ms_);
+  core.put(recent_.added());
+  core.put_text(reason_);
+  core.put(static_cast<std::uint64_t>(segments_.size()));
+  for (const auto& segment : segments_) core.put_text(segment->name());
+  out.push_back({kCorePiece, core.take()});
+  sessions_.save(mode, out);
+  recent_.save(mode, out);
+  for (const auto& segment : segments_) segment->save(mode, out);
+  for (const HarmWatch& harm : harm_) harm.save(mode, out);
+  return out;
+}
+
+void Monitor::Impl::mark_saved() {
+  sessions_.mark_saved();
+  recent_.mark_saved();
+  for (auto& segment : segments_) segment->mark_saved();
+  for (HarmWatch& harm : harm_) harm.mark_saved();
+}
+
+Status Monitor::Impl::restore(const PieceMap& pieces) {
+  const auto piece = pieces.find(kCorePiece);
+  if (piece == pieces.end()) return fail(Code::kCorrupt, "drift state: no piece monitor");
+  ByteReader in(piece->second, kTag, kVersion, "drift monitor");
+  const auto print = in.get<std::uint64_t>();
+  if (in.ok() && print != fingerprint_) {
+    return fail(Code::kConflict,
+                "drift: signals, segments or harm metrics differ from the saved state's; put them "
+                "back, or start a new reference (trimtab re-reference)");
+  }
+  in.get_into(alarms_);
+  in.get_into(seen_);
+  in.get_into(counted_);
+  in.get_into(latest_ts_ms_);
+  const auto added = in.get<std::uint64_t>();
+  reason_ = in.get_text();
+  const auto segments = in.get<std::uint64_t>();
+  if (segments < 1 || segments > 2'000) in.reject();
+  segments_.clear();
+  for (std::uint64_t i = 0; in.ok() && i < segments; ++i) {
+    segments_.push_back(std::make_unique<Segment>(
+        plan_, in.get_text(), "segment/" + std::to_string(i) + "/", i == 0));
+  }
+  TRIMTAB_CHECK_OK(in.finish());
+  TRIMTAB_CHECK_OK(sessions_.restore(pieces));
+  TRIMTAB_CHECK_OK(recent_.restore(pieces, added));
+  for (auto& segment : segments_) TRIMTAB_CHECK_OK(segment->restore(pieces));
+  for (HarmWatch& harm : harm_) TRIMTAB_CHECK_OK(harm.restore(pieces));
+  return {};
+}
+
+// ---- Monitor -------------------------------------------------------------------------------
+
+Result<Monitor> Monitor::create(const config::DriftSettings& settings) {
+  TRIMTAB_CHECK_OK(check_settings(settings));
+  TRIMTAB_TRY(SignalExtractor extractor, SignalExtractor::create(settings));
+  return Monitor(std::make_unique<Impl>(settings, std::move(extractor)));
+}
+
+Monitor::Monitor(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Monitor::Monitor(Monitor&&) noexcept = default;
+Monitor& Monitor::operator=(Monitor&&) noexcept = default;
+Monitor::~Monitor() = default;
+
+std::optional<Alarm> Monitor::observe(const Observation& event) { return impl_->observe(event); }
+std::optional<Alarm> Monitor::observe_outcome(const Outcome& outcome) {
+  return impl_->observe_outcome(outcome);
+}
+void Monitor::tick(std::int64_t now_ms) { impl_->tick(now_ms); }
+void Monitor::rereference(std::string_view reason) { impl_->rereference(reason); }
+MonitorState Monitor::state() const { return impl_->all().state(); }
+MonitorStatus Monitor::status() const { return impl_->status(); }
+const SignalExtractor& Monitor::extractor() const { return impl_->extractor_; }
+const std::vector<std::string>& Monitor::harm_metrics() const { return impl_->harm_names_; }
+
+bool Monitor::harm_latched() const {
+  return std::any_of(impl_->harm_.begin(), impl_->harm_.end(),
+                     [](const HarmWatch& harm) { return harm.latched(); });
+}
+
+std::optional<std::size_t> Monitor::harm_metric(std::string_view name) const {
+  for (std::size_t i = 0; i < impl_->harm_names_.size(); ++i) {
+    if (impl_->harm_names_[i] == name) return i;
+  }
+  return std::nullopt;
+}
+
+std::vector<StatePiece> Monitor::save_changed() {
+  auto pieces = impl_->pieces(SaveMode::kChanged);
+  impl_->mark_saved();
+  return pieces;
+}
+
+Status Monitor::restore_pieces(const std::vector<StatePiece>& pieces) {
+  PieceMap map;
+  for (const StatePiece& piece : pieces) map[piece.name] = piece.bytes;
+  // Into a fresh one: a failure leaves this monitor as it was.
+  TRIMTAB_TRY(Monitor fresh, create(impl_->settings_));
+  TRIMTAB_CHECK_OK(fresh.impl_->restore(map));
+  *this = std::move(fresh);
+  return {};
+}
+
+std::string Monitor::save() const {
+  const auto pieces = impl_->pieces(SaveMode::kAll);
+  ByteWriter out(kBlobTag, kVersion);
+  out.put(static_cast<std::uint64_t>(pieces.size()));
+  for (const StatePiece& piece : pieces) {
+    out.put_text(piece.name);
+    out.put_text(piece.bytes);
+  }
+  return out.take();
+}
+
+Status Monitor::restore(std::string_view bytes) {
+  ByteReader in(bytes, kBlobTag, kVersion, "drift state");
+  const auto count = in.get<std::uint64_t>();
+  std::vector<StatePiece> pieces;
+  for (std::uint64_t i = 0; in.ok() && i < count; ++i) {
+    std::string name = in.get_text();
+    pieces.push_back({std::move(name), in.get_text()});
+  }
+  TRIMTAB_CHECK_OK(in.finish());
+  return restore_pieces(pieces);
+}
+
+}  // namespace trimtab::drift

@@ -1,0 +1,466 @@
+// The life of a segment's detectors. Saving and restoring: segment_state.cpp.
+#include "drift/segment.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <limits>
+#include <map>
+
+#include "base/check.h"
+
+namespace trimtab::drift {
+namespace {
+
+constexpr std::uint8_t kNotFed = 255;
+constexpr std::size_t kRecentMarks = 1024;
+constexpr std::size_t kSparseEvery = 64;
+constexpr std::size_t kMaxNames = 4096;   // category names and words remembered while collecting
+constexpr std::size_t kFitEvery = 3;      // every third row fits text models, the rest make bins
+constexpr double kNeverThreshold = 1e29;  // beyond what float wealth can reach
+
+bool is_text(const Signal& signal) {
+  return signal.kind == SignalKind::kNovelty || signal.kind == SignalKind::kEmbedding;
+}
+
+}  // namespace
+
+double Segment::Watch::log10_ratio() const {
+  if (!(threshold_ms > 0.0) || evidence <= 0.0) return -30.0;
+  return std::max(-30.0, std::log10(evidence / threshold_ms));
+}
+
+std::size_t Segment::Watch::leading_channel() const {
+  std::size_t best = 0;
+  for (std::size_t c = 1; c < states.size(); ++c) {
+    if (states[c].evidence > states[best].evidence) best = c;
+  }
+  return best;
+}
+
+Segment::Segment(std::shared_ptr<const SegmentPlan> plan, std::string name, std::string prefix,
+                 bool with_text)
+    : plan_(std::move(plan)),
+      name_(std::move(name)),
+      prefix_(std::move(prefix)),
+      with_text_(with_text) {
+  for (const Signal& signal : plan_->signals) {
+    wants_words_ |= with_text_ && signal.kind == SignalKind::kNovelty;
+    wants_vectors_ |= with_text_ && signal.kind == SignalKind::kEmbedding;
+  }
+}
+
+std::optional<double> Segment::gap_ms() const {
+  if (rows_.size() < 2) return std::nullopt;
+  const double span = static_cast<double>(rows_[rows_.size() - 1].ts_ms - rows_[0].ts_ms);
+  return std::max(span, 0.0) / static_cast<double>(rows_.size() - 1);
+}
+
+// ---- collecting ----------------------------------------------------------------------------
+
+void Segment::collect(bool provisional) {
+  state_ = MonitorState::kCollecting;
+  provisional_ = provisional;
+  since_ts_ms_ = 0;
+  watches_.clear();
+  words_.reset();
+  projections_.reset();
+  reference_changed_ = true;
+  forget_rows();
+}
+
+void Segment::forget_rows() {
+  rows_.clear();
+  word_rows_.clear();
+  vector_rows_.clear();
+  names_.clear();
+  dictionary_.clear();
+  known_names_.clear();
+  known_words_.clear();
+}
+
+void Segment::keep_row(const Observation& event) {
+  if (rows_.empty()) since_ts_ms_ = event.ts_ms;
+  Row row;
+  row.ts_ms = event.ts_ms;
+  for (std::size_t i = 0; i < plan_->signals.size(); ++i) {
+    row.cells[i] = plan_->signals[i].kind == SignalKind::kCategorical
+                       ? event.categories[i]
+                       : std::bit_cast<std::uint64_t>(event.numbers[i]);
+  }
+  rows_.push_back(row);
+  if (wants_words_) word_rows_.push_back(WordRow::of(event));
+  if (wants_vectors_) vector_rows_.push_back(VectorRow::of(event));
+  keep_names(event);
+}
+
+void Segment::keep_names(const Observation& event) {
+  for (std::size_t i = 0; i < plan_->signals.size(); ++i) {
+    if (plan_->signals[i].kind != SignalKind::kCategorical || event.categories[i] == 0) continue;
+    if (names_.size() >= kMaxNames) break;
+    if (known_names_.emplace(i, event.categories[i]).second) {
+      names_.push_back({i, event.categories[i], event.labels[i]});
+    }
+  }
+  if (!wants_words_) return;
+  for (std::size_t i = 0; i < event.word_count && dictionary_.size() < kMaxNames; ++i) {
+    const std::uint32_t hash = word_hash(event.words[i]);
+    if (known_words_.insert(hash).second) dictionary_.push_back({hash, event.words[i]});
+  }
+}
+
+// ---- arming --------------------------------------------------------------------------------
+
+void Segment::fit_text() {
+  if (wants_words_) {
+    words_.emplace();
+    for (std::size_t i = 0; i < word_rows_.size(); i += kFitEvery) words_->fit(word_rows_[i]);
+    const std::vector<NamedWord> names(dictionary_.begin(), dictionary_.end());
+    words_->keep_top(names);
+  }
+  if (wants_vectors_) {
+    std::vector<const VectorRow*> rows;
+    for (std::size_t i = 0; i < vector_rows_.size(); i += kFitEvery) {
+      rows.push_back(&vector_rows_[i]);
+    }
+    constexpr std::uint64_t kSeed = 0x70726f6a;  // fixed: the same records give the same directions
+    projections_ = Projections::fit(rows, kSeed);
+  }
+}
+
+// Values of a numeric signal in order, one vector a channel. Rows that fitted a text model are left
+// out of that model's signal; so are rows without a vector.
+std::vector<std::vector<double>> Segment::channel_values(std::size_t signal) const {
+  const SignalKind kind = plan_->signals[signal].kind;
+  std::vector<std::vector<double>> values(kind == SignalKind::kEmbedding ? kProjections : 1);
+  for (std::size_t i = 0; i < rows_.size(); ++i) {
+    if (is_text(plan_->signals[signal]) && i % kFitEvery == 0) continue;
+    if (kind == SignalKind::kNovelty) {
+      values[0].push_back(words_->novelty(word_rows_[i]));
+    } else if (kind == SignalKind::kEmbedding) {
+      if (!vector_rows_[i].present()) continue;
+      const Projections::Values projected = projections_->project(vector_rows_[i]);
+      for (std::size_t c = 0; c < kProjections; ++c) {
+        values[c].push_back(static_cast<double>(projected[c]));
+      }
+    } else {
+      values[0].push_back(std::bit_cast<double>(rows_[i].cells[signal]));
+    }
+  }
+  return values;
+}
+
+Reference Segment::category_reference(std::size_t signal, std::size_t from, std::size_t to,
+                                      std::size_t step) const {
+  std::map<std::uint64_t, CategoryCount> counts;
+  std::int64_t missing = 0;
+  for (std::size_t i = from; i < to; i += step) {
+    const std::uint64_t hash = rows_[i].cells[signal];
+    if (hash == 0) {
+      ++missing;
+    } else {
+      ++counts[hash].count;
+    }
+  }
+  for (const CategoryName& name : names_) {
+    const auto at = counts.find(name.hash);
+    if (name.signal == signal && at != counts.end()) at->second.label = name.label.view();
+  }
+  std::vector<CategoryCount> all;
+  for (auto& [hash, entry] : counts) {
+    entry.hash = hash;
+    all.push_back(std::move(entry));
+  }
+  return Reference::from_categories(std::move(all), missing);
+}
+
+CalibrationSample Segment::sample_of(std::size_t signal,
+                                     std::vector<std::vector<double>>& values) const {
+  CalibrationSample sample;
+  if (plan_->signals[signal].kind == SignalKind::kCategorical) {
+    sample.size = rows_.size();
+    sample.build = [this, signal](std::size_t, std::size_t from, std::size_t to,
+                                  std::size_t step) {
+      return category_reference(signal, from, to, step);
+    };
+    sample.bin = [this, signal](const Reference& reference, std::size_t, std::size_t event) {
+      return reference.bin_of_category(rows_[event].cells[signal]);
+    };
+    return sample;
+  }
+  values = channel_values(signal);
+  sample.size = values[0].size();
+  sample.channels = values.size();
+  sample.build = [&values](std::size_t channel, std::size_t from, std::size_t to,
+                           std::size_t step) {
+    std::vector<double> part;
+    for (std::size_t i = from; i < to; i += step) part.push_back(values[channel][i]);
+    return Reference::from_numbers(std::move(part));
+  };
+  sample.bin = [&values](const Reference& reference, std::size_t channel, std::size_t event) {
+    return reference.bin_of(values[channel][event]);
+  };
+  return sample;
+}
+
+Segment::Watch Segment::make_watch(std::size_t signal) {
+  const Signal& what = plan_->signals[signal];
+  const RankOptions options{.half_life_events = plan_->half_life_events,
+                            .min_effect = what.min_effect};
+  Watch watch;
+  watch.signal = signal;
+  watch.last_ts_ms = reference_ts_ms_;
+  watch.last_event = events_;
+  std::vector<std::vector<double>> values;
+  const CalibrationSample sample = sample_of(signal, values);
+  if (sample.size < static_cast<std::size_t>(kMinReference) / 2) {
+    watch.calibration.reason = "only " + std::to_string(sample.size) +
+                               " reference records carry it; at least 250 are needed";
+    return watch;
+  }
+  watch.calibration = calibrate(sample, options, plan_->min_theta);
+  watch.threshold_ms =
+      raised_threshold(plan_->threshold_ms, watch.calibration.theta,
+                       gap_ms_ * static_cast<double>(watch.calibration.thin));
+  if (watch.calibration.armed && watch.threshold_ms >= kNeverThreshold) {
+    watch.calibration.armed = false;
+    watch.calibration.reason += "; the raised threshold is out of reach";
+  }
+  for (std::size_t c = 0; c < sample.channels; ++c) {
+    watch.bets.push_back(std::make_shared<const RankBets>(sample.build(c, 0, sample.size, 1),
+                                                          options));
+  }
+  watch.states.resize(sample.channels);
+  watch.bins.assign(kBinRing * sample.channels, kNotFed);
+  return watch;
+}
+
+void Segment::arm() {
+  CHECK(!rows_.empty(), "arming without rows");
+  gap_ms_ = gap_ms().value_or(0.0);
+  reference_size_ = collected();
+  reference_ts_ms_ = rows_[0].ts_ms;
+  for (const Row& row : rows_) reference_ts_ms_ = std::max(reference_ts_ms_, row.ts_ms);
+  fit_text();
+  watches_.clear();
+  bool any = false;
+  for (std::size_t i = 0; i < plan_->signals.size(); ++i) {
+    if (is_text(plan_->signals[i]) && !with_text_) continue;
+    watches_.push_back(make_watch(i));
+    any |= watches_.back().calibration.armed && plan_->signals[i].alarm;
+  }
+  state_ = any ? MonitorState::kArmed : MonitorState::kRefused;
+  armed_at_ = events_;
+  history_every_ = 16;
+  reference_changed_ = true;
+  forget_rows();
+}
+
+void Segment::tick() {
+  if (state_ == MonitorState::kCalibrating) arm();
+}
+
+// ---- watching ------------------------------------------------------------------------------
+
+bool Segment::observe(const Observation& event) {
+  tick();
+  ++events_;
+  const Mark mark{event.ts_ms, event.offset};
+  const std::size_t slot = events_ % kRecentMarks;
+  while (recent_marks_.size() <= slot) recent_marks_.push_back({});
+  recent_marks_.set(slot, mark);
+  if (events_ % kSparseEvery == 0) {
+    const std::size_t sparse = events_ / kSparseEvery % kRecentMarks;
+    while (sparse_marks_.size() <= sparse) sparse_marks_.push_back({});
+    sparse_marks_.set(sparse, mark);
+  }
+  if (state_ == MonitorState::kCollecting) {
+    if (event.candidate) return false;  // a reference is the champion's
+    keep_row(event);
+    if (collected() >= plan_->reference_size) state_ = MonitorState::kCalibrating;
+    return false;
+  }
+  if (state_ != MonitorState::kArmed) return false;
+  std::optional<Projections::Values> projected;
+  if (projections_ && event.has_embedding) projected = projections_->project(VectorRow::of(event));
+  const double novelty = words_ ? words_->novelty(WordRow::of(event))
+                                : std::numeric_limits<double>::quiet_NaN();
+  for (Watch& watch : watches_) feed(watch, event, projected ? &*projected : nullptr, novelty);
+  note_history();
+  return crossed().has_value();
+}
+
+void Segment::feed(Watch& watch, const Observation& event, const Projections::Values* projected,
+                   double novelty) {
+  if (!watch.calibration.armed) return;
+  const Signal& signal = plan_->signals[watch.signal];
+  const std::size_t channels = watch.bets.size();
+  std::uint8_t* bins = watch.bins.data() + events_ % kBinRing * channels;
+  std::fill_n(bins, channels, kNotFed);
+  if (signal.about_output && event.candidate) return;
+  if (signal.kind == SignalKind::kEmbedding && projected == nullptr) return;
+  if (++watch.phase < watch.calibration.thin) return;
+  watch.phase = 0;
+  const auto dt = static_cast<float>(std::max<std::int64_t>(0, event.ts_ms - watch.last_ts_ms));
+  const auto step = static_cast<float>(events_ - watch.last_event);
+  watch.last_ts_ms = std::max(watch.last_ts_ms, event.ts_ms);
+  watch.last_event = events_;
+  ++watch.fed;
+  double sum = 0.0;
+  for (std::size_t c = 0; c < channels; ++c) {
+    const Reference& reference = watch.bets[c]->reference();
+    std::size_t bin = 0;
+    switch (signal.kind) {
+      case SignalKind::kCategorical:
+        bin = reference.bin_of_category(event.categories[watch.signal]);
+        break;
+      case SignalKind::kNumeric: bin = reference.bin_of(event.numbers[watch.signal]); break;
+      case SignalKind::kNovelty: bin = reference.bin_of(novelty); break;
+      case SignalKind::kEmbedding:
+        bin = reference.bin_of(static_cast<double>((*projected)[c]));
+        break;
+    }
+    bins[c] = static_cast<std::uint8_t>(bin);
+    sum += static_cast<double>(watch.bets[c]->update(watch.states[c], bin, dt, step));
+  }
+  watch.evidence = sum / static_cast<double>(channels);
+  watch.interval_max = std::max(watch.interval_max, static_cast<float>(watch.log10_ratio()));
+}
+
+// Keeps the history bounded by joining neighbours and doubling the interval.
+void Segment::note_history() {
+  const std::uint64_t since = events_ - armed_at_;
+  if (since == 0 || since % history_every_ != 0) return;
+  bool full = false;
+  for (Watch& watch : watches_) {
+    watch.history.push_back(watch.interval_max);
+    watch.interval_max = -30.0F;
+    full |= watch.history.size() >= kHistory;
+  }
+  if (!full) return;
+  history_every_ *= 2;
+  for (Watch& watch : watches_) {
+    const std::size_t half = watch.history.size() / 2;
+    for (std::size_t i = 0; i < half; ++i) {
+      watch.history[i] = std::max(watch.history[2 * i], watch.history[2 * i + 1]);
+    }
+    watch.history.resize(half);
+  }
+}
+
+// The alarming signal that is furthest beyond its threshold.
+std::optional<std::size_t> Segment::crossed() const {
+  std::optional<std::size_t> best;
+  for (std::size_t i = 0; i < watches_.size(); ++i) {
+    const Watch& watch = watches_[i];
+    if (!watch.calibration.armed || !plan_->signals[watch.signal].alarm) continue;
+    if (watch.evidence < watch.threshold_ms) continue;
+    if (!best || watch.log10_ratio() > watches_[*best].log10_ratio()) best = i;
+  }
+  return best;
+}
+
+// ---- attribution ---------------------------------------------------------------------------
+
+Segment::Mark Segment::mark_of(std::uint64_t event) const {
+  if (events_ - event < kRecentMarks) return recent_marks_[event % kRecentMarks];
+  const std::uint64_t sparse = event / kSparseEvery;
+  const std::uint64_t oldest = events_ / kSparseEvery >= kRecentMarks
+                                   ? events_ / kSparseEvery - kRecentMarks + 1
+                                   : 1;
+  const std::size_t slot = std::max(sparse, oldest) % kRecentMarks;
+  return slot < sparse_marks_.size() ? sparse_marks_[slot] : recent_marks_[events_ % kRecentMarks];
+}
+
+std::vector<std::int64_t> Segment::counts_since(const Watch& watch, std::size_t channel,
+                                                std::uint64_t age) const {
+  std::vector<std::int64_t> counts(watch.bets[channel]->reference().bins(), 0);
+  const std::uint64_t span = std::min<std::uint64_t>({age, kBinRing, events_ - armed_at_});
+  for (std::uint64_t back = 0; back < span; ++back) {
+    const std::size_t slot = (events_ - back) % kBinRing * watch.bets.size() + channel;
+    if (watch.bins[slot] != kNotFed) ++counts[watch.bins[slot]];
+  }
+  return counts;
+}
+
+void Segment::attribute(Alarm& alarm) const {
+  const auto index = crossed();
+  CHECK(index.has_value(), "attribute() without an alarm");
+  const Watch& watch = watches_[*index];
+  const std::size_t channel = watch.leading_channel();
+  const RankBets& bets = *watch.bets[channel];
+  const RankState& state = watch.states[channel];
+  const auto age = static_cast<std::uint64_t>(state.age[bets.leader(state)]);
+  alarm.kind = AlarmKind::kDrift;
+  alarm.signal = plan_->signals[watch.signal].name;
+  alarm.segment = name_;
+  alarm.evidence = watch.evidence;
+  alarm.threshold = watch.threshold_ms;
+  alarm.provisional_reference = provisional_;
+  alarm.delay_events = age;
+  const Mark onset = mark_of(events_ - std::min(age, events_ - armed_at_) + 1);
+  alarm.onset_ts_ms = onset.ts_ms;
+  alarm.onset_offset = onset.offset;
+  const auto counts = counts_since(watch, channel, age);
+  const BinDistances distances = bin_distances(bets.reference(), counts);
+  alarm.psi = distances.psi;
+  alarm.js = distances.js;
+  alarm.ks = distances.ks;
+  alarm.bins = bin_shares(bets, state, counts);
+}
+
+double Segment::paid(std::uint64_t event) const {
+  const auto index = crossed();
+  if (!index || event > events_ || events_ - event >= kBinRing) return 0.0;
+  const Watch& watch = watches_[*index];
+  const std::size_t channel = watch.leading_channel();
+  const std::uint8_t bin = watch.bins[event % kBinRing * watch.bets.size() + channel];
+  if (bin == kNotFed) return 0.0;
+  const RankState& state = watch.states[channel];
+  const RankBets& bets = *watch.bets[channel];
+  return bets.log_ratio(state, bets.leader(state), bin);
+}
+
+void Segment::evidence(std::vector<SignalEvidence>& out) const {
+  for (const Watch& watch : watches_) {
+    if (!watch.calibration.armed) continue;
+    out.push_back({plan_->signals[watch.signal].name, name_, watch.log10_ratio()});
+  }
+}
+
+void Segment::status(std::vector<SignalStatus>& out) const {
+  if (watches_.empty()) {
+    for (const Signal& signal : plan_->signals) {
+      if (is_text(signal) && !with_text_) continue;
+      SignalStatus status;
+      status.name = signal.name;
+      status.segment = name_;
+      status.state = monitor_state_name(state_);
+      status.threshold = plan_->threshold_ms;
+      status.reference_size = collected();
+      out.push_back(std::move(status));
+    }
+    return;
+  }
+  for (const Watch& watch : watches_) {
+    SignalStatus status;
+    status.name = plan_->signals[watch.signal].name;
+    status.segment = name_;
+    status.state = !watch.calibration.armed                ? "refused"
+                   : plan_->signals[watch.signal].alarm ? "armed"
+                                                        : "watched";
+    status.reason = watch.calibration.reason;
+    status.evidence = watch.evidence;
+    status.threshold = watch.threshold_ms;
+    status.theta = watch.calibration.theta;
+    status.thin = watch.calibration.thin;
+    status.reference_size =
+        watch.bets.empty() ? 0 : watch.bets.front()->reference().size();
+    status.reference_ts_ms = reference_ts_ms_;
+    status.events = watch.fed;
+    status.history = watch.history;
+    out.push_back(std::move(status));
+  }
+}
+
+}  // namespace trimtab::drift

@@ -1,0 +1,404 @@
+#include "drift/signals.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <span>
+
+#include "base/hash.h"
+#include "drift/rank_e.h"
+
+namespace trimtab::drift {
+namespace {
+
+constexpr double kMissing = std::numeric_limits<double>::quiet_NaN();
+constexpr std::size_t kMaxTextBytes = 8192;  // of each text: an operator's essay costs no more
+constexpr std::size_t kMaxLabelBytes = 64;   // longer outputs are text, not a category
+
+struct BuiltinRow {
+  Builtin source;
+  SignalKind kind;
+  bool about_output;
+  bool alarm_by_default;
+  SignalInfo info;
+};
+
+// Latency, ttft and status speak of machines, which no retraining mends: watched, not alarming,
+// unless the settings name them.
+constexpr BuiltinRow kBuiltins[] = {
+    {Builtin::kLatency, SignalKind::kNumeric, true, false, {"latency_s", "seconds to the end of the answer"}},
+    {Builtin::kTtft, SignalKind::kNumeric, true, false, {"ttft_s", "seconds to the first token"}},
+    {Builtin::kTokensIn, SignalKind::kNumeric, false, true, {"tokens_in", "prompt tokens"}},
+    {Builtin::kTokensOut, SignalKind::kNumeric, true, true, {"tokens_out", "completion tokens"}},
+    {Builtin::kInputChars, SignalKind::kNumeric, false, true, {"input_chars", "code points of the last user message"}},
+    {Builtin::kOutputChars, SignalKind::kNumeric, true, true, {"output_chars", "code points of the completion"}},
+    {Builtin::kInputWords, SignalKind::kNumeric, false, true, {"input_words", "words of the input"}},
+    {Builtin::kOutputWords, SignalKind::kNumeric, true, false, {"output_words", "words of the completion"}},
+    {Builtin::kInputMeanWordLength, SignalKind::kNumeric, false, true, {"input_mean_word_length", "letters a word"}},
+    {Builtin::kInputDigitShare, SignalKind::kNumeric, false, true, {"input_digit_share", "share of digits"}},
+    {Builtin::kInputUpperShare, SignalKind::kNumeric, false, true, {"input_upper_share", "share of upper-case ASCII letters"}},
+    {Builtin::kInputPunctuationShare, SignalKind::kNumeric, false, true, {"input_punctuation_share", "share of ASCII punctuation"}},
+    {Builtin::kInputNonAsciiShare, SignalKind::kNumeric, false, true, {"input_non_ascii_share", "share of code points beyond ASCII"}},
+    {Builtin::kInputNovelty, SignalKind::kNovelty, false, true, {"input_novelty", "mean surprisal of the input's words under the reference's"}},
+    {Builtin::kInputEmbedding, SignalKind::kEmbedding, false, true, {"input_embedding", "32 projections of the logged or hashed text vector"}},
+    {Builtin::kOutputLabel, SignalKind::kCategorical, true, true, {"output_label", "short completions as categories; longer ones are one"}},
+    {Builtin::kFinish, SignalKind::kCategorical, true, true, {"finish", "finish reason"}},
+    {Builtin::kStatus, SignalKind::kCategorical, true, false, {"status", "status"}},
+    {Builtin::kModel, SignalKind::kCategorical, true, false, {"model", "answering model"}},
+    {Builtin::kMeanLogprob, SignalKind::kNumeric, true, true, {"mean_logprob", "the model's own confidence"}},
+};
+
+const BuiltinRow* find_builtin(std::string_view name) {
+  for (const auto& row : kBuiltins) {
+    if (name == row.info.name) return &row;
+  }
+  return nullptr;
+}
+
+// ---- text ----------------------------------------------------------------------------------
+
+struct TextStats {
+  double chars = 0.0;
+  double words = 0.0;
+  double word_chars = 0.0;
+  double digits = 0.0;
+  double upper = 0.0;
+  double punctuation = 0.0;
+  double non_ascii = 0.0;
+};
+
+enum ByteClass : std::uint8_t { kSpace, kLower, kUpper, kDigit, kPunctuation, kHigh };
+
+ByteClass classify(unsigned char c) {
+  if (c >= 0x80) return kHigh;
+  if (c >= 'a' && c <= 'z') return kLower;
+  if (c >= 'A' && c <= 'Z') return kUpper;
+  if (c >= '0' && c <= '9') return kDigit;
+  if (c > ' ' && c < 0x7F) return kPunctuation;
+  return kSpace;
+}
+
+bool is_word_byte(ByteClass kind) {
+  return kind == kLower || kind == kUpper || kind == kDigit || kind == kHigh;
+}
+
+// Lower case, every digit read as 0: order numbers are not words of their own.
+char normal_byte(char c, ByteClass kind) {
+  if (kind == kUpper) return static_cast<char>(c + ('a' - 'A'));
+  return kind == kDigit ? '0' : c;
+}
+
+// Calls on_word(view of the normalized word) and fills the statistics in one pass.
+template <typename OnWord>
+TextStats scan(std::string_view text, OnWord&& on_word) {
+  text = text.substr(0, kMaxTextBytes);
+  TextStats stats;
+  std::array<char, 64> word;
+  std::size_t size = 0;
+  std::size_t bytes_in_word = 0;
+  const auto close = [&] {
+    if (bytes_in_word == 0) return;
+    stats.words += 1.0;
+    on_word(std::string_view(word.data(), size));
+    size = bytes_in_word = 0;
+  };
+  for (const char raw : text) {
+    const auto c = static_cast<unsigned char>(raw);
+    const ByteClass kind = classify(c);
+    const bool continuation = (c & 0xC0) == 0x80;
+    stats.chars += continuation ? 0.0 : 1.0;
+    stats.digits += kind == kDigit ? 1.0 : 0.0;
+    stats.upper += kind == kUpper ? 1.0 : 0.0;
+    stats.punctuation += kind == kPunctuation ? 1.0 : 0.0;
+    stats.non_ascii += kind == kHigh && !continuation ? 1.0 : 0.0;
+    if (!is_word_byte(kind)) {
+      close();
+      continue;
+    }
+    ++bytes_in_word;
+    stats.word_chars += continuation ? 0.0 : 1.0;
+    if (size < word.size()) word[size++] = normal_byte(raw, kind);
+  }
+  close();
+  return stats;
+}
+
+// Collects distinct words and the signed feature-hash vector.
+class WordSink {
+ public:
+  WordSink(Observation& out, bool words, bool vector)
+      : out_(out), words_(words), vector_(vector) {}
+
+  void operator()(std::string_view word) {
+    if (words_ && word.size() >= 2) remember(word);
+    if (!vector_) return;
+    add(stable_hash(word, kWordSeed), 1.0F);
+    // Trigrams with a boundary mark on either side: "^ab", "abc", "bc$".
+    std::uint32_t window = '^';
+    std::size_t filled = 1;
+    for (std::size_t i = 0; i <= word.size(); ++i) {
+      const auto c = i < word.size() ? static_cast<unsigned char>(word[i])
+                                     : static_cast<unsigned char>('$');
+      window = (window << 8 | c) & 0xFFFFFFU;
+      if (++filled >= 3) add(mix(window), 0.5F);
+    }
+  }
+
+  void finish() {
+    if (!vector_ || !any_) return;
+    double norm = 0.0;
+    for (const float x : sums_) norm += static_cast<double>(x) * static_cast<double>(x);
+    if (norm <= 0.0) return;
+    const auto inverse = static_cast<float>(1.0 / std::sqrt(norm));
+    for (float& x : sums_) x *= inverse;
+    store(sums_, out_);
+  }
+
+  // x_i ~ scale q_i with q_i in -127..127.
+  static void store(const std::array<float, kEmbeddingSize>& x, Observation& out) {
+    float most = 0.0F;
+    for (const float value : x) most = std::max(most, std::fabs(value));
+    if (!(most > 0.0F) || !std::isfinite(most)) return;
+    out.embedding_scale = most / 127.0F;
+    for (std::size_t i = 0; i < kEmbeddingSize; ++i) {
+      out.embedding[i] = static_cast<std::int8_t>(std::lrintf(x[i] / out.embedding_scale));
+    }
+    out.has_embedding = true;
+  }
+
+ private:
+  static constexpr std::uint64_t kWordSeed = 0x776f7264;
+
+  static std::uint64_t mix(std::uint64_t x) {
+    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ULL;
+    x = (x ^ (x >> 27)) * 0x94d049bb133111ebULL;
+    return x ^ (x >> 31);
+  }
+  void add(std::uint64_t hash, float weight) {
+    any_ = true;
+    sums_[hash & (kEmbeddingSize - 1)] += (hash >> 32 & 1) != 0 ? weight : -weight;
+  }
+  void remember(std::string_view word) {
+    if (out_.word_count >= kMaxWords) return;
+    Word entry;
+    entry.assign(word);
+    for (std::size_t i = 0; i < out_.word_count; ++i) {
+      if (out_.words[i] == entry) return;
+    }
+    out_.words[out_.word_count++] = entry;
+  }
+
+  Observation& out_;
+  bool words_;
+  bool vector_;
+  bool any_ = false;
+  std::array<float, kEmbeddingSize> sums_{};
+};
+
+// A logged embedding of any length into 256 numbers: as it is when it fits, else a count sketch.
+void store_logged(std::span<const float> embedding, Observation& out) {
+  std::array<float, kEmbeddingSize> x{};
+  if (embedding.size() <= kEmbeddingSize) {
+    std::copy(embedding.begin(), embedding.end(), x.begin());
+  } else {
+    for (std::size_t i = 0; i < embedding.size(); ++i) {
+      const std::uint64_t hash = (i + 1) * 0x9e3779b97f4a7c15ULL;
+      x[hash >> 56] += (hash >> 40 & 1) != 0 ? embedding[i] : -embedding[i];
+    }
+  }
+  WordSink::store(x, out);
+}
+
+std::string_view trimmed(std::string_view text) {
+  const auto first = text.find_first_not_of(" \t\r\n");
+  if (first == std::string_view::npos) return {};
+  return text.substr(first, text.find_last_not_of(" \t\r\n") - first + 1);
+}
+
+void set_category(Observation& out, std::size_t i, std::string_view text) {
+  out.categories[i] = text.empty() ? 0 : category_hash(text);
+  out.labels[i].assign(text);
+}
+
+double share(double part, double whole) { return whole > 0.0 ? part / whole : kMissing; }
+
+}  // namespace
+
+std::vector<SignalInfo> builtin_signals() {
+  std::vector<SignalInfo> all;
+  for (const auto& row : kBuiltins) all.push_back(row.info);
+  return all;
+}
+
+std::vector<config::DriftSignalSettings> default_signals() {
+  std::vector<config::DriftSignalSettings> all;
+  for (const auto& row : kBuiltins) {
+    config::DriftSignalSettings signal;
+    signal.name = signal.source = row.info.name;
+    signal.alarm = row.alarm_by_default;
+    all.push_back(std::move(signal));
+  }
+  return all;
+}
+
+Result<SignalExtractor> SignalExtractor::create(const config::DriftSettings& settings) {
+  SignalExtractor result;
+  const auto wanted = settings.signals.empty() ? default_signals() : settings.signals;
+  if (wanted.size() > kMaxSignals) {
+    return fail(Code::kInvalid, "drift.signals: at most 32 signals, not " +
+                                    std::to_string(wanted.size()));
+  }
+  const auto add_pointer = [&result](const std::string& pointer) {
+    result.pointers_.push_back(pointer);
+    return result.pointers_.size() - 1;
+  };
+  for (const auto& given : wanted) {
+    Signal signal;
+    signal.name = given.name.empty() ? given.source : given.name;
+    signal.alarm = given.alarm;
+    signal.min_effect = given.min_effect;
+    if (!(signal.min_effect >= 0.0)) {
+      return fail(Code::kInvalid, "drift.signals: " + signal.name + ": min_effect must be >= 0");
+    }
+    const bool numeric = given.kind == "numeric";
+    if (!numeric && given.kind != "categorical" && given.kind != "auto") {
+      return fail(Code::kInvalid, "drift.signals: " + signal.name +
+                                      ": kind must be auto, numeric or categorical");
+    }
+    if (!given.source.empty() && given.source.front() == '/') {
+      if (given.kind == "auto") {
+        return fail(Code::kInvalid, "drift.signals: " + signal.name +
+                                        ": a JSON pointer needs kind: numeric or categorical");
+      }
+      signal.kind = numeric ? SignalKind::kNumeric : SignalKind::kCategorical;
+      signal.pointer = add_pointer(given.source);
+    } else if (const BuiltinRow* row = find_builtin(given.source)) {
+      signal.kind = row->kind;
+      signal.source = row->source;
+      signal.about_output = row->about_output;
+      if (given.kind != "auto" && (row->kind == SignalKind::kCategorical) == numeric) {
+        return fail(Code::kInvalid, "drift.signals: " + signal.name + ": " + given.source +
+                                        " is not " + given.kind + "; leave kind out");
+      }
+    } else {
+      return fail(Code::kInvalid, "drift.signals: no built-in '" + given.source +
+                                      "'; use one of drift/signals.h or a JSON pointer (/a/b)");
+    }
+    for (const auto& other : result.signals_) {
+      if (other.name == signal.name) {
+        return fail(Code::kInvalid, "drift.signals: '" + signal.name + "' is there twice");
+      }
+    }
+    result.wants_words_ |= signal.kind == SignalKind::kNovelty;
+    result.wants_embedding_ |= signal.kind == SignalKind::kEmbedding;
+    result.signals_.push_back(std::move(signal));
+  }
+  if (settings.segments.size() > kMaxSegmentFields) {
+    return fail(Code::kInvalid, "drift.segments: at most 4 fields");
+  }
+  for (const auto& field : settings.segments) {
+    SegmentField source;
+    if (field == "tenant") source.source = SegmentField::Source::kTenant;
+    else if (field == "route") source.source = SegmentField::Source::kRoute;
+    else if (field == "model") source.source = SegmentField::Source::kModel;
+    else if (field == "user_id") source.source = SegmentField::Source::kUser;
+    else if (!field.empty() && field.front() == '/') {
+      source.source = SegmentField::Source::kPointer;
+      source.pointer = add_pointer(field);
+    } else {
+      return fail(Code::kInvalid, "drift.segments: '" + field +
+                                      "' is not tenant, route, model, user_id or a JSON pointer");
+    }
+    result.segment_fields_.push_back(field);
+    result.segment_sources_.push_back(source);
+  }
+  result.embedding_rate_ = settings.embedding_rate;
+  return result;
+}
+
+bool SignalExtractor::extract(const RecordView& record, Observation& out) const {
+  if (record.op == "probe") return false;
+  out.ts_ms = record.ts_ms;
+  out.offset = record.offset;
+  out.session_hash = record.session_id.empty() ? 0 : category_hash(record.session_id);
+  out.id.assign(record.id);
+  out.candidate = record.arm == "candidate";
+  out.word_count = 0;
+  out.has_embedding = false;
+  out.embedding_scale = 0.0F;
+  out.signal_count = static_cast<std::uint8_t>(signals_.size());
+  out.segment_count = static_cast<std::uint8_t>(segment_sources_.size());
+
+  const bool sampled = wants_embedding_ &&
+                       (embedding_rate_ >= 1.0 || stable_fraction(record.id) < embedding_rate_);
+  WordSink sink(out, wants_words_, sampled && record.embedding.empty());
+  const TextStats in = scan(record.input_text, sink);
+  sink.finish();
+  if (sampled && !record.embedding.empty()) store_logged(record.embedding, out);
+  const TextStats answer = scan(record.output_text, [](std::string_view) {});
+
+  const auto pointer_value = [&record](std::size_t i) {
+    return i < record.pointers.size() ? record.pointers[i] : PointerValue{};
+  };
+  for (std::size_t i = 0; i < signals_.size(); ++i) {
+    const Signal& signal = signals_[i];
+    out.categories[i] = 0;
+    double& number = out.numbers[i];
+    number = kMissing;
+    switch (signal.source) {
+      case Builtin::kLatency: number = record.latency_s; break;
+      case Builtin::kTtft: number = record.ttft_s; break;
+      case Builtin::kTokensIn: number = record.tokens_in; break;
+      case Builtin::kTokensOut: number = record.tokens_out; break;
+      case Builtin::kMeanLogprob: number = record.mean_logprob; break;
+      case Builtin::kInputChars: if (record.has_input) number = in.chars; break;
+      case Builtin::kInputWords: if (record.has_input) number = in.words; break;
+      case Builtin::kOutputChars: if (record.has_output) number = answer.chars; break;
+      case Builtin::kOutputWords: if (record.has_output) number = answer.words; break;
+      case Builtin::kInputMeanWordLength: number = share(in.word_chars, in.words); break;
+      case Builtin::kInputDigitShare: number = share(in.digits, in.chars); break;
+      case Builtin::kInputUpperShare: number = share(in.upper, in.chars); break;
+      case Builtin::kInputPunctuationShare: number = share(in.punctuation, in.chars); break;
+      case Builtin::kInputNonAsciiShare: number = share(in.non_ascii, in.chars); break;
+      case Builtin::kInputNovelty:
+      case Builtin::kInputEmbedding: break;  // the Monitor computes them from words and vector
+      case Builtin::kOutputLabel:
+        if (record.has_output) {
+          const auto text = trimmed(record.output_text);
+          set_category(out, i, text.size() > kMaxLabelBytes ? std::string_view("(long text)")
+                               : text.empty()               ? std::string_view("(empty)")
+                                                            : text);
+        }
+        break;
+      case Builtin::kFinish: set_category(out, i, record.finish); break;
+      case Builtin::kStatus: set_category(out, i, record.status); break;
+      case Builtin::kModel: set_category(out, i, record.model); break;
+      case Builtin::kPointer: {
+        const PointerValue value = pointer_value(signal.pointer);
+        if (signal.kind == SignalKind::kNumeric) {
+          if (value.type == PointerValue::Type::kNumber) number = value.number;
+        } else if (value.type == PointerValue::Type::kText) {
+          set_category(out, i, value.text);
+        } else if (value.type == PointerValue::Type::kNumber) {
+          std::array<char, 32> text;
+          const int size = std::snprintf(text.data(), text.size(), "%.17g", value.number);
+          set_category(out, i, {text.data(), static_cast<std::size_t>(size)});
+        }
+        break;
+      }
+    }
+  }
+  for (std::size_t i = 0; i < segment_sources_.size(); ++i) {
+    const SegmentField& field = segment_sources_[i];
+    switch (field.source) {
+      case SegmentField::Source::kTenant: out.segments[i].assign(record.tenant); break;
+      case SegmentField::Source::kRoute: out.segments[i].assign(record.route); break;
+      case SegmentField::Source::kModel: out.segments[i].assign(record.model); break;
+      case SegmentField::Source::kUser: out.segments[i].assign(record.user_id); break;
+      case SegmentField::Source::kPointer: out.segments[i].assign(pointer_value(field.pointer).text); break;
+    }
+  }
+  return true;
+}
+
+}  // namespace trimtab::drift
