@@ -10,7 +10,10 @@
 // Sample-ratio mismatch on units exposed, and on units with a randomly selected label.
 // Ship: primary superior (plan improve; else non-inferior at margin_live), every guardrail
 // non-inferior at margin_live, no harm anywhere, no mismatch. Harm: alpha_harm / metrics each.
-// One thread; bounded memory (max_open_units); deterministic; event time only.
+// A unit is counted once: later requests of a unit that has opened change nothing.
+// One thread; deterministic; event time only. Memory: max_open_units open units (about 300 bytes),
+// 8 bytes a unit ever opened (at most max_open_units + 2 ab_max_units), kMaxWaiting unpaired values
+// a metric and arm. save() is linear in these.
 #pragma once
 
 #include <cstdint>
@@ -18,8 +21,10 @@
 #include <map>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -94,33 +99,35 @@ class LiveAb {
     std::string record_id;
     bool candidate = false;
     bool complaint = false;
-    bool has_label = false;
-    double label = 0.0;
+    std::optional<double> label;
     std::int64_t ts_ms = 0;
-    std::vector<std::optional<double>> guard;  // as plan.guardrails
+    std::vector<std::optional<double>> guard;  // 1 = bad; as plan.guardrails
   };
   struct Metric {
     PairedStream stream;
     std::deque<double> waiting[2];  // unpaired closed values: [0] control, [1] candidate
   };
-  enum class Eligibility { kCounts, kOther, kUnattested, kMismatch };
-  [[nodiscard]] Eligibility eligible(const LiveRecord& record, const RoutingHistory& routing,
-                                     bool& candidate) const;
+  enum class Eligibility { kControl, kCandidate, kOther, kUnattested, kMismatch };
+  [[nodiscard]] Eligibility eligible(const LiveRecord& record, const RoutingHistory& routing) const;
   [[nodiscard]] std::vector<std::optional<double>> guard_values(const LiveRecord& record) const;
-  void close(const std::string& unit, OpenUnit& open);
+  [[nodiscard]] std::int64_t close_ms(const OpenUnit& open) const;
+  void count_served(bool matched);
+  void close(const std::string& unit, const OpenUnit& open);
   void pair(Metric& metric, bool candidate, std::optional<double> bad);
   [[nodiscard]] SrmRow srm_row(const std::uint64_t (&counts)[2]) const;
+  [[nodiscard]] std::string missing_for_ship(const LiveVerdict& verdict) const;
+  [[nodiscard]] bool is_ship(const LiveVerdict& verdict) const;
 
   Params params_;
-  std::vector<Metric> metrics_;      // primary, the other outcome, guardrails
+  std::vector<Metric> metrics_;  // primary, the other outcome, guardrails
   std::map<std::string, OpenUnit> open_;
-  std::map<std::pair<std::int64_t, std::string>, std::string> closing_;  // (close, unit) -> record
-  std::map<std::string, std::string> by_record_;                        // record id -> unit
-  std::map<std::string, std::int64_t> seen_;  // closed units, 64-bit hashes as hex, by close time
+  std::set<std::pair<std::int64_t, std::string>> closing_;  // (close time, unit)
+  std::map<std::string, std::string> by_record_;            // first request's id -> open unit
+  std::unordered_set<std::uint64_t> seen_;  // hashes of all units that ever opened
   std::vector<ClosedUnit> journal_;
   std::uint64_t closed_[2] = {0, 0}, exposed_[2] = {0, 0}, labelled_[2] = {0, 0};
   std::uint64_t mismatched_ = 0, unattested_ = 0, overflowed_ = 0, late_feedback_ = 0;
-  std::uint64_t recent_mismatched_ = 0, recent_matched_ = 0;
+  std::uint64_t recent_matched_ = 0, recent_mismatched_ = 0;
   std::int64_t watermark_ms_ = 0, last_unit_ms_ = 0;
 };
 

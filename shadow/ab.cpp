@@ -1,0 +1,366 @@
+#include "shadow/ab.h"
+
+#include <algorithm>
+#include <cmath>
+#include <fmt/format.h>
+
+#include "base/check.h"
+#include "base/evidence/bernoulli_ci.h"
+#include "base/hash.h"
+#include "base/json.h"
+
+namespace trimtab::shadow {
+namespace {
+
+constexpr std::size_t kControl = 0, kCandidate = 1;
+// Unpaired values a metric and arm: far above any imbalance that SRM would let pass.
+constexpr std::size_t kMaxWaiting = 20'000;
+// Served mismatches: a stray record is a race of a router, a share of them is a wrong fleet.
+constexpr std::uint64_t kRecentWindow = 512;
+constexpr std::uint64_t kStrayRecords = 3;
+constexpr double kMismatchShare = 0.01;
+
+std::optional<double> as_bad(const std::optional<bool>& flag) {
+  if (!flag) return std::nullopt;
+  return *flag ? 1.0 : 0.0;
+}
+
+std::optional<double> above(const std::optional<double>& value, const std::optional<double>& p95,
+                            double factor) {
+  if (!value || !p95 || !std::isfinite(*value) || !std::isfinite(*p95)) return std::nullopt;
+  return *value > factor * *p95 ? 1.0 : 0.0;
+}
+
+evidence::PairedBettingParams metric_params(const Plan& plan, std::size_t metrics) {
+  evidence::PairedBettingParams params;
+  params.alpha = plan.alpha;
+  params.alpha_harm = plan.alpha_harm / static_cast<double>(metrics);
+  params.margin = plan.margin_live;
+  return params;
+}
+
+Json optional_json(const std::optional<double>& value) {
+  return value ? Json(*value) : Json(nullptr);
+}
+std::optional<double> optional_number(const Json& json) {
+  if (json.is_null()) return std::nullopt;
+  return json.get<double>();
+}
+
+}  // namespace
+
+LiveAb::LiveAb(Params params) : params_(std::move(params)) {
+  CHECK(params_.label_wait_ms > 0, "W must be resolved before units open");
+  const std::string other = params_.primary == "complaint" ? "accuracy" : "complaint";
+  std::vector<std::string> names = {params_.primary, other};
+  names.insert(names.end(), params_.plan.guardrails.begin(), params_.plan.guardrails.end());
+  for (const auto& name : names) {
+    metrics_.push_back({PairedStream(name, metric_params(params_.plan, names.size())), {}});
+  }
+}
+
+std::int64_t LiveAb::close_ms(const OpenUnit& open) const {
+  return open.ts_ms + params_.label_wait_ms;
+}
+
+LiveAb::Eligibility LiveAb::eligible(const LiveRecord& record,
+                                     const RoutingHistory& routing) const {
+  if (record.probe || record.unit.empty()) return Eligibility::kOther;
+  if (!record.attested) return Eligibility::kUnattested;
+  if (record.experiment != params_.experiment) return Eligibility::kOther;
+  const Routing* document = routing.find(record.generation);
+  if (document == nullptr) return Eligibility::kOther;  // forgotten, or not ours
+  if (document->experiment != params_.experiment) return Eligibility::kMismatch;
+  const Arm* arm = document->arm(record.arm);
+  if (arm == nullptr || arm->adapter.name != record.adapter ||
+      !arm->contains(document->fraction(record.unit))) {
+    return Eligibility::kMismatch;
+  }
+  if (record.arm == kArmCandidate) return Eligibility::kCandidate;
+  if (record.arm == params_.control_role) return Eligibility::kControl;
+  return Eligibility::kOther;
+}
+
+std::vector<std::optional<double>> LiveAb::guard_values(const LiveRecord& record) const {
+  const Plan& plan = params_.plan;
+  std::vector<std::optional<double>> values;
+  for (const auto& name : plan.guardrails) {
+    if (name == "error") {
+      values.push_back(as_bad(record.error));
+    } else if (name == "refusal") {
+      values.push_back(as_bad(record.refusal));
+    } else if (name == "slow") {
+      values.push_back(above(record.latency_s, params_.p95.latency_s, plan.slow_factor));
+    } else if (name == "long") {
+      values.push_back(above(record.tokens_out, params_.p95.tokens_out, plan.length_factor));
+    } else {
+      values.push_back(above(record.tokens_all, params_.p95.tokens_all, plan.length_factor));
+    }
+  }
+  return values;
+}
+
+void LiveAb::count_served(bool matched) {
+  if (!matched) mismatched_ += 1;
+  (matched ? recent_matched_ : recent_mismatched_) += 1;
+  if (recent_matched_ + recent_mismatched_ < kRecentWindow) return;
+  recent_matched_ /= 2;
+  recent_mismatched_ /= 2;
+}
+
+void LiveAb::on_record(const LiveRecord& record, const RoutingHistory& routing) {
+  const Eligibility found = eligible(record, routing);
+  if (found == Eligibility::kUnattested) unattested_ += 1;
+  if (found == Eligibility::kMismatch) count_served(false);
+  if (found != Eligibility::kControl && found != Eligibility::kCandidate) return;
+  count_served(true);
+  const std::uint64_t hash = stable_hash(record.unit);
+  if (seen_.count(hash) != 0) return;
+  if (open_.size() >= static_cast<std::size_t>(params_.plan.max_open_units)) {
+    overflowed_ += 1;
+    return;
+  }
+  seen_.insert(hash);
+  OpenUnit open;
+  open.record_id = std::string(record.id);
+  open.candidate = found == Eligibility::kCandidate;
+  open.ts_ms = record.ts_ms;
+  open.guard = guard_values(record);
+  exposed_[open.candidate ? kCandidate : kControl] += 1;
+  last_unit_ms_ = std::max(last_unit_ms_, record.ts_ms);
+  std::string unit(record.unit);
+  closing_.emplace(close_ms(open), unit);
+  by_record_.emplace(open.record_id, unit);
+  open_.emplace(std::move(unit), std::move(open));
+}
+
+void LiveAb::on_feedback(const LiveFeedback& feedback) {
+  const auto found = by_record_.find(std::string(feedback.record_id));
+  if (found == by_record_.end()) return;
+  OpenUnit& open = open_.at(found->second);
+  if (feedback.ts_ms > close_ms(open)) {
+    late_feedback_ += 1;
+    return;
+  }
+  open.complaint = open.complaint || feedback.complaint;
+  if (feedback.label && *feedback.label >= 0.0 && *feedback.label <= 1.0) {
+    open.label = feedback.label;
+  }
+}
+
+void LiveAb::on_time(std::int64_t watermark_ms) {
+  watermark_ms_ = std::max(watermark_ms_, watermark_ms);
+  while (!closing_.empty() && closing_.begin()->first <= watermark_ms_) {
+    const std::string unit = closing_.begin()->second;
+    closing_.erase(closing_.begin());
+    auto node = open_.extract(unit);
+    by_record_.erase(node.mapped().record_id);
+    close(unit, node.mapped());
+  }
+}
+
+void LiveAb::close(const std::string& unit, const OpenUnit& open) {
+  const std::size_t arm = open.candidate ? kCandidate : kControl;
+  closed_[arm] += 1;
+  if (open.label) labelled_[arm] += 1;
+  ClosedUnit row{unit, open.record_id,
+                 open.candidate ? std::string(kArmCandidate) : params_.control_role, open.ts_ms,
+                 close_ms(open), {}};
+  for (std::size_t i = 0; i < metrics_.size(); ++i) {
+    std::optional<double> bad;
+    const std::string& name = metrics_[i].stream.metric();
+    if (name == "complaint") {
+      bad = open.complaint ? 1.0 : 0.0;
+    } else if (name == "accuracy") {
+      if (open.label) bad = 1.0 - *open.label;
+    } else {
+      bad = open.guard[i - 2];
+    }
+    row.values.emplace_back(name, bad);
+    pair(metrics_[i], open.candidate, bad);
+  }
+  journal_.push_back(std::move(row));
+}
+
+void LiveAb::pair(Metric& metric, bool candidate, std::optional<double> bad) {
+  if (!bad) return;  // missing: this unit says nothing about this metric
+  auto& mine = metric.waiting[candidate ? kCandidate : kControl];
+  auto& others = metric.waiting[candidate ? kControl : kCandidate];
+  if (others.empty()) {
+    if (mine.size() >= kMaxWaiting) {
+      overflowed_ += 1;
+      return;
+    }
+    mine.push_back(*bad);
+    return;
+  }
+  const double other = others.front();
+  others.pop_front();
+  // Bad counts 1: D > 0 means fewer bad outcomes under the candidate.
+  metric.stream.add(candidate ? other - *bad : *bad - other);
+}
+
+SrmRow LiveAb::srm_row(const std::uint64_t (&counts)[2]) const {
+  SrmRow row;
+  row.candidate = counts[kCandidate];
+  row.control = counts[kControl];
+  const std::uint64_t both[2] = {row.candidate, row.control};
+  const double shares[2] = {0.5, 0.5};
+  evidence::BernoulliParams params;
+  params.alpha = params_.plan.alpha_srm;
+  // Tightest at some hundred units: early enough to stop a broken router soon.
+  params.t_opt = 1'000;
+  const auto found = evidence::srm(both, shares, params);
+  CHECK(found, "two arms with equal shares are valid input");
+  row.lower = found->lower;
+  row.upper = found->upper;
+  row.mismatch = found->mismatch;
+  return row;
+}
+
+bool LiveAb::is_ship(const LiveVerdict& verdict) const {
+  const EvidenceRow& primary = verdict.metrics[0];
+  const bool primary_ok = params_.plan.ship == config::Ship::kImprove ? primary.superior
+                                                                      : primary.non_inferior;
+  const bool guards_ok =
+      std::all_of(verdict.metrics.begin() + 2, verdict.metrics.end(),
+                  [](const EvidenceRow& row) { return row.non_inferior; });
+  const bool clean =
+      !verdict.exposed.mismatch && !verdict.labelled.mismatch && !verdict.mismatch_hold;
+  return primary_ok && guards_ok && clean && !verdict.harm;
+}
+
+std::string LiveAb::missing_for_ship(const LiveVerdict& verdict) const {
+  const bool improve = params_.plan.ship == config::Ship::kImprove;
+  const EvidenceRow& primary = verdict.metrics[0];
+  std::string text = fmt::format(
+      "{}: {} blocks, mean {:+.3f}, {} e^{:.1f} of e^{:.1f}", primary.metric, primary.pairs,
+      primary.mean_d, improve ? "superior" : "non-inferior",
+      improve ? primary.log_e_superior : primary.log_e_non_inferior, primary.log_threshold);
+  for (std::size_t i = 2; i < verdict.metrics.size(); ++i) {
+    const EvidenceRow& row = verdict.metrics[i];
+    if (row.non_inferior) continue;
+    text += row.pairs == 0
+                ? fmt::format("; guardrail {}: no data in the records (log it, or take it out of "
+                              "plan.guardrails)",
+                              row.metric)
+                : fmt::format("; guardrail {}: {} blocks, non-inferior e^{:.1f} of e^{:.1f}",
+                              row.metric, row.pairs, row.log_e_non_inferior, row.log_threshold);
+  }
+  return text;
+}
+
+LiveVerdict LiveAb::verdict() const {
+  LiveVerdict verdict;
+  verdict.experiment = params_.experiment;
+  verdict.primary = params_.primary;
+  for (const auto& metric : metrics_) {
+    verdict.metrics.push_back(metric.stream.row());
+    if (verdict.metrics.back().harm && !verdict.harm) {
+      verdict.harm = true;
+      verdict.harm_on = verdict.metrics.back().metric;
+    }
+  }
+  verdict.closed_candidate = closed_[kCandidate];
+  verdict.closed_control = closed_[kControl];
+  verdict.open_units = open_.size();
+  verdict.mismatched = mismatched_;
+  verdict.unattested = unattested_;
+  verdict.overflowed = overflowed_;
+  verdict.late_feedback = late_feedback_;
+  verdict.last_unit_ms = last_unit_ms_;
+  verdict.exposed = srm_row(exposed_);
+  verdict.labelled = srm_row(labelled_);
+  const double recent = static_cast<double>(recent_matched_ + recent_mismatched_);
+  verdict.mismatch_hold = recent_mismatched_ >= kStrayRecords &&
+                          static_cast<double>(recent_mismatched_) > kMismatchShare * recent;
+  verdict.ship = is_ship(verdict);
+  verdict.message = missing_for_ship(verdict);
+  return verdict;
+}
+
+std::vector<LiveAb::ClosedUnit> LiveAb::take_closed() { return std::exchange(journal_, {}); }
+
+Json LiveAb::save() const {
+  Json units = Json::array();
+  for (const auto& [unit, open] : open_) {
+    Json guard = Json::array();
+    for (const auto& value : open.guard) guard.push_back(optional_json(value));
+    units.push_back({unit, open.record_id, open.candidate, open.complaint,
+                     optional_json(open.label), open.ts_ms, std::move(guard)});
+  }
+  Json metrics = Json::array();
+  for (const auto& metric : metrics_) {
+    metrics.push_back({{"stream", metric.stream.save()},
+                       {"control", metric.waiting[kControl]},
+                       {"candidate", metric.waiting[kCandidate]}});
+  }
+  std::vector<std::uint64_t> seen(seen_.begin(), seen_.end());
+  std::sort(seen.begin(), seen.end());  // byte-stable
+  return {{"experiment", params_.experiment},
+          {"plan_hash", config_hash(params_.plan)},
+          {"label_wait_ms", params_.label_wait_ms},
+          {"open", std::move(units)},
+          {"metrics", std::move(metrics)},
+          {"seen", std::move(seen)},
+          {"closed", closed_},
+          {"exposed", exposed_},
+          {"labelled", labelled_},
+          {"counters",
+           {mismatched_, unattested_, overflowed_, late_feedback_, recent_matched_,
+            recent_mismatched_}},
+          {"watermark_ms", watermark_ms_},
+          {"last_unit_ms", last_unit_ms_}};
+}
+
+Result<LiveAb> LiveAb::restore(Params params, const Json& saved) {
+  LiveAb ab(std::move(params));
+  try {
+    if (saved.at("experiment") != ab.params_.experiment ||
+        saved.at("plan_hash") != config_hash(ab.params_.plan) ||
+        saved.at("label_wait_ms") != ab.params_.label_wait_ms) {
+      return fail(Code::kCorrupt, "live A/B: saved under another experiment, plan or W");
+    }
+    for (const auto& row : saved.at("open")) {
+      OpenUnit open;
+      const auto unit = row.at(0).get<std::string>();
+      open.record_id = row.at(1).get<std::string>();
+      open.candidate = row.at(2).get<bool>();
+      open.complaint = row.at(3).get<bool>();
+      open.label = optional_number(row.at(4));
+      open.ts_ms = row.at(5).get<std::int64_t>();
+      for (const auto& value : row.at(6)) open.guard.push_back(optional_number(value));
+      ab.closing_.emplace(ab.close_ms(open), unit);
+      ab.by_record_.emplace(open.record_id, unit);
+      ab.open_.emplace(unit, std::move(open));
+    }
+    const Json& metrics = saved.at("metrics");
+    if (metrics.size() != ab.metrics_.size()) {
+      return fail(Code::kCorrupt, "live A/B: another number of metrics");
+    }
+    for (std::size_t i = 0; i < ab.metrics_.size(); ++i) {
+      TRIMTAB_CHECK_OK(ab.metrics_[i].stream.restore(metrics[i].at("stream")));
+      ab.metrics_[i].waiting[kControl] = metrics[i].at("control").get<std::deque<double>>();
+      ab.metrics_[i].waiting[kCandidate] = metrics[i].at("candidate").get<std::deque<double>>();
+    }
+    for (const auto& hash : saved.at("seen")) ab.seen_.insert(hash.get<std::uint64_t>());
+    const auto two = [&](const char* key, std::uint64_t(&into)[2]) {
+      for (std::size_t i = 0; i < 2; ++i) into[i] = saved.at(key).at(i).get<std::uint64_t>();
+    };
+    two("closed", ab.closed_);
+    two("exposed", ab.exposed_);
+    two("labelled", ab.labelled_);
+    std::uint64_t* counters[] = {&ab.mismatched_,    &ab.unattested_,     &ab.overflowed_,
+                                 &ab.late_feedback_, &ab.recent_matched_, &ab.recent_mismatched_};
+    for (std::size_t i = 0; i < std::size(counters); ++i) {
+      *counters[i] = saved.at("counters").at(i).get<std::uint64_t>();
+    }
+    ab.watermark_ms_ = saved.at("watermark_ms").get<std::int64_t>();
+    ab.last_unit_ms_ = saved.at("last_unit_ms").get<std::int64_t>();
+  } catch (const nlohmann::json::exception& error) {
+    return fail(Code::kCorrupt, std::string("live A/B: ") + error.what());
+  }
+  return ab;
+}
+
+}  // namespace trimtab::shadow
