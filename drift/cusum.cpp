@@ -7,10 +7,14 @@ namespace trimtab::drift {
 namespace {
 
 constexpr Parameter kParameters[] = {
-    {"min_instances", Parameter::Type::kInteger, "30", 1, 1e15, "values that the reference is taken from", "River main, Page 1954"},
-    {"slack", Parameter::Type::kNumber, "0.5", 0, 1e300, "deviation tolerated, in standard deviations", "River main, Page 1954"},
-    {"threshold", Parameter::Type::kNumber, "5", 1e-300, 1e300, "decision interval, in standard deviations", "River main, Page 1954"},
-    {"mode", Parameter::Type::kText, "both", 0, 0, "which changes count; one of: up|down|both", "River main, Page 1954"},
+    {"min_instances", Parameter::Type::kInteger, "30", 1, 1e15,
+     "values that the reference is taken from", "River main, Page 1954"},
+    {"slack", Parameter::Type::kNumber, "0.5", 0, 1e300,
+     "deviation tolerated, in standard deviations", "River main, Page 1954"},
+    {"threshold", Parameter::Type::kNumber, "5", 1e-300, 1e300,
+     "decision interval, in standard deviations", "River main, Page 1954"},
+    {"mode", Parameter::Type::kText, "both", 0, 0, "which changes count; one of: up|down|both",
+     "River main, Page 1954"},
     {"reset", Parameter::Type::kFlag, "true", 0, 0, "false: no restart after a detection",
      "COMMANDS.md"},
 };
@@ -26,7 +30,9 @@ Result<std::unique_ptr<Detector>> Cusum::make(const DetectorInput& input) {
   chosen.slack = given.number("slack");
   chosen.threshold = given.number("threshold");
   const std::string& mode = given.text("mode");
-  chosen.mode = mode == "up" ? Direction::kUp : mode == "down" ? Direction::kDown : Direction::kBoth;
+  chosen.mode = mode == "up"     ? Direction::kUp
+                : mode == "down" ? Direction::kDown
+                                 : Direction::kBoth;
   return std::make_unique<Cusum>(chosen);
 }
 

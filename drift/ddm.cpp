@@ -6,9 +6,12 @@ namespace trimtab::drift {
 namespace {
 
 constexpr Parameter kParameters[] = {
-    {"warm_start", Parameter::Type::kInteger, "30", 0, 1e15, "no verdict up to this many values", "River 0.26.1, Gama 2004"},
-    {"warning_threshold", Parameter::Type::kNumber, "2", 0, 1e300, "standard deviations above the minimum", "River 0.26.1, Gama 2004"},
-    {"drift_threshold", Parameter::Type::kNumber, "3", 0, 1e300, "standard deviations above the minimum", "River 0.26.1, Gama 2004"},
+    {"warm_start", Parameter::Type::kInteger, "30", 0, 1e15, "no verdict up to this many values",
+     "River 0.26.1, Gama 2004"},
+    {"warning_threshold", Parameter::Type::kNumber, "2", 0, 1e300,
+     "standard deviations above the minimum", "River 0.26.1, Gama 2004"},
+    {"drift_threshold", Parameter::Type::kNumber, "3", 0, 1e300,
+     "standard deviations above the minimum", "River 0.26.1, Gama 2004"},
     {"reset", Parameter::Type::kFlag, "true", 0, 0, "false: no restart after a detection",
      "COMMANDS.md"},
 };

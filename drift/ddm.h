@@ -24,7 +24,6 @@ struct DdmState {
   double p_min = 0.0;
   double s_min = 0.0;
   double ps_min = std::numeric_limits<double>::infinity();
-  bool warning = false;  // kept between updates before warm_start, as River does
 };
 
 class Ddm final : public PlainDetector<Ddm, DdmState> {

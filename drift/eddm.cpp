@@ -6,9 +6,12 @@ namespace trimtab::drift {
 namespace {
 
 constexpr Parameter kParameters[] = {
-    {"warm_start", Parameter::Type::kInteger, "30", 0, 1e15, "no verdict up to this many values and errors", "River 0.26.1, Baena-Garcia 2006"},
-    {"alpha", Parameter::Type::kNumber, "0.95", 0, 1, "level of the warning zone", "River 0.26.1, Baena-Garcia 2006"},
-    {"beta", Parameter::Type::kNumber, "0.9", 0, 1, "level of drift, at most alpha", "River 0.26.1, Baena-Garcia 2006"},
+    {"warm_start", Parameter::Type::kInteger, "30", 0, 1e15,
+     "no verdict up to this many values and errors", "River 0.26.1, Baena-Garcia 2006"},
+    {"alpha", Parameter::Type::kNumber, "0.95", 0, 1, "level of the warning zone",
+     "River 0.26.1, Baena-Garcia 2006"},
+    {"beta", Parameter::Type::kNumber, "0.9", 0, 1, "level of drift, at most alpha",
+     "River 0.26.1, Baena-Garcia 2006"},
     {"reset", Parameter::Type::kFlag, "true", 0, 0, "false: no restart after a detection",
      "COMMANDS.md"},
 };

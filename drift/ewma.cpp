@@ -7,10 +7,14 @@ namespace trimtab::drift {
 namespace {
 
 constexpr Parameter kParameters[] = {
-    {"alpha", Parameter::Type::kNumber, "0.1", 1e-12, 1, "weight of the newest value", "River main"},
-    {"threshold", Parameter::Type::kNumber, "4", 1e-300, 1e300, "limit in standard errors", "River main"},
-    {"min_instances", Parameter::Type::kInteger, "30", 1, 1e15, "no verdict before this many values", "River main"},
-    {"mode", Parameter::Type::kText, "both", 0, 0, "which changes count; one of: up|down|both", "River main"},
+    {"alpha", Parameter::Type::kNumber, "0.1", 1e-12, 1, "weight of the newest value",
+     "River main"},
+    {"threshold", Parameter::Type::kNumber, "4", 1e-300, 1e300, "limit in standard errors",
+     "River main"},
+    {"min_instances", Parameter::Type::kInteger, "30", 1, 1e15,
+     "no verdict before this many values", "River main"},
+    {"mode", Parameter::Type::kText, "both", 0, 0, "which changes count; one of: up|down|both",
+     "River main"},
     {"reset", Parameter::Type::kFlag, "true", 0, 0, "false: no restart after a detection",
      "COMMANDS.md"},
 };
@@ -26,7 +30,9 @@ Result<std::unique_ptr<Detector>> Ewma::make(const DetectorInput& input) {
   chosen.threshold = given.number("threshold");
   chosen.min_instances = given.integer("min_instances");
   const std::string& mode = given.text("mode");
-  chosen.mode = mode == "up" ? Direction::kUp : mode == "down" ? Direction::kDown : Direction::kBoth;
+  chosen.mode = mode == "up"     ? Direction::kUp
+                : mode == "down" ? Direction::kDown
+                                 : Direction::kBoth;
   return std::make_unique<Ewma>(chosen);
 }
 

@@ -3,7 +3,8 @@
 // Paper: Roberts, "Control chart tests based on geometric moving averages", Technometrics 1959.
 //   z = alpha x + (1 - alpha) z (z starts at the first x); m = running mean;
 //   s^2 = EWMA(x^2) - EWMA(x)^2 with the same alpha;
-//   limit = threshold s sqrt(alpha / (2 - alpha) (1 - (1 - alpha)^(2 n))); drift when z leaves m +- limit.
+//   limit = threshold s sqrt(alpha / (2 - alpha) (1 - (1 - alpha)^(2 n))); drift when z leaves m +-
+//   limit.
 // Variant: River's main branch (newer than 0.26.1). Defaults (River's): alpha .1, threshold 4,
 // min_instances 30, mode both. Memory: 48 bytes. Example: streams/num_abrupt: detection at 1013.
 #pragma once

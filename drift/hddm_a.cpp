@@ -6,9 +6,12 @@ namespace trimtab::drift {
 namespace {
 
 constexpr Parameter kParameters[] = {
-    {"drift_confidence", Parameter::Type::kNumber, "0.001", 1e-300, 1, "confidence of drift", "River 0.26.1, Frias-Blanco 2015"},
-    {"warning_confidence", Parameter::Type::kNumber, "0.005", 1e-300, 1, "confidence of the warning zone", "River 0.26.1, Frias-Blanco 2015"},
-    {"two_sided_test", Parameter::Type::kFlag, "false", 0, 0, "also react to a fall of the mean", "River 0.26.1, Frias-Blanco 2015"},
+    {"drift_confidence", Parameter::Type::kNumber, "0.001", 1e-300, 1, "confidence of drift",
+     "River 0.26.1, Frias-Blanco 2015"},
+    {"warning_confidence", Parameter::Type::kNumber, "0.005", 1e-300, 1,
+     "confidence of the warning zone", "River 0.26.1, Frias-Blanco 2015"},
+    {"two_sided_test", Parameter::Type::kFlag, "false", 0, 0, "also react to a fall of the mean",
+     "River 0.26.1, Frias-Blanco 2015"},
     {"reset", Parameter::Type::kFlag, "true", 0, 0, "false: no restart after a detection",
      "COMMANDS.md"},
 };

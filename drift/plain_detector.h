@@ -65,9 +65,7 @@ struct RunningVariance {
 // is, so a stream that begins with zeros starts at its first other value. Kept, for equality.
 struct FadingMean {
   double mean = 0.0;
-  void update(double x, double alpha) {
-    mean = mean == 0.0 ? x : alpha * x + (1.0 - alpha) * mean;
-  }
+  void update(double x, double alpha) { mean = mean == 0.0 ? x : alpha * x + (1.0 - alpha) * mean; }
 };
 
 // The last `capacity` values with their sum.
