@@ -24,5 +24,9 @@ inline constexpr int kExitInterrupted = 4;
 using Run = std::function<Result<int>()>;
 
 Run add_logits(CLI::App& app);
+Run add_pretrain(CLI::App& app);
+Run add_tokenize(CLI::App& app);
+Run add_detokenize(CLI::App& app);
+Run add_render_chat(CLI::App& app);
 
 }  // namespace trimtab::retrain

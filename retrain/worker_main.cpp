@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdio>
 #include <new>
+#include <string>
 
 #include "base/log.h"
 #include "retrain/worker_command.h"
@@ -18,6 +19,13 @@ struct Row {
 
 constexpr std::array kCommands = {
     Row{"logits", "Logits of token ids under a base and an adapter", trimtab::retrain::add_logits},
+    Row{"pretrain", "Train a small base model from scratch", trimtab::retrain::add_pretrain},
+    Row{"tokenize", "A JSON string a line to a JSON array of token ids a line",
+        trimtab::retrain::add_tokenize},
+    Row{"detokenize", "A JSON array of token ids a line to a JSON string a line",
+        trimtab::retrain::add_detokenize},
+    Row{"render-chat", "A JSON list of messages a line to the text the model reads",
+        trimtab::retrain::add_render_chat},
 };
 
 int run(const trimtab::retrain::Run& command) {

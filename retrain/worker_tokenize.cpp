@@ -1,9 +1,11 @@
-#include <istream>
-#include <ostream>
+#include <CLI/CLI.hpp>
+#include <iostream>
+#include <memory>
 #include <string>
 
 #include "base/json.h"
 #include "retrain/model/tokenizer.h"
+#include "retrain/worker_command.h"
 #include "retrain/worker_text.h"
 
 namespace trimtab::retrain {
@@ -51,6 +53,26 @@ Status detokenize_lines(const TokenizeOptions& options, std::istream& in, std::o
     TRIMTAB_CHECK_OK(write_line(out, tokenizer.decode(ids, options.special)));
   }
   return {};
+}
+
+Run add_tokenize(CLI::App& app) {
+  auto options = std::make_shared<TokenizeOptions>();
+  app.add_option("--base", options->base, "Folder with tokenizer.json")->required();
+  app.add_flag("--special", options->special, "Add the special tokens of the file's template (BOS)");
+  return [options]() -> Result<int> {
+    TRIMTAB_CHECK_OK(tokenize_lines(*options, std::cin, std::cout));
+    return 0;
+  };
+}
+
+Run add_detokenize(CLI::App& app) {
+  auto options = std::make_shared<TokenizeOptions>();
+  app.add_option("--base", options->base, "Folder with tokenizer.json")->required();
+  app.add_flag("--skip-special", options->special, "Leave special tokens out of the text");
+  return [options]() -> Result<int> {
+    TRIMTAB_CHECK_OK(detokenize_lines(*options, std::cin, std::cout));
+    return 0;
+  };
 }
 
 }  // namespace trimtab::retrain
