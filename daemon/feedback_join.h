@@ -12,6 +12,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <vector>
 
@@ -56,31 +57,34 @@ class FeedbackJoin {
 
   // The 95 % quantile of the label delay of a target, over the last 1,000 joins; nullopt below 50.
   [[nodiscard]] std::optional<std::int64_t> label_delay_p95_ms(const std::string& target) const;
-  [[nodiscard]] std::size_t waiting() const { return waiting_; }
+  [[nodiscard]] std::size_t waiting() const { return key_of_.size(); }
+
+  // The label delays and event times that decisions use (W, watermark): part of the committed
+  // state, so that a restart decides as an uninterrupted run would.
+  [[nodiscard]] std::string save() const;
+  [[nodiscard]] Status restore(std::string_view saved);
 
  private:
-  struct Waiting {
-    std::string feedback_id;
-    std::int64_t arrived_ms = 0;
-  };
-  struct TargetClock {
-    std::int64_t newest_ms = 0;
-  };
   void remember_delay(const std::string& target, std::int64_t delay_ms);
   void wait_for(const FeedbackRow& row);
-  void forget(const std::string& key, const std::string& feedback_id);
-  [[nodiscard]] Result<Joined> join(StateStore& state, Transaction& write, FeedbackRow feedback,
+  void forget(const std::string& feedback_id);
+  [[nodiscard]] Status bound(Transaction& write);
+  [[nodiscard]] Status drop_oldest(Transaction& write);
+  [[nodiscard]] Result<Joined> join(Transaction& write, FeedbackRow feedback,
                                     const RecordRow& record, bool replaces);
 
   const config::IngestSettings settings_;
-  Metrics& metrics_;
-  // record id or "t:" + trace id -> feedback that waits for it
-  std::unordered_map<std::string, std::vector<Waiting>> index_;
-  std::deque<std::pair<std::int64_t, std::string>> by_age_;  // (arrived, feedback id)
-  std::unordered_map<std::string, std::string> key_of_;      // feedback id -> key in index_
-  std::size_t waiting_ = 0;
-  std::map<std::string, TargetClock> clocks_;
+  std::unordered_map<std::string, std::vector<std::string>> index_;  // key -> feedback ids
+  std::unordered_map<std::string, std::string> key_of_;              // feedback id -> key
+  std::deque<std::pair<std::int64_t, std::string>> by_age_;          // (arrived, feedback id)
+  std::map<std::string, std::int64_t> newest_ms_;
   std::map<std::string, std::deque<std::int64_t>> delays_;
+  Counter& received_;
+  Counter& matched_;
+  Counter& unmatched_;
+  Gauge& ratio_;
+  Histogram& delay_;
+  Gauge& waiting_gauge_;
 };
 
 }  // namespace trimtab::daemon

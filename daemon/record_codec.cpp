@@ -6,37 +6,13 @@
 #include <algorithm>
 #include <cstring>
 
+#include "daemon/json_writer.h"
 #include "daemon/record_mappings.h"
 
 namespace trimtab::daemon {
 namespace {
 
 namespace dom = simdjson::dom;
-
-void append_escaped(std::string_view text, std::string& out) {
-  static constexpr char kHex[] = "0123456789abcdef";
-  out += '"';
-  std::size_t clean = 0;
-  for (std::size_t at = 0; at < text.size(); ++at) {
-    const auto c = static_cast<unsigned char>(text[at]);
-    if (c >= 0x20 && c != '"' && c != '\\') continue;
-    out.append(text, clean, at - clean);
-    clean = at + 1;
-    switch (c) {
-      case '"': out += "\\\""; break;
-      case '\\': out += "\\\\"; break;
-      case '\n': out += "\\n"; break;
-      case '\r': out += "\\r"; break;
-      case '\t': out += "\\t"; break;
-      default:
-        out += "\\u00";
-        out += kHex[c >> 4];
-        out += kHex[c & 15];
-    }
-  }
-  out.append(text, clean, text.size() - clean);
-  out += '"';
-}
 
 // NaN and infinities are no JSON; people write them all the same, and deserve to be told so.
 bool holds_non_finite(std::string_view message) {
@@ -116,14 +92,14 @@ void append_json(const Element& element, std::string& out) {
       for (const auto entry : dom::object(element)) {
         if (!first) out += ',';
         first = false;
-        append_escaped(entry.key, out);
+        append_json_string(entry.key, out);
         out += ':';
         append_json(entry.value, out);
       }
       out += '}';
       return;
     }
-    case dom::element_type::STRING: return append_escaped(element.get_string().value_unsafe(), out);
+    case dom::element_type::STRING: return append_json_string(element.get_string().value_unsafe(), out);
     case dom::element_type::INT64:
       fmt::format_to(std::back_inserter(out), "{}", element.get_int64().value_unsafe());
       return;

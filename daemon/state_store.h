@@ -72,6 +72,7 @@ class StateQueries {
   [[nodiscard]] Result<std::int64_t> count_labels(const LabelQuery& query);
   [[nodiscard]] Result<std::optional<FeedbackRow>> feedback(std::string_view feedback_id);
   [[nodiscard]] Result<std::vector<FeedbackRow>> pending_feedback(std::int64_t limit);
+  [[nodiscard]] Result<std::int64_t> count_feedback_of(std::int64_t record_row);
   [[nodiscard]] Result<std::vector<Segment>> segments();
   [[nodiscard]] Result<std::vector<RecordRow>> records_of_person(std::uint64_t user_hash,
                                                                  std::uint64_t session_hash);

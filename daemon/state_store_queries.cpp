@@ -314,6 +314,14 @@ Result<std::vector<FeedbackRow>> StateQueries::pending_feedback(std::int64_t lim
   return all_rows<FeedbackRow>(s, [](const Statement& r) { return read_feedback(r, 0); });
 }
 
+Result<std::int64_t> StateQueries::count_feedback_of(std::int64_t record_row) {
+  TRIMTAB_TRY(auto s, connection().prepare("SELECT count(*) FROM feedback WHERE record_row!=0 AND "
+                                           "record_row=?"));
+  s.bind(record_row);
+  TRIMTAB_TRY(const bool row, s.step());
+  return row ? s.integer(0) : 0;
+}
+
 Result<std::vector<Segment>> StateQueries::segments() {
   TRIMTAB_TRY(auto s, connection().prepare("SELECT segment,bytes,records,first_ms,last_ms,closed "
                                            "FROM segments ORDER BY segment"));
