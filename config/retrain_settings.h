@@ -43,7 +43,8 @@ struct DataSettings {
   std::int64_t max_text_bytes = 32'768;    // a longer example is left out
   // Quarantine: corrections of a source, or of all together, above factor x their usual hourly rate
   // are kept, shown and not trained on until released.
-  double quarantine_factor = 5.0;
+  double quarantine_factor = 5.0;          // of one source
+  double quarantine_factor_all = 5.0;      // of all together; raise it where arrivals are sudden
   std::int64_t quarantine_window_ms = 3'600'000;
   std::int64_t quarantine_minimum = 20;    // in one window; below it no burst is called
 };

@@ -28,6 +28,8 @@ Table<DataSettings> data_table() {
             "words in a row shared with an evaluation text");
   t.size("max_text", &D::max_text_bytes, 256, 16 << 20, "a longer example is left out");
   t.number("quarantine_factor", &D::quarantine_factor, 1.5, 1'000, "times the usual rate");
+  t.number("quarantine_factor_all", &D::quarantine_factor_all, 1.5, 1'000,
+           "the same for all sources together");
   t.duration("quarantine_window", &D::quarantine_window_ms, 1'000, 7 * kDayInMs,
              "the span in which a rate is counted");
   t.integer("quarantine_minimum", &D::quarantine_minimum, 1, 1'000'000,

@@ -1,7 +1,7 @@
 // Curation: stored examples -> the data files of a job, with a manifest that accounts for every one.
 //
 // Steps, in this order; each example leaves at the first that names it:
-//   malformed       no prompt, no completion, or longer than max_text_bytes; or not UTF-8
+//   malformed       no prompt, no completion, or longer than max_text_bytes
 //   too_old         older than max_age
 //   evaluation_unit its unit is kept for evaluation (stable hash, eval_share): never trained on
 //   quarantined     lies in a burst (quarantine.h)
@@ -9,13 +9,14 @@
 //   superseded      a newer label for the same record
 //   duplicate       same normalized prompt and completion as one already kept (newest is kept)
 //   conflict        same normalized prompt, other completion: the correction, then the newest wins
+//   contaminated    equal to, or shares decontaminate_ngram words in a row with, a protected text;
+//                   word runs that many protected texts share are boilerplate and do not count
 //   near_duplicate  Jaccard of 5-character shingles >= data.near_duplicate and the same completion
-//   contaminated    equal to, or shares decontaminate_ngram words in a row with, a protected text
 //   cap_class, cap_tenant, cap_source, cap_total   above the cap; newest first are kept
 // What remains is split by a stable hash of the unit into training and validation; replayed lines
 // come from the reservoir (replay.h) and pass evaluation_unit, contaminated and duplicate, too.
 // Deterministic: the same inputs and seed give the same bytes, whatever the order of `examples`.
-// Single thread, no state; 1e6 short texts take about ... (tests/bench) and stay below 1 GB.
+// Single thread, no state.
 #pragma once
 
 #include <cstdint>
@@ -32,15 +33,15 @@
 
 namespace trimtab::retrain {
 
-// A text that must stay unseen: the frozen hold-out, the golden set.
-struct ProtectedText {
-  std::string prompt;
-};
+// What near duplicates and contamination are judged by: all messages but the system's, for a system
+// prompt that everybody shares would make everything alike.
+[[nodiscard]] std::string compared_text(const std::vector<Message>& messages);
 
 struct CurationInputs {
   std::vector<Example> examples;
   std::vector<ReplayItem> replay;          // reservoir's content, ReplayReservoir::items()
-  std::vector<ProtectedText> protected_texts;
+  // compared_text() of what must stay unseen: the frozen hold-out, the golden set.
+  std::vector<std::string> protected_texts;
   std::vector<Burst> bursts;               // find_bursts(), less those that were released
   std::int64_t now_ms = 0;
   std::uint64_t seed = 1;                  // order of the lines, choice of the replayed
@@ -68,8 +69,8 @@ struct Curated {
 [[nodiscard]] Result<Curated> curate(const CurationInputs& inputs,
                                      const config::DataSettings& settings);
 
-// Only the count that curate() would train on: cheap enough for each policy tick? No: linear in the
-// examples; call it when their number changed.
+// How many new examples (no replay) would be left: PolicyInputs::examples. Does the same work as
+// curate(), so call it when something changed, not every tick.
 [[nodiscard]] std::int64_t count_trainable(const CurationInputs& inputs,
                                            const config::DataSettings& settings);
 

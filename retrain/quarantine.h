@@ -7,10 +7,12 @@
 // window: the mean over the history before t - window (at most kHistoryWindows windows, quarantined
 // corrections left out). A source without kMinHistory windows of its own is compared with the mean
 // of all sources; the sum of all sources without history is never called a burst (a new target has
-// no usual rate). Counts below quarantine_minimum are no burst.
+// no usual rate). For all together the factor is quarantine_factor_all: a topic that arrives raises
+// everybody's complaints, too, and must not lock itself out. Counts below quarantine_minimum are no burst.
 #pragma once
 
 #include <cstdint>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -33,8 +35,10 @@ struct Burst {
 };
 
 // `examples` in any order; only corrections count. Sorted by start, then source.
+// `released`: ids of bursts that somebody let go: not reported, and usual from then on.
 [[nodiscard]] std::vector<Burst> find_bursts(const std::vector<Example>& examples,
-                                             const config::DataSettings& settings);
+                                             const config::DataSettings& settings,
+                                             const std::set<std::string>& released = {});
 
 [[nodiscard]] bool in_burst(const Example& example, const std::vector<Burst>& bursts);
 

@@ -1,0 +1,170 @@
+#include "retrain/quarantine.h"
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include "base/hash.h"
+
+namespace trimtab::retrain {
+namespace {
+
+constexpr const char* kAllSources = "*";
+
+std::int64_t label_time(const Example& example) {
+  return example.feedback_ts_ms > 0 ? example.feedback_ts_ms : example.ts_ms;
+}
+
+struct Point {
+  std::int64_t ts_ms = 0;
+  bool quarantined = false;
+};
+
+// The usual count of a window of all sources together, divided by the sources seen: what a source
+// without history of its own is compared with. 0 when there is no history at all.
+struct Usual {
+  double per_window = 0;
+  bool known = false;
+};
+
+// One stream of corrections (a source's, or everybody's), sorted by time.
+class BurstFinder {
+ public:
+  BurstFinder(const config::DataSettings& settings, const std::set<std::string>& released,
+              std::string source)
+      : settings_(settings),
+        released_(released),
+        source_(std::move(source)),
+        factor_(source_ == kAllSources ? settings.quarantine_factor_all
+                                       : settings.quarantine_factor) {}
+
+  // `fallback(start of the window)`: the usual rate where the stream has no history of its own.
+  template <typename Fallback>
+  std::vector<Burst> find(std::vector<Point> points, Fallback fallback) {
+    const std::int64_t window = settings_.quarantine_window_ms;
+    std::size_t window_from = 0, history_to = 0, history_from = 0;
+    std::int64_t clean = 0;  // not quarantined, in the history
+    for (std::size_t i = 0; i < points.size(); ++i) {
+      const std::int64_t start = points[i].ts_ms - window;
+      while (points[window_from].ts_ms <= start) ++window_from;
+      for (; history_to < window_from; ++history_to) clean += points[history_to].quarantined ? 0 : 1;
+      const std::int64_t oldest = start - kHistoryWindows * window;
+      for (; history_from < history_to && points[history_from].ts_ms <= oldest; ++history_from) {
+        clean -= points[history_from].quarantined ? 0 : 1;
+      }
+      const double count = static_cast<double>(i - window_from + 1);
+      if (count < static_cast<double>(settings_.quarantine_minimum)) continue;
+      const double spans = static_cast<double>(start - std::max(oldest, points.front().ts_ms)) /
+                           static_cast<double>(window);
+      const Usual usual = spans >= static_cast<double>(kMinHistory)
+                              ? Usual{static_cast<double>(clean) / spans, true}
+                              : fallback(start);
+      if (!usual.known || count <= factor_ * usual.per_window) continue;
+      extend(points[window_from].ts_ms, points[i].ts_ms, count, usual.per_window);
+      const bool held = !released_.contains(bursts_.back().id);
+      for (std::size_t j = window_from; j <= i; ++j) points[j].quarantined = held;
+    }
+    std::erase_if(bursts_, [&](const Burst& burst) { return released_.contains(burst.id); });
+    for (Burst& burst : bursts_) burst.count = count_inside(points, burst);
+    return std::move(bursts_);
+  }
+
+ private:
+  void extend(std::int64_t from, std::int64_t to, double count, double usual) {
+    if (bursts_.empty() || from > bursts_.back().end_ms) {
+      Burst burst;
+      burst.source = source_;
+      burst.start_ms = from;
+      burst.usual = usual;
+      burst.id = "burst-" + sha256_hex(source_ + "\x1f" + std::to_string(from)).substr(0, 12);
+      bursts_.push_back(std::move(burst));
+    }
+    bursts_.back().end_ms = to;
+    bursts_.back().peak = std::max(bursts_.back().peak, count);
+  }
+  static std::int64_t count_inside(const std::vector<Point>& points, const Burst& burst) {
+    const auto before = [](const Point& point, std::int64_t ts) { return point.ts_ms < ts; };
+    const auto from = std::lower_bound(points.begin(), points.end(), burst.start_ms, before);
+    const auto to = std::lower_bound(points.begin(), points.end(), burst.end_ms + 1, before);
+    return to - from;
+  }
+
+  const config::DataSettings& settings_;
+  const std::set<std::string>& released_;
+  std::string source_;
+  double factor_;
+  std::vector<Burst> bursts_;
+};
+
+// Mean corrections a source and window, up to a time: over all sources that were seen by then.
+class PeerRate {
+ public:
+  PeerRate(const std::vector<std::pair<std::int64_t, std::string>>& sorted, std::int64_t window)
+      : sorted_(sorted), window_(window) {}
+
+  Usual operator()(std::int64_t start) {
+    while (next_ < sorted_.size() && sorted_[next_].first <= start) {
+      sources_.insert(sorted_[next_].second);
+      ++next_;
+    }
+    if (next_ == 0) return {};
+    const double spans =
+        static_cast<double>(start - sorted_.front().first) / static_cast<double>(window_);
+    if (spans < static_cast<double>(kMinHistory)) return {};
+    const double per_source =
+        static_cast<double>(next_) / (spans * static_cast<double>(sources_.size()));
+    return {per_source, true};
+  }
+
+ private:
+  const std::vector<std::pair<std::int64_t, std::string>>& sorted_;
+  std::int64_t window_;
+  std::size_t next_ = 0;
+  std::set<std::string> sources_;
+};
+
+}  // namespace
+
+std::vector<Burst> find_bursts(const std::vector<Example>& examples,
+                               const config::DataSettings& settings,
+                               const std::set<std::string>& released) {
+  std::vector<std::pair<std::int64_t, std::string>> sorted;
+  for (const Example& example : examples) {
+    if (example.kind == ExampleKind::kCorrection) {
+      sorted.emplace_back(label_time(example), example.source_id);
+    }
+  }
+  std::sort(sorted.begin(), sorted.end());
+  std::map<std::string, std::vector<Point>> by_source;
+  std::vector<Point> all;
+  for (const auto& [ts, source] : sorted) {
+    by_source[source].push_back({ts});
+    all.push_back({ts});
+  }
+  std::vector<Burst> bursts;
+  for (auto& [source, points] : by_source) {
+    auto found = BurstFinder(settings, released, source)
+                     .find(std::move(points), PeerRate(sorted, settings.quarantine_window_ms));
+    bursts.insert(bursts.end(), found.begin(), found.end());
+  }
+  auto together = BurstFinder(settings, released, kAllSources).find(std::move(all), [](std::int64_t) {
+    return Usual{};
+  });
+  bursts.insert(bursts.end(), together.begin(), together.end());
+  std::sort(bursts.begin(), bursts.end(), [](const Burst& a, const Burst& b) {
+    return std::pair(a.start_ms, a.source) < std::pair(b.start_ms, b.source);
+  });
+  return bursts;
+}
+
+bool in_burst(const Example& example, const std::vector<Burst>& bursts) {
+  if (example.kind != ExampleKind::kCorrection) return false;
+  const std::int64_t ts = label_time(example);
+  for (const Burst& burst : bursts) {
+    const bool same = burst.source == kAllSources || burst.source == example.source_id;
+    if (same && ts >= burst.start_ms && ts <= burst.end_ms) return true;
+  }
+  return false;
+}
+
+}  // namespace trimtab::retrain
