@@ -78,6 +78,8 @@ bool TargetHistory::on_end(const Trial& trial, const config::PromotionSettings& 
       kept_.resize(static_cast<std::size_t>(std::max(1, settings.keep_champions)));
     }
     champion_ = trial.candidate;
+    order_[champion_.name] = ++promotions_;
+    forget_unkept();
     promoted_at_ms_ = now_ms;
     tries_.erase(trial.alarm_id);
     return false;
@@ -135,17 +137,21 @@ Result<AdapterRef> TargetHistory::resolve_undo(std::string_view to) const {
 
 void TargetHistory::on_undo(const AdapterRef& to, std::int64_t now_ms) {
   if (to.name == champion_.name) return;
-  // Names hold their time of birth; forward is a younger adapter than the present champion.
-  const auto birth = [](const AdapterRef& one) {
-    const auto tail = one.name.size() >= 25 ? one.name.size() - 25 : std::string::npos;
-    return tail == std::string::npos ? std::string() : one.name.substr(tail, 16);
-  };
-  const bool forward = birth(to) > birth(champion_);
+  const bool forward = order_of(to) > order_of(champion_);
   std::erase_if(kept_, [&](const AdapterRef& one) { return one.name == to.name; });
   kept_.insert(kept_.begin(), champion_);
   champion_ = to;
   promoted_at_ms_ = forward ? now_ms : 0;
   jobs_paused_ = !forward;
+}
+
+std::uint64_t TargetHistory::order_of(const AdapterRef& adapter) const {
+  const auto it = order_.find(adapter.name);
+  return it == order_.end() ? 0 : it->second;
+}
+
+void TargetHistory::forget_unkept() {
+  std::erase_if(order_, [&](const auto& entry) { return !names(entry.first); });
 }
 
 bool TargetHistory::names(std::string_view adapter_name) const {
@@ -164,6 +170,8 @@ Json TargetHistory::save() const {
           {"promoted_at_ms", promoted_at_ms_},
           {"cooldown_until_ms", cooldown_until_ms_},
           {"jobs_paused", jobs_paused_},
+          {"order", order_},
+          {"promotions", promotions_},
           {"tries", std::move(tries)},
           {"tombstones", tombstones_},
           {"spent", std::move(spent)}};
@@ -180,6 +188,8 @@ Result<TargetHistory> TargetHistory::restore(const Json& saved) {
     history.promoted_at_ms_ = saved.at("promoted_at_ms").get<std::int64_t>();
     history.cooldown_until_ms_ = saved.at("cooldown_until_ms").get<std::int64_t>();
     history.jobs_paused_ = saved.at("jobs_paused").get<bool>();
+    history.order_ = saved.at("order").get<std::map<std::string, std::uint64_t>>();
+    history.promotions_ = saved.at("promotions").get<std::uint64_t>();
     for (const auto& [alarm, one] : saved.at("tries").items()) {
       history.tries_[alarm] = {one.at(0).get<int>(), one.at(1).get<std::uint64_t>()};
     }

@@ -66,6 +66,8 @@ class TargetHistory {
   [[nodiscard]] static Result<TargetHistory> restore(const nlohmann::json& saved);
 
  private:
+  [[nodiscard]] std::uint64_t order_of(const AdapterRef& adapter) const;
+  void forget_unkept();
   struct Tries {
     int count = 0;
     std::uint64_t data_size = 0;  // of the last one
@@ -77,6 +79,10 @@ class TargetHistory {
   };
   AdapterRef champion_;
   std::vector<AdapterRef> kept_;
+  // When each champion was first promoted, as a count: "forward" is towards a larger one. The bare
+  // base and a champion from before are 0.
+  std::map<std::string, std::uint64_t> order_;
+  std::uint64_t promotions_ = 0;
   std::int64_t promoted_at_ms_ = 0, cooldown_until_ms_ = 0;
   bool jobs_paused_ = false;
   std::map<std::string, Tries> tries_;            // by alarm
