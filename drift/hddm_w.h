@@ -5,9 +5,8 @@
 // squared weights b = lambda^2 + (1 - lambda)^2 b (from 1). The cut for a rise is where
 // ewma + eps was smallest, eps = sqrt(b ln(1 / drift_confidence) / 2); values after it form the
 // second sample. Drift when ewma_2 - ewma_1 > sqrt((b_1 + b_2) ln(1 / confidence) / 2).
-// Variant: River 0.26.1, with its EWMA's start (drift/plain_detector.h, FadingMean). Defaults
-// (River's): drift_confidence .001, warning_confidence .005, lambda_val .05, two_sided_test false.
-// Input in [0, 1], 1 = error. Memory: 136 bytes.
+// Variant: River 0.26.1. Defaults (River's): drift_confidence .001, warning_confidence .005,
+// lambda_val .05, two_sided_test false. Input in [0, 1], 1 = error. Memory: 136 bytes.
 #pragma once
 
 #include <limits>

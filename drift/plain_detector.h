@@ -61,14 +61,17 @@ struct RunningVariance {
   }
 };
 
-// The exponentially weighted mean of River's core: a mean of exactly 0 takes the next value as it
-// is, so a stream that begins with zeros starts at its first other value. Kept, for equality.
+// The exponentially weighted mean, started at the first value (River's EWMean).
 struct FadingMean {
   double mean = 0.0;
-  void update(double x, double alpha) { mean = mean == 0.0 ? x : alpha * x + (1.0 - alpha) * mean; }
+  std::int64_t started = 0;
+  void update(double x, double alpha) {
+    mean = started != 0 ? alpha * x + (1.0 - alpha) * mean : x;
+    started = 1;
+  }
 };
 
-// The last `capacity` values with their sum.
+// The last `capacity` values.
 template <typename T>
 class SlidingWindow {
  public:
