@@ -16,7 +16,7 @@ constexpr std::uint8_t kNotFed = 255;
 constexpr std::size_t kRecentMarks = 1024;
 constexpr std::size_t kSparseEvery = 64;
 constexpr std::size_t kMaxNames = 4096;   // category names and words remembered while collecting
-constexpr std::size_t kFitEvery = 3;      // every third row fits text models, the rest make bins
+constexpr std::size_t kFitEvery = 3;      // every third row fits the projections, others make bins
 constexpr double kNeverThreshold = 1e29;  // beyond what float wealth can reach
 
 bool is_text(const Signal& signal) {
@@ -113,8 +113,9 @@ void Segment::keep_names(const Observation& event) {
 
 void Segment::fit_text() {
   if (wants_words_) {
-    words_.emplace();
-    for (std::size_t i = 0; i < word_rows_.size(); i += kFitEvery) words_->fit(word_rows_[i]);
+    std::vector<const WordRow*> rows;
+    for (const WordRow& row : word_rows_) rows.push_back(&row);
+    words_ = WordModel::fit(rows);
     const std::vector<NamedWord> names(dictionary_.begin(), dictionary_.end());
     words_->keep_top(names);
   }
@@ -128,17 +129,17 @@ void Segment::fit_text() {
   }
 }
 
-// Values of a numeric signal in order, one vector a channel. Rows that fitted a text model are left
-// out of that model's signal; so are rows without a vector.
+// Values of a numeric signal in order, one vector a channel. Rows that fitted the projections are
+// left out of theirs; so are rows without a vector.
 std::vector<std::vector<double>> Segment::channel_values(std::size_t signal) const {
   const SignalKind kind = plan_->signals[signal].kind;
   std::vector<std::vector<double>> values(kind == SignalKind::kEmbedding ? kProjections : 1);
   for (std::size_t i = 0; i < rows_.size(); ++i) {
-    if (is_text(plan_->signals[signal]) && i % kFitEvery == 0) continue;
     if (kind == SignalKind::kNovelty) {
-      values[0].push_back(words_->novelty(word_rows_[i]));
+      const auto novelty = words_->novelty_within(word_rows_[i], i);
+      if (novelty) values[0].push_back(*novelty);
     } else if (kind == SignalKind::kEmbedding) {
-      if (!vector_rows_[i].present()) continue;
+      if (i % kFitEvery == 0 || !vector_rows_[i].present()) continue;
       const Projections::Values projected = projections_->project(vector_rows_[i]);
       for (std::size_t c = 0; c < kProjections; ++c) {
         values[c].push_back(static_cast<double>(projected[c]));

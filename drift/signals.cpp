@@ -39,7 +39,7 @@ constexpr BuiltinRow kBuiltins[] = {
     {Builtin::kInputUpperShare, SignalKind::kNumeric, false, true, {"input_upper_share", "share of upper-case ASCII letters"}},
     {Builtin::kInputPunctuationShare, SignalKind::kNumeric, false, true, {"input_punctuation_share", "share of ASCII punctuation"}},
     {Builtin::kInputNonAsciiShare, SignalKind::kNumeric, false, true, {"input_non_ascii_share", "share of code points beyond ASCII"}},
-    {Builtin::kInputNovelty, SignalKind::kNovelty, false, true, {"input_novelty", "mean surprisal of the input's words under the reference's"}},
+    {Builtin::kInputNovelty, SignalKind::kNovelty, false, true, {"input_novelty", "1 - similarity of the input's words to the nearest reference record"}},
     {Builtin::kInputEmbedding, SignalKind::kEmbedding, false, true, {"input_embedding", "32 projections of the logged or hashed text vector"}},
     {Builtin::kOutputLabel, SignalKind::kCategorical, true, true, {"output_label", "short completions as categories; longer ones are one"}},
     {Builtin::kFinish, SignalKind::kCategorical, true, true, {"finish", "finish reason"}},

@@ -20,7 +20,7 @@ namespace trimtab::drift {
 enum class SignalKind : std::uint8_t {
   kNumeric,
   kCategorical,
-  kNovelty,    // input words' mean surprisal under the reference's words: computed by the Monitor
+  kNovelty,    // distance to the nearest reference record by words: computed by the Monitor
   kEmbedding,  // 32 projections of the text vector: computed by the Monitor
 };
 
