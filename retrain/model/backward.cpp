@@ -31,7 +31,7 @@ class BackwardPass {
     norm_backward(norm_shape(config_, dx), tape_.final_x, w.final_norm, tape_.final_stats, d_hidden, dx,
                   full() ? gradients_.full->final_norm : at::Tensor(),
                   full() ? gradients_.full->final_norm_bias : at::Tensor());
-    tape_.final_x = {};
+    tape_.final_x = at::Tensor();
     for (std::int64_t layer = config_.layers - 1; layer >= stop; --layer) {
       if (tape_.checkpoint) recompute(layer);
       const bool wants_input = full() || layer > stop;
