@@ -77,9 +77,11 @@ Status play(DemoOptions options) {
     return fail(Code::kNotFound, options.base.string() + ": no base model; give --base DIR");
   }
   TRIMTAB_TRY(const auto house, DemoHouse::open(options, clock));
-  TRIMTAB_TRY(auto producer, daemon::KafkaProducer::create({.brokers = house->brokers()}));
+  TRIMTAB_TRY(auto producer,
+              daemon::KafkaProducer::open(
+                  {.connection = {.brokers = house->brokers()}, .client_id = "demo"}));
   const auto sink = [&](const std::string& key, const std::string& json) {
-    return producer->produce(kFeedbackTopic, key, json);
+    return producer->send(kFeedbackTopic, key, json);
   };
   Population population({.gateway_url = house->gateway_url(),
                          .target = kTarget,
