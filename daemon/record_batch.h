@@ -17,6 +17,7 @@
 #include "base/result.h"
 #include "daemon/record.h"
 #include "daemon/text_arena.h"
+#include "drift/observation.h"
 
 namespace trimtab::daemon {
 
@@ -46,6 +47,10 @@ struct RecordBatch {
   std::vector<std::string> topics;
   std::vector<OffsetRange> ranges;  // sorted by (topic, partition); empty for HTTP
   std::vector<DecodedRecord> records;
+  // What drift sees of them, extracted on the ingest thread: observed[i] is records[i]'s index in
+  // `observations`, -1: none. Shorter than `records`: the rest was not looked at.
+  std::vector<drift::Observation> observations;
+  std::vector<std::int32_t> observed;
   TextArena arena;
   // Called by control, once, after the commit that holds this batch (or after it was refused).
   std::function<void(const Status&)> on_committed;
@@ -53,6 +58,8 @@ struct RecordBatch {
   void reset() {
     ranges.clear();
     records.clear();
+    observations.clear();
+    observed.clear();
     arena.reset();
     on_committed = nullptr;
   }

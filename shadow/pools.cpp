@@ -13,7 +13,8 @@ namespace trimtab::shadow {
 namespace {
 
 // A seed of its own: who is an evaluation unit must not depend on any trial's seed.
-constexpr std::uint64_t kEvaluationSeed = 0x7472696d746162ULL;
+// The same as retrain::kEvalSeed: what is drawn here is never trained on there.
+constexpr std::uint64_t kEvaluationSeed = 0x6576616cULL;
 
 Json item_json(const PoolItem& item) {
   return {{"id", item.id}, {"source", item.source}, {"known_good", item.known_good},
