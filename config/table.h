@@ -217,7 +217,8 @@ class Table {
   // The rows of a member's table, at this level: `brokers` under `kafka:`.
   template <typename Child>
   Table& inlined(Child T::*member, const Table<Child>& table) {
-    for (Row row : table.shared()->rows) {
+    const auto inner_section = table.shared();
+    for (Row row : inner_section->rows) {
       if (row.store) {
         row.store = [member, inner = row.store](void* owner, const Value& value) {
           inner(&(static_cast<T*>(owner)->*member), value);
