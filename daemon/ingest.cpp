@@ -24,9 +24,7 @@ struct Ingest::State {
   std::unique_ptr<KafkaSource> source;
   std::unique_ptr<DeadLetters> dead;
   RecordCodec codec;
-  Family<Counter>& records;
   Counter& bytes;
-  std::map<std::string, Counter*, std::less<>> accepted;
   Counter& rejected;
 
   std::unique_ptr<RecordBatch> held;  // decoded, not yet in the queue
@@ -47,16 +45,11 @@ struct Ingest::State {
         pool(p),
         clock(c),
         codec(std::move(k)),
-        records(m.counter("trimtab_records_total",
-                          "Inference records and feedback received, by target and result",
-                          {"target", "result"})),
         bytes(m.counter("trimtab_record_bytes_total", "Bytes of messages received").with()),
-        rejected(records.with({"", "dead_letter"})) {
-    for (const std::string& target : options.targets) {
-      accepted[target] = &records.with({target, "accepted"});
-    }
-    accepted[""] = &records.with({"", "feedback"});
-  }
+        // The other results are control's to tell.
+        rejected(m.counter("trimtab_records_total", "Records, by what became of them",
+                           {"target", "result"})
+                     .with({"", "dead_letter"})) {}
 
   void run(std::stop_token stop);
   Status turn(RawBatch& raw, std::stop_token stop);
@@ -88,10 +81,6 @@ Status Ingest::State::decode(const RawBatch& raw) {
         if (!added && thread.get_stop_token().stop_requested()) return added;
         log::error("{}", added.error().message);
       }
-    } else {
-      const auto* record = std::get_if<InferenceRecord>(&decoded);
-      const auto counter = accepted.find(record != nullptr ? record->target : std::string_view());
-      counter->second->add();
     }
     held->records.push_back({Origin{message.topic, message.partition, message.offset,
                                     message.timestamp_ms},

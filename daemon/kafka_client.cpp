@@ -36,7 +36,7 @@ Status set_properties(rd_kafka_conf_t* conf, const config::KafkaSettings& s) {
   const bool committed = s.isolation == config::Isolation::kReadCommitted;
   const std::pair<const char*, std::string> ours[] = {
       {"bootstrap.servers", s.connection.brokers},
-      {"client.id", client_id()},
+      {"client.id", client_id(s)},
       {"group.id", s.group},
       {"partition.assignment.strategy",
        s.assignor == config::Assignor::kRange ? "range" : "cooperative-sticky"},
@@ -118,16 +118,14 @@ std::vector<std::pair<std::string, std::string>> message_headers(const RawMessag
   return out;
 }
 
-const std::string& client_id() {
-  static const std::string id = [] {
+std::string client_id(const config::KafkaSettings& settings) {
+  if (!settings.group_instance_id.empty()) return "trimtabd-" + settings.group_instance_id;
+  static const std::string of_process = [] {
     std::array<char, 256> host{};
     if (gethostname(host.data(), host.size() - 1) != 0) host[0] = '\0';
-    timespec now{};
-    clock_gettime(CLOCK_BOOTTIME, &now);
-    return std::string("trimtabd-") + host.data() + "-" + std::to_string(getpid()) + "-" +
-           std::to_string(now.tv_sec * 1000 + now.tv_nsec / 1'000'000);
+    return std::string("trimtabd-") + host.data() + "-" + std::to_string(getpid());
   }();
-  return id;
+  return of_process;
 }
 
 Result<rd_kafka_t*> new_consumer(const config::KafkaSettings& settings,
@@ -172,10 +170,12 @@ Result<std::vector<TopicPartition>> existing_partitions(rd_kafka_t* consumer,
   return all;
 }
 
-Result<std::vector<std::string>> foreign_members(rd_kafka_t* consumer, const std::string& group,
+Result<std::vector<std::string>> foreign_members(rd_kafka_t* consumer,
+                                                 const config::KafkaSettings& settings,
                                                  int timeout_ms) {
+  const std::string ours = client_id(settings);
   const rd_kafka_group_list* groups = nullptr;
-  const auto error = rd_kafka_list_groups(consumer, group.c_str(), &groups, timeout_ms);
+  const auto error = rd_kafka_list_groups(consumer, settings.group.c_str(), &groups, timeout_ms);
   if (error != RD_KAFKA_RESP_ERR_NO_ERROR) {
     if (groups != nullptr) rd_kafka_group_list_destroy(groups);
     return fail(Code::kUnavailable, std::string("kafka: group members: ") + rd_kafka_err2str(error));
@@ -186,7 +186,7 @@ Result<std::vector<std::string>> foreign_members(rd_kafka_t* consumer, const std
     described = described || groups->groups[g].err == RD_KAFKA_RESP_ERR_NO_ERROR;
     for (int m = 0; m < groups->groups[g].member_cnt; ++m) {
       const auto& member = groups->groups[g].members[m];
-      if (member.client_id != client_id()) {
+      if (member.client_id != ours) {
         foreign.push_back(std::string(member.client_id) + " (" + member.client_host + ")");
       }
     }

@@ -37,19 +37,19 @@ struct ConsumerCallbacks {
 [[nodiscard]] Result<rd_kafka_t*> new_consumer(const config::KafkaSettings& settings,
                                                const ConsumerCallbacks& callbacks, void* opaque);
 
-// This process's client.id: members of the group that carry it are ours.
-[[nodiscard]] const std::string& client_id();
+// Our client.id: members of the group that carry it are ours. A static member keeps it over
+// restarts (the broker goes on showing the first one), a dynamic one has it per process.
+[[nodiscard]] std::string client_id(const config::KafkaSettings& settings);
 
 // Partitions that exist of the topics (a topic that does not exist has none). kUnavailable when the
 // cluster does not answer.
 [[nodiscard]] Result<std::vector<TopicPartition>> existing_partitions(
     rd_kafka_t* consumer, const std::vector<std::string>& topics, int timeout_ms);
 
-// Members of our group that are not this process: "client.id (host)". kUnavailable when the broker
+// Members of our group that are not ours: "client.id (host)". kUnavailable when the broker
 // does not answer or has no such call (the embedded one).
-[[nodiscard]] Result<std::vector<std::string>> foreign_members(rd_kafka_t* consumer,
-                                                               const std::string& group,
-                                                               int timeout_ms);
+[[nodiscard]] Result<std::vector<std::string>> foreign_members(
+    rd_kafka_t* consumer, const config::KafkaSettings& settings, int timeout_ms);
 
 // What one statistics document says.
 struct ConsumerStatistics {

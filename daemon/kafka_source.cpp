@@ -212,6 +212,7 @@ void KafkaSource::State::on_assign(rd_kafka_topic_partition_list_t* partitions) 
   }
   const auto error = rd_kafka_assign(consumer, partitions);
   if (error != RD_KAFKA_RESP_ERR_NO_ERROR) say(fmt::format("assign: {}", rd_kafka_err2str(error)));
+  rd_kafka_resume_partitions(consumer, partitions);  // an earlier pause outlives the assignment
   fetching = true;
   blocked = false;
   check_group = true;
@@ -315,7 +316,7 @@ void KafkaSource::State::examine_group() {
   last_group_check_ms = clock.mono_ms();
   check_group = false;
   std::string who;
-  if (const auto foreign = foreign_members(consumer, settings.group, kAskMs)) {
+  if (const auto foreign = foreign_members(consumer, settings, kAskMs)) {
     if (!foreign->empty()) who = fmt::format("{}", fmt::join(*foreign, ", "));
   } else if (const auto existing = existing_partitions(consumer, topics, kAskMs)) {
     // No answer about members: partitions that exist but are not ours belong to somebody.

@@ -40,9 +40,10 @@ struct RecordStore::State {
   StateStore& state;
   Redactor redact;
 
-  Segment current;   // as it will be committed
-  Segment durable;   // as it is committed
-  SegmentFile file;
+  Segment durable;   // the open segment as it is committed; its file exists once bytes were
+  Segment current;   // as the open transaction will have it
+  bool flushed = false;  // current is in a transaction whose end is not known yet
+  SegmentFile file;      // closed for a segment that has nothing yet
   std::string block;        // plain lines of the open block
   std::int64_t block_records = 0;
   std::int64_t second = -1;  // of the rate bound
@@ -50,17 +51,26 @@ struct RecordStore::State {
   std::uint64_t skipped = 0;
   std::int64_t closed_bytes = 0;
 
-  Status start_segment(std::int64_t number);
+  void new_segment(std::int64_t number);
+  void settle();
   Status rewrite(std::int64_t segment, const std::set<std::int64_t>& rows, std::int64_t now_ms);
 };
 
-Status RecordStore::State::start_segment(std::int64_t number) {
-  const fs::path path = segment_path(folder, number);
-  TRIMTAB_CHECK_OK(remove_tree(path));  // an orphan of a crash before its commit
-  TRIMTAB_TRY(file, SegmentFile::open(path, 0));
-  current = Segment{number, file.length(), 0, 0, 0, false};
+void RecordStore::State::new_segment(std::int64_t number) {
+  file = SegmentFile();
+  current = durable = Segment{number, kSegmentHeaderBytes, 0, 0, 0, false};
+}
+
+// What was flushed and not rolled back has been committed.
+void RecordStore::State::settle() {
+  if (!flushed) return;
+  flushed = false;
+  block.clear();
+  block_records = 0;
   durable = current;
-  return {};
+  if (!durable.closed) return;
+  closed_bytes += durable.bytes;
+  new_segment(durable.segment + 1);
 }
 
 Result<std::unique_ptr<RecordStore>> RecordStore::open(const fs::path& folder,
@@ -77,8 +87,7 @@ Result<std::unique_ptr<RecordStore>> RecordStore::open(const fs::path& folder,
                                                 segments.back().bytes));
     opened->current = opened->durable = segments.back();
   } else {
-    TRIMTAB_CHECK_OK(
-        opened->start_segment(segments.empty() ? 1 : segments.back().segment + 1));
+    opened->new_segment(segments.empty() ? 1 : segments.back().segment + 1);
   }
   std::unique_ptr<RecordStore> store(new RecordStore(std::move(opened)));
   TRIMTAB_CHECK_OK(store->sweep());
@@ -106,6 +115,7 @@ std::optional<TextPosition> RecordStore::append(const InferenceRecord& record,
     }
     ++s.in_second;
   }
+  s.settle();
   const auto start = static_cast<std::int64_t>(s.block.size());
   append_record_json(record, s.redact, s.block);
   const auto size = static_cast<std::int64_t>(s.block.size()) - start;
@@ -116,7 +126,14 @@ std::optional<TextPosition> RecordStore::append(const InferenceRecord& record,
 
 Status RecordStore::flush(Transaction& transaction, std::int64_t now_ms) {
   State& s = *state_;
+  s.settle();
   if (s.block_records == 0) return {};
+  if (!s.file.is_open()) {
+    // An orphan of a crash before its commit may lie there.
+    const fs::path path = segment_path(s.folder, s.current.segment);
+    TRIMTAB_CHECK_OK(remove_tree(path));
+    TRIMTAB_TRY(s.file, SegmentFile::open(path, 0));
+  }
   TRIMTAB_TRY(const std::string packed, pack_block(s.block));
   TRIMTAB_CHECK_OK(s.file.append(packed));
   s.current.bytes = s.file.length();
@@ -125,29 +142,17 @@ Status RecordStore::flush(Transaction& transaction, std::int64_t now_ms) {
   s.current.last_ms = now_ms;
   s.current.closed = s.current.bytes >= s.settings.segment_bytes;
   TRIMTAB_CHECK_OK(transaction.put_segment(s.current));
-  return {};
-}
-
-Status RecordStore::committed() {
-  State& s = *state_;
-  if (s.block_records > 0) {
-    s.block.clear();
-    s.block_records = 0;
-    s.durable = s.current;
-  }
-  if (!s.durable.closed) return {};
-  const std::int64_t full = s.durable.bytes;
-  TRIMTAB_CHECK_OK(s.start_segment(s.durable.segment + 1));
-  s.closed_bytes += full;
+  s.flushed = true;
   return {};
 }
 
 Status RecordStore::rollback() {
   State& s = *state_;
+  s.flushed = false;
   s.block.clear();
   s.block_records = 0;
   s.current = s.durable;
-  return s.file.truncate(s.durable.bytes);
+  return s.file.is_open() ? s.file.truncate(s.durable.bytes) : Status();
 }
 
 Result<StoredRecord> RecordStore::read(const TextPosition& position) const {
@@ -243,8 +248,11 @@ Status RecordStore::State::rewrite(std::int64_t segment, const std::set<std::int
   TRIMTAB_CHECK_OK(write.remove_segment(segment));
   if (made.records > 0) TRIMTAB_CHECK_OK(write.put_segment(made));
   TRIMTAB_CHECK_OK(write.commit());
-  closed_bytes += made.records > 0 ? made.bytes : 0;
-  if (segment == current.segment) return start_segment(number + 1);
+  if (made.records > 0) closed_bytes += made.bytes;
+  if (segment == current.segment) {
+    new_segment(number + 1);
+    return {};
+  }
   for (const Segment& known : segments) {
     if (known.segment == segment) closed_bytes -= known.bytes;
   }
@@ -254,6 +262,7 @@ Status RecordStore::State::rewrite(std::int64_t segment, const std::set<std::int
 Result<Erased> RecordStore::erase(std::string_view user_id, std::string_view session_id,
                                   std::int64_t now_ms) {
   State& s = *state_;
+  s.settle();
   if (s.block_records != 0) {
     return fail(Code::kConflict, "erase: a batch is open; commit it first");
   }
@@ -287,7 +296,7 @@ Result<Erased> RecordStore::erase(std::string_view user_id, std::string_view ses
 }
 
 std::uint64_t RecordStore::skipped() const { return state_->skipped; }
-std::int64_t RecordStore::bytes() const { return state_->closed_bytes + state_->durable.bytes; }
+std::int64_t RecordStore::bytes() const { return state_->closed_bytes + state_->current.bytes; }
 
 std::uint64_t person_hash(std::string_view kind, std::string_view id) {
   if (id.empty()) return 0;

@@ -56,11 +56,9 @@ class RecordStore {
   [[nodiscard]] std::optional<TextPosition> append(const InferenceRecord& record,
                                                    std::int64_t now_ms);
   // Writes the open block, fsyncs, and records the new length in the transaction. After OK the
-  // positions handed out are valid once the transaction commits. Call before each commit.
+  // positions handed out are valid once the transaction commits. Once a transaction, before its
+  // commit; unless rollback() follows, the transaction is taken to have committed.
   [[nodiscard]] Status flush(Transaction& transaction, std::int64_t now_ms);
-  // The transaction has committed: the open block is over, a full segment is closed. An error (the
-  // next segment cannot be made) leaves the store readable; call again before the next append.
-  [[nodiscard]] Status committed();
   // The transaction did not commit: cut the file back and forget the open block.
   [[nodiscard]] Status rollback();
 
