@@ -18,7 +18,8 @@ namespace dom = simdjson::dom;
 constexpr std::size_t kMaxNameBytes = 1024;
 // Before this a number is almost surely in another unit (seconds, say).
 constexpr std::int64_t kYear2000Ms = 946'684'800'000;
-constexpr std::int64_t kYear2200Ms = 7'258'118'400'000;
+// Beyond any calendar: not a wrong clock, but no time at all.
+constexpr std::int64_t kLatestMs = 10'000'000'000'000'000;
 constexpr std::int64_t kMaxTokens = 1'000'000'000;
 
 template <typename Number>
@@ -130,9 +131,9 @@ std::optional<std::int64_t> RecordBuilder::time(const Element& element, Field fi
   }
   if (unit == TimeUnit::kSeconds) *number *= 1000.0;
   if (unit == TimeUnit::kNanoseconds) *number /= 1e6;
-  if (*number < kYear2000Ms || *number > kYear2200Ms) {
+  if (*number < kYear2000Ms || *number > kLatestMs) {
     fail_with(DeadReason::kBadTime, field,
-              "lies outside the years 2000 to 2200; numbers are milliseconds since 1970");
+              "lies before the year 2000 or beyond all years; numbers are milliseconds since 1970");
     return std::nullopt;
   }
   return static_cast<std::int64_t>(*number);

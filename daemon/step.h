@@ -24,15 +24,17 @@ struct Step {
   FeedbackJoin& join;
   Metrics& metrics;
   std::string config_hash;
+  bool disk_low = false;  // no new work that writes much
 
-  std::vector<EffectOrder> orders;
-  std::vector<FeedEvent> announcements;
+  std::vector<EffectOrder> orders = {};
+  std::vector<FeedEvent> announcements = {};
   struct RoutingText {
     std::string target;
     std::uint64_t generation = 0;
     std::string json;
   };
-  std::vector<RoutingText> routings;
+  std::vector<RoutingText> routings = {};
+  std::vector<std::string> job_cancels = {};  // workers to end
 
   // Appends to the journal (time and config hash are filled in) and announces it after the commit.
   [[nodiscard]] Result<std::int64_t> journal(Event event);

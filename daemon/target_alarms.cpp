@@ -1,0 +1,112 @@
+// Alarms: what the monitor says, kept with its evidence, and which of them still asks for a job.
+//
+// One event of the world may raise several alarms (drift on many signals is latched into one, harm
+// comes beside it). Alarms that are open at the same time are answered by one job. An alarm whose
+// onset lies after the data of the job under way is another event: it is queued, the newest wins.
+#include <algorithm>
+
+#include "base/json.h"
+#include "base/log.h"
+#include "daemon/target.h"
+#include "drift/report.h"
+
+namespace trimtab::daemon {
+
+Status Target::raise(Step& step, const drift::Alarm& alarm) {
+  TRIMTAB_TRY(const std::int64_t number, step.tx.next_number("alarm"));
+  OpenAlarm open;
+  open.id = "al-" + std::to_string(number);
+  open.kind = drift::alarm_kind_name(alarm.kind);
+  open.signal = alarm.signal;
+  open.ts_ms = alarm.ts_ms;
+  open.at_ms = step.now_ms;
+  open.onset_ms = alarm.onset_ts_ms;
+  const bool busy = answered_ && (job_.open() || trial_.open() || job_waits_for_trial_);
+  const bool another = busy && job_.job() && open.onset_ms > job_.job()->event_ms;
+  const char* state = another ? "queued" : busy ? "answered" : "open";
+  Json data = drift::to_json(alarm);
+  data["id"] = open.id;
+  data["target"] = settings_.name;
+  data["state"] = state;
+  TRIMTAB_CHECK_OK(step.tx.put({.kind = "alarm",
+                                .id = open.id,
+                                .target = settings_.name,
+                                .state = state,
+                                .data = dump_json(data),
+                                .created_ms = step.now_ms,
+                                .updated_ms = step.now_ms}));
+  TRIMTAB_TRY(const auto seq, step.journal({.target = settings_.name,
+                                            .kind = "alarm",
+                                            .subject = open.id,
+                                            .to = state,
+                                            .evidence = dump_json(data),
+                                            .reason = open.kind,
+                                            .message = alarm.summary}));
+  (void)seq;
+  log::warn("{} {} {}: {}", settings_.name, open.id, open.kind, alarm.summary);
+  step.metrics
+      .counter("trimtab_drift_alarms_total", "Drift and harm alarms raised", {"target", "kind"})
+      .with({settings_.name, open.kind})
+      .add();
+  if (another) {
+    if (queued_) TRIMTAB_CHECK_OK(set_alarm_state(step, queued_->id, "superseded"));
+    queued_ = open;
+  } else {
+    alarms_.push_back(open);
+  }
+  next_policy_ms_ = 0;
+  if (open.kind == "harm") return consider_reverse(step, open);
+  return {};
+}
+
+Status Target::set_alarm_state(Step& step, const std::string& id, const std::string& state) {
+  TRIMTAB_TRY(auto document, step.store.document("alarm", id));
+  TRIMTAB_TRY(Json data, parse_json(document.data));
+  data["state"] = state;
+  document.state = state;
+  document.data = dump_json(data);
+  document.updated_ms = step.now_ms;
+  return step.tx.put(document);
+}
+
+Status Target::close_alarms(Step& step, const std::string& state) {
+  for (const auto& alarm : alarms_) TRIMTAB_CHECK_OK(set_alarm_state(step, alarm.id, state));
+  alarms_.clear();
+  answered_ = false;
+  if (queued_) {
+    TRIMTAB_CHECK_OK(set_alarm_state(step, queued_->id, "open"));
+    alarms_.push_back(*queued_);
+    queued_.reset();
+  }
+  next_policy_ms_ = 0;
+  return {};
+}
+
+Status Target::outcome(Step& step, const char* metric, const std::string& record_id,
+                       std::int64_t ts_ms, double value) {
+  const auto index = monitor_.harm_metric(metric);
+  if (!index) return {};
+  drift::Outcome event;
+  event.ts_ms = ts_ms;
+  event.offset = records_;
+  event.metric = *index;
+  event.value = value;
+  event.id.assign(record_id);
+  if (const auto alarm = monitor_.observe_outcome(event)) return raise(step, *alarm);
+  return {};
+}
+
+Status Target::feed_outcomes(Step& step) {
+  if (!monitor_.harm_metric("complaint")) return {};
+  // Who answers for whom: while a candidate is compared, its units say nothing about the champion.
+  const auto counts = [](const RecordRow& record) {
+    return record.arm != shadow::kArmCandidate && record.arm != shadow::kArmHoldback;
+  };
+  return outcomes_.close_until(step.store, settings_.name, step.join.watermark_ms(settings_.name),
+                               label_wait_ms(step), counts, [&](const UnitOutcome& unit) {
+                                 return outcome(step, "complaint", unit.record_id, unit.ts_ms,
+                                                unit.complained ? 1.0 : 0.0);
+                               });
+}
+
+}  // namespace trimtab::daemon

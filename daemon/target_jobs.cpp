@@ -1,0 +1,177 @@
+// When a job starts, and what its end means for the alarms it answers.
+#include <algorithm>
+#include <filesystem>
+
+#include "base/json.h"
+#include "base/log.h"
+#include "daemon/target.h"
+
+namespace trimtab::daemon {
+namespace {
+
+constexpr std::int64_t kPolicyMs = 1'000;
+constexpr std::int64_t kDayMs = 86'400'000;
+
+}  // namespace
+
+// A drift alarm knows best since when the world is different; a harm alarm without one says since
+// when it hurts; a job by hand takes what came since the last re-reference.
+std::int64_t Target::job_onset_ms() const {
+  std::int64_t onset_ms = 0;
+  for (const auto& alarm : alarms_) {
+    if (alarm.kind == "drift") return alarm.onset_ms;
+    onset_ms = alarm.onset_ms;
+  }
+  return alarms_.empty() ? rereferenced_ms_ : onset_ms;
+}
+
+retrain::PolicyInputs Target::policy_inputs(const Step& step) const {
+  retrain::PolicyInputs inputs;
+  inputs.now_ms = step.now_ms;
+  const bool harmed = monitor_.harm_latched() ||
+                      std::any_of(alarms_.begin(), alarms_.end(),
+                                  [](const OpenAlarm& alarm) { return alarm.kind == "harm"; });
+  for (const auto& alarm : alarms_) {
+    inputs.alarms.push_back({.id = alarm.id,
+                             .harm = alarm.kind == "harm",
+                             .confirmed = harmed,
+                             .at_ms = alarm.at_ms,
+                             .tries = alarm.tries,
+                             .examples_at_last_try = alarm.examples_at_last_try});
+  }
+  inputs.manual = manual_;
+  inputs.examples = counted_examples_;
+  inputs.quarantined = quarantined_;
+  inputs.new_examples = counted_examples_;
+  inputs.last_job_start_ms = last_job_start_ms_;
+  inputs.armed_since_ms = armed_since_ms_;
+  inputs.last_end_ms = last_end_ms_;
+  inputs.automatic_starts_ms = automatic_starts_ms_;
+  // An operator's own request is not held back by the pause that an undo puts on automatic jobs.
+  inputs.paused = !manual_ && (automatic_paused_ || history_.jobs_paused());
+  inputs.pause_reason = automatic_paused_ ? "operator" : "undo";
+  inputs.disk_low = step.disk_low;
+  if (job_.open() || job_waits_for_trial_) inputs.running_job = job_.job()->id;
+  if (trial_.open()) inputs.running_trial = trial_.trial()->id;
+  return inputs;
+}
+
+Status Target::advance_jobs(Step& step) {
+  if (job_.take_ended()) TRIMTAB_CHECK_OK(job_ended(step));
+  if (job_waits_for_trial_ && !trial_.open() && !undo_) TRIMTAB_CHECK_OK(job_ended(step));
+  if (step.now_ms < next_policy_ms_) return {};
+  next_policy_ms_ = step.now_ms + kPolicyMs;
+  return consider_job(step);
+}
+
+Status Target::consider_job(Step& step) {
+  if (job_.open() || trial_.open() || job_waits_for_trial_ || undo_) {
+    waits_for_.clear();
+    return {};
+  }
+  // Counting is linear in the labels: only when somebody asks and their number has changed.
+  const bool asked = manual_ || !alarms_.empty();
+  LabelQuery query;
+  query.target = settings_.name;
+  query.since_ms = job_onset_ms();
+  query.eval = false;
+  TRIMTAB_TRY(const std::int64_t labels, step.store.count_labels(query));
+  std::optional<TrainingMaterial> material;
+  if (!asked) {
+    counted_examples_ = labels;
+  } else if (labels != counted_labels_ && labels >= settings_.retrain.minimum_examples) {
+    TRIMTAB_TRY(material, job_.gather(step, job_onset_ms(), released_bursts_));
+    counted_examples_ = retrain::count_trainable(material->inputs, settings_.retrain.data);
+    quarantined_ = material->quarantined;
+    counted_labels_ = labels;
+  } else if (labels != counted_labels_) {
+    counted_examples_ = std::min(counted_examples_, labels);
+  }
+  auto decision = retrain::decide(policy_inputs(step), settings_.retrain);
+  waits_for_ = asked && !decision.start ? decision.message : "";
+  if (!decision.start) return {};
+  if (!material) {
+    TRIMTAB_TRY(material, job_.gather(step, job_onset_ms(), released_bursts_));
+  }
+  return start_job(step, decision, *material);
+}
+
+Status Target::start_job(Step& step, const retrain::Decision& decision,
+                         const TrainingMaterial& material) {
+  const std::string actor = manual_ ? manual_->actor : "trimtab";
+  const auto started = job_.start(step, decision, material, job_onset_ms(),
+                                  step.join.watermark_ms(settings_.name), history_.champion(),
+                                  actor);
+  if (!started && started.error().code == Code::kInvalid) {
+    waits_for_ = started.error().message;  // no_data: more labels will come
+    counted_labels_ = -1;
+    return {};
+  }
+  TRIMTAB_CHECK_OK(started);
+  manual_.reset();
+  last_job_start_ms_ = step.now_ms;
+  if (job_.job()->automatic) automatic_starts_ms_.push_back(step.now_ms);
+  std::erase_if(automatic_starts_ms_,
+                [&](std::int64_t at_ms) { return step.now_ms - at_ms > kDayMs; });
+  answered_ = !alarms_.empty();
+  for (const auto& alarm : alarms_) {
+    TRIMTAB_CHECK_OK(set_alarm_state(step, alarm.id, "answered"));
+  }
+  waits_for_.clear();
+  counted_labels_ = -1;
+  return {};
+}
+
+Status Target::answer_failed(Step& step, std::int64_t examples) {
+  last_end_ms_ = step.now_ms;
+  answered_ = false;
+  for (auto& alarm : alarms_) {
+    ++alarm.tries;
+    alarm.examples_at_last_try = examples;
+    TRIMTAB_CHECK_OK(set_alarm_state(step, alarm.id, "open"));
+  }
+  if (!queued_) return {};
+  // What was queued is newer than what could not be answered.
+  return close_alarms(step, "superseded");
+}
+
+Status Target::job_ended(Step& step) {
+  const auto& job = *job_.job();
+  if (job.state == "cancelled") {
+    last_end_ms_ = step.now_ms;
+    job_waits_for_trial_ = false;
+    return close_alarms(step, "closed");
+  }
+  if (job.state != "ok") return answer_failed(step, job.examples);
+  if (trial_.open() || undo_) {
+    job_waits_for_trial_ = true;
+    return {};
+  }
+  job_waits_for_trial_ = false;
+  const auto adapter = job_.adopt_adapter(step);
+  if (!adapter) {
+    TRIMTAB_CHECK_OK(job_.set_trial(step, "", adapter.error().message));
+    return answer_failed(step, job.examples);
+  }
+  shadow::NewTrial wanted;
+  wanted.candidate = *adapter;
+  wanted.origin = job.alarm.empty() ? shadow::Origin::kJob : shadow::Origin::kDrift;
+  wanted.alarm_id = job.alarm;
+  wanted.job_id = job.id;
+  wanted.actor = job.actor;
+  wanted.data_size = static_cast<std::uint64_t>(job.examples);
+  wanted.onset_ms = job.onset_ms;
+  wanted.plan = settings_.promotion.plan;
+  const auto frozen = std::find_if(alarms_.begin(), alarms_.end(),
+                                   [&](const OpenAlarm& alarm) { return alarm.id == job.alarm; });
+  const std::int64_t frozen_ms = frozen == alarms_.end() ? job.created_ms : frozen->at_ms;
+  const auto trial = start_trial(step, std::move(wanted), frozen_ms);
+  if (!trial) {
+    log::warn("{}: no trial: {}", job.id, trial.error().message);
+    TRIMTAB_CHECK_OK(job_.set_trial(step, "", "no trial: " + trial.error().message));
+    return answer_failed(step, job.examples);
+  }
+  return job_.set_trial(step, *trial, "");
+}
+
+}  // namespace trimtab::daemon

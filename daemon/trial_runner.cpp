@@ -1,0 +1,481 @@
+#include "daemon/trial_runner.h"
+
+#include <algorithm>
+
+#include "base/json.h"
+#include "base/log.h"
+
+namespace trimtab::daemon {
+namespace {
+
+constexpr int kTransitionsAStep = 32;  // more than the longest way through the states
+constexpr std::int64_t kSeriesMs = 1'000;
+constexpr std::int64_t kBackoffMostMs = 60'000;
+
+Json row_json(const shadow::EvidenceRow& row) {
+  return {{"pairs", row.pairs},
+          {"mean_d", row.mean_d},
+          {"log_e_superior", row.log_e_superior},
+          {"log_e_non_inferior", row.log_e_non_inferior},
+          {"log_e_harm", row.log_e_harm},
+          {"log_threshold", row.log_threshold},
+          {"log_threshold_harm", row.log_threshold_harm}};
+}
+
+Json optional_number(const std::optional<double>& value) { return value ? Json(*value) : Json(); }
+
+std::optional<double> number_or_none(const Json& value) {
+  if (!value.is_number()) return std::nullopt;
+  return value.get<double>();
+}
+
+shadow::LiveAb::Params ab_params(const shadow::Plan& plan, const Json& saved) {
+  shadow::LiveAb::Params params;
+  params.plan = plan;
+  params.experiment = saved.at("experiment").get<std::string>();
+  params.primary = saved.at("primary").get<std::string>();
+  params.control_role = saved.at("control_role").get<std::string>();
+  params.label_wait_ms = saved.at("label_wait_ms").get<std::int64_t>();
+  params.p95.latency_s = number_or_none(saved.at("latency_s"));
+  params.p95.tokens_out = number_or_none(saved.at("tokens_out"));
+  params.p95.tokens_all = number_or_none(saved.at("tokens_all"));
+  return params;
+}
+
+const shadow::Arm* find_arm(const std::vector<shadow::Arm>& arms, std::string_view role) {
+  const auto it =
+      std::find_if(arms.begin(), arms.end(), [&](const auto& arm) { return arm.role == role; });
+  return it == arms.end() ? nullptr : &*it;
+}
+
+}  // namespace
+
+double candidate_share(const shadow::Trial& trial) {
+  switch (trial.state) {
+    case shadow::State::kCanary: return shadow::ladder_share(trial.plan, trial.step);
+    case shadow::State::kAb: return trial.plan.ladder.back();
+    case shadow::State::kPromoting:
+    case shadow::State::kBaking: return 1.0 - trial.plan.holdback;
+    case shadow::State::kPromoted: return 1.0;
+    default: return 0.0;
+  }
+}
+
+Status TrialRunner::start(Step& step, shadow::Trial trial, std::unique_ptr<PairScoring> scoring) {
+  trial_ = std::move(trial);
+  scoring_ = std::move(scoring);
+  effects_.clear();
+  in_flight_.clear();
+  preflight_.reset();
+  ab_.reset();
+  bake_.reset();
+  ab_params_ = bake_params_ = Json();
+  next_series_ms_ = 0;
+  last_series_.clear();
+  doubt_ = false;
+  TRIMTAB_TRY(const auto seq,
+              step.journal({.actor = trial_->actor,
+                            .target = trial_->target,
+                            .kind = "transition",
+                            .subject = trial_->id,
+                            .from = "",
+                            .to = std::string(shadow::state_name(trial_->state)),
+                            .config_hash = trial_->plan_hash,
+                            .reason = std::string(shadow::reason_name(trial_->reason)),
+                            .message = trial_->message,
+                            .payload = dump_json(Json{{"trial", shadow::to_json(*trial_)},
+                                                      {"pool", scoring_->pool().digest()}})}));
+  (void)seq;
+  return put_document(step);
+}
+
+Status TrialRunner::put_document(Step& step) const {
+  return step.tx.put({.kind = "trial",
+                      .id = trial_->id,
+                      .target = trial_->target,
+                      .state = std::string(shadow::state_name(trial_->state)),
+                      .data = dump_json(shadow::to_json(*trial_)),
+                      .created_ms = trial_->created_ms,
+                      .updated_ms = step.now_ms});
+}
+
+void TrialRunner::on_record(const shadow::LiveRecord& record,
+                            const shadow::RoutingHistory& documents) {
+  if (!open()) return;
+  if (ab_) ab_->on_record(record, documents);
+  if (bake_) bake_->on_record(record, documents);
+  live_dirty_ = live_dirty_ || ab_ || bake_;
+}
+
+void TrialRunner::on_feedback(const shadow::LiveFeedback& feedback) {
+  if (!open()) return;
+  if (ab_) ab_->on_feedback(feedback);
+  if (bake_) bake_->on_feedback(feedback);
+  live_dirty_ = live_dirty_ || ab_ || bake_;
+}
+
+shadow::Evidence TrialRunner::evidence(std::int64_t now_ms, const ServingState& serving,
+                                       const shadow::TargetHistory& history) const {
+  shadow::Evidence evidence;
+  for (const auto& [key, run] : effects_) evidence.effects[key] = run.result;
+  evidence.preflight = preflight_;
+  if (scoring_) {
+    evidence.offline = scoring_->screen();
+    const bool past_screen = trial_->state >= shadow::State::kShadow;
+    if (past_screen) evidence.shadow = scoring_->verdict();
+  }
+  if (ab_) evidence.live = ab_->verdict();
+  if (bake_) evidence.bake = bake_->verdict();
+  const AckView acks = serving.acks(now_ms);
+  evidence.acked_generation = acks.lowest;
+  evidence.oldest_unacked_ms = acks.oldest_unacked_ms;
+  evidence.slow_router = acks.slow_router;
+  evidence.alpha_spent =
+      history.alpha_spent(settings_->promotion.budget_window_ms, now_ms);
+  evidence.error_budget = settings_->promotion.error_budget;
+  return evidence;
+}
+
+Status TrialRunner::take(Step& step, const shadow::Transition& transition,
+                         const shadow::Evidence& evidence, const std::string& idempotency_key) {
+  const Json payload = {{"before", shadow::to_json(*trial_)},
+                        {"transition", shadow::to_json(transition)},
+                        {"now_ms", step.now_ms}};
+  trial_ = transition.next;
+  TRIMTAB_TRY(const auto seq,
+              step.journal({.actor = transition.actor,
+                            .idempotency_key = idempotency_key,
+                            .target = trial_->target,
+                            .kind = "transition",
+                            .subject = trial_->id,
+                            .from = std::string(shadow::state_name(transition.from)),
+                            .to = std::string(shadow::state_name(transition.to)),
+                            .generation = static_cast<std::int64_t>(evidence.acked_generation),
+                            .config_hash = trial_->plan_hash,
+                            .evidence = dump_json(shadow::to_json(evidence)),
+                            .reason = std::string(shadow::reason_name(transition.reason)),
+                            .message = transition.message,
+                            .payload = dump_json(payload)}));
+  (void)seq;
+  log::info("{} {} -> {} ({}): {}", trial_->id, shadow::state_name(transition.from),
+            shadow::state_name(transition.to), shadow::reason_name(transition.reason),
+            transition.message);
+  return put_document(step);
+}
+
+Status TrialRunner::command(Step& step, const shadow::Command& command, TrialSurroundings around,
+                            const std::string& idempotency_key) {
+  if (!trial_) return fail(Code::kNotFound, "no trial has been started");
+  const auto seen = evidence(step.now_ms, around.serving, around.history);
+  TRIMTAB_TRY(const auto transition, shadow::apply(*trial_, command, seen, step.now_ms));
+  if (!transition.changed) return {};
+  return take(step, transition, seen, idempotency_key);
+}
+
+Result<bool> TrialRunner::advance(Step& step, TrialSurroundings around) {
+  if (!open()) return false;
+  if (around.watermark_ms != watermark_ms_) {
+    watermark_ms_ = around.watermark_ms;
+    if (ab_) ab_->on_time(watermark_ms_);
+    if (bake_) bake_->on_time(watermark_ms_);
+    live_dirty_ = live_dirty_ || ab_ || bake_;
+    TRIMTAB_CHECK_OK(journal_units(step));
+  }
+  auto seen = evidence(step.now_ms, around.serving, around.history);
+  for (int i = 0; i < kTransitionsAStep && open(); ++i) {
+    const auto transition = shadow::advance(*trial_, seen, step.now_ms);
+    if (!transition.changed) break;
+    TRIMTAB_CHECK_OK(take(step, transition, seen, {}));
+    seen = evidence(step.now_ms, around.serving, around.history);
+  }
+  TRIMTAB_CHECK_OK(journal_series(step, seen));
+  TRIMTAB_CHECK_OK(order_wanted(step, around, seen));
+  return !open();
+}
+
+Status TrialRunner::order_wanted(Step& step, TrialSurroundings around,
+                                 const shadow::Evidence& evidence) {
+  const auto wanted = shadow::wanted_effects(*trial_, evidence);
+  for (const auto& effect : wanted) {
+    if (effect.kind == shadow::EffectKind::kWriteRouting) {
+      TRIMTAB_CHECK_OK(order_routing(step, effect, around));
+    } else if (effect.kind != shadow::EffectKind::kUnloadAdapter) {
+      // Unloading is reconciliation's: it alone knows which documents are still followed.
+      TRIMTAB_CHECK_OK(order_one(step, effect, around));
+    }
+  }
+  return {};
+}
+
+Status TrialRunner::order_one(Step& step, const shadow::EffectRequest& wanted,
+                              TrialSurroundings around) {
+  (void)around;
+  const ScoredPairing pairing{.champion = trial_->champion, .candidate = trial_->candidate};
+  if (wanted.kind == shadow::EffectKind::kOfflineScore) {
+    return scoring_->order_screen(step, wanted.key, pairing);
+  }
+  if (wanted.kind == shadow::EffectKind::kShadowScore) {
+    return scoring_->order_pairs(step, wanted.key, pairing, wanted.batch);
+  }
+  const auto& run = effects_[wanted.key];
+  const bool waits = run.result.status != shadow::EffectStatus::kPending ||
+                     step.now_ms < run.next_at_ms || in_flight_.contains(wanted.key);
+  if (waits) return {};
+  if (wanted.kind == shadow::EffectKind::kVerifyFiles) {
+    return order_call(step, wanted, "verify_files", true);
+  }
+  if (wanted.kind == shadow::EffectKind::kWarmUp) {
+    // Only what is loaded can be warmed up.
+    const auto load = effects_.find(trial_->id + "/" + std::string(shadow::effect_name(
+                                                           shadow::EffectKind::kLoadAdapter)));
+    if (load != effects_.end() && load->second.result.status != shadow::EffectStatus::kApplied) {
+      return {};
+    }
+    return order_call(step, wanted, "warm_up", false);
+  }
+  return order_call(step, wanted, "load_adapter", false);
+}
+
+Status TrialRunner::order_call(Step& step, const shadow::EffectRequest& wanted, const char* kind,
+                               bool slow) {
+  EffectOrder order{.key = wanted.key,
+                    .kind = kind,
+                    .target = trial_->target,
+                    .subject = trial_->id,
+                    .payload = dump_json(Json{{"adapter", shadow::to_json(wanted.adapter)}}),
+                    .slow = slow};
+  TRIMTAB_TRY(order.intent, step.tx.add({.key = order.key,
+                                         .target = order.target,
+                                         .kind = order.kind,
+                                         .subject = order.subject,
+                                         .payload = order.payload,
+                                         .created_ms = step.now_ms,
+                                         .updated_ms = step.now_ms}));
+  in_flight_.insert(order.key);
+  step.orders.push_back(std::move(order));
+  return {};
+}
+
+Status TrialRunner::order_routing(Step& step, const shadow::EffectRequest& wanted,
+                                  TrialSurroundings around) {
+  compare_live(wanted, around);
+  auto& run = effects_[wanted.key];
+  if (run.result.generation == 0) {
+    doubt_ = false;
+    TRIMTAB_TRY(run.result.generation,
+                around.serving.write(step, wanted.arms, wanted.experiment, wanted.reason,
+                                     trial_->actor, wanted.key, trial_->id));
+  } else if (run.result.status == shadow::EffectStatus::kPending &&
+             around.serving.applied(run.result.generation)) {
+    run.result.status = shadow::EffectStatus::kApplied;
+  }
+  // Doubt means champion 100 %: an arm's adapter that an endpoint does not list is taken out of the
+  // routing document until reconciliation has loaded it again.
+  const bool missing = std::any_of(wanted.arms.begin(), wanted.arms.end(), [&](const auto& arm) {
+    return !arm.adapter.bare_base() && around.serving.missing_somewhere(arm.adapter.name);
+  });
+  if (missing && !doubt_ && find_arm(wanted.arms, shadow::kArmCandidate) != nullptr) {
+    const bool candidate_missing = around.serving.missing_somewhere(trial_->candidate.name);
+    doubt_ = true;
+    ++doubts_;
+    TRIMTAB_TRY(const auto generation,
+                around.serving.write(
+                    step, shadow::champion_only_arms(candidate_missing ? trial_->champion
+                                                                       : trial_->candidate),
+                    "", "doubt: an endpoint does not list an arm's adapter", "trimtab",
+                    wanted.key + "/doubt" + std::to_string(doubts_), trial_->id));
+    (void)generation;
+  } else if (!missing && doubt_) {
+    doubt_ = false;
+    TRIMTAB_TRY(const auto generation,
+                around.serving.write(step, wanted.arms, wanted.experiment,
+                                     wanted.reason + " again", "trimtab",
+                                     wanted.key + "/again" + std::to_string(doubts_), trial_->id));
+    (void)generation;
+  }
+  return {};
+}
+
+// The comparison starts with the document that draws the arms.
+void TrialRunner::compare_live(const shadow::EffectRequest& wanted,
+                               const TrialSurroundings& around) {
+  const bool holdback = find_arm(wanted.arms, shadow::kArmHoldback) != nullptr;
+  const bool control = find_arm(wanted.arms, shadow::kArmControl) != nullptr;
+  if ((!holdback && !control) || (holdback && bake_) || (control && ab_)) return;
+  const auto p95 = [](const QuantileSketch& sketch) { return optional_number(sketch.quantile(.95)); };
+  const Json params = {{"experiment", wanted.experiment},
+                       {"primary", trial_->primary_metric},
+                       {"control_role", std::string(holdback ? shadow::kArmHoldback
+                                                             : shadow::kArmControl)},
+                       {"label_wait_ms", std::max<std::int64_t>(around.label_wait_ms, 1)},
+                       {"latency_s", p95(around.champion.latency_s)},
+                       {"tokens_out", p95(around.champion.tokens_out)},
+                       {"tokens_all", p95(around.champion.tokens_all)}};
+  (holdback ? bake_params_ : ab_params_) = params;
+  (holdback ? bake_ : ab_).emplace(ab_params(trial_->plan, params));
+  live_dirty_ = true;
+}
+
+Status TrialRunner::on_effect(Step& step, const EffectOutcome& outcome) {
+  if (!trial_ || outcome.subject != trial_->id) return {};
+  if (scoring_) {
+    TRIMTAB_TRY(const bool scored, scoring_->on_scored(step, outcome));
+    if (scored) return {};
+  }
+  if (outcome.kind == "write_routing") {
+    const auto it = effects_.find(outcome.key);
+    if (it != effects_.end() && !outcome.ok) it->second.result.message = outcome.message;
+    return {};  // the status follows serving's, see order_routing
+  }
+  in_flight_.erase(outcome.key);
+  const auto it = effects_.find(outcome.key);
+  if (it == effects_.end()) return {};
+  auto& run = it->second;
+  if (outcome.ok) {
+    run.result.status = shadow::EffectStatus::kApplied;
+    run.result.message.clear();
+    if (outcome.kind == "verify_files") {
+      TRIMTAB_TRY(const Json facts, parse_json(outcome.payload));
+      TRIMTAB_TRY(preflight_, shadow::parse_preflight_verdict(facts.at("verdict")));
+    }
+    return step.tx.finish_intent(outcome.intent, IntentState::kApplied, outcome.payload,
+                                 step.now_ms);
+  }
+  ++run.result.attempts;
+  run.result.message = outcome.message;
+  const bool final = outcome.code == Code::kInvalid || outcome.code == Code::kConflict;
+  if (final) {
+    run.result.status = shadow::EffectStatus::kFailed;
+    return step.tx.finish_intent(outcome.intent, IntentState::kFailed, outcome.message,
+                                 step.now_ms);
+  }
+  const int shift = std::min(run.result.attempts - 1, 10);
+  run.next_at_ms =
+      step.now_ms + std::min(settings_->serving.retry_backoff_ms << shift, kBackoffMostMs);
+  return step.tx.count_attempt(outcome.intent, step.now_ms);
+}
+
+Status TrialRunner::journal_units(Step& step) {
+  for (auto* comparison : {&ab_, &bake_}) {
+    if (!*comparison) continue;
+    for (const auto& unit : (*comparison)->take_closed()) {
+      Json values = Json::object();
+      for (const auto& [metric, bad] : unit.values) values[metric] = optional_number(bad);
+      const Json row = {{"unit", unit.unit},          {"record", unit.record_id},
+                        {"arm", unit.arm},            {"ts_ms", unit.ts_ms},
+                        {"closed_ms", unit.closed_ms}, {"values", values}};
+      TRIMTAB_TRY(const auto seq,
+                  step.tx.append_decision(trial_->id, comparison == &ab_ ? "units" : "bake_units",
+                                          dump_json(row)));
+      (void)seq;
+    }
+  }
+  return {};
+}
+
+Status TrialRunner::journal_series(Step& step, const shadow::Evidence& evidence) {
+  if (step.now_ms < next_series_ms_) return {};
+  Json point = Json::object();
+  if (evidence.shadow) {
+    for (const auto& row : evidence.shadow->strata) point["shadow"][row.metric] = row_json(row);
+  }
+  const auto& live = evidence.bake ? evidence.bake : evidence.live;
+  if (live) {
+    for (const auto& row : live->metrics) point["live"][row.metric] = row_json(row);
+  }
+  std::string text = dump_json(point);
+  if (point.empty() || text == last_series_) return {};
+  last_series_ = std::move(text);
+  next_series_ms_ = step.now_ms + kSeriesMs;
+  point["ts_ms"] = step.now_ms;
+  point["state"] = std::string(shadow::state_name(trial_->state));
+  TRIMTAB_TRY(const auto seq, step.tx.append_decision(trial_->id, "series", dump_json(point)));
+  (void)seq;
+  return {};
+}
+
+Status TrialRunner::save(Transaction& tx, const std::string& target) {
+  if (!trial_) return {};
+  Json effects = Json::object();
+  for (const auto& [key, run] : effects_) {
+    effects[key] = {std::string(shadow::effect_status_name(run.result.status)),
+                    run.result.attempts, run.result.generation, run.result.message,
+                    run.next_at_ms};
+  }
+  const Json small = {{"trial", shadow::to_json(*trial_)},
+                      {"effects", effects},
+                      {"preflight", preflight_ ? shadow::to_json(*preflight_) : Json()},
+                      {"ab_params", ab_params_},
+                      {"bake_params", bake_params_},
+                      {"next_series_ms", next_series_ms_},
+                      {"last_series", last_series_},
+                      {"doubt", doubt_},
+                      {"doubts", doubts_}};
+  std::string text = dump_json(small);
+  if (text != saved_) {
+    TRIMTAB_CHECK_OK(tx.put_blob(target, "trial", text));
+    saved_ = std::move(text);
+  }
+  if (scoring_ && scoring_->dirty()) {
+    TRIMTAB_CHECK_OK(tx.put_blob(target, "trial.scoring", dump_json(scoring_->save())));
+  }
+  if (live_dirty_) {
+    const Json live = {{"ab", ab_ ? ab_->save() : Json()}, {"bake", bake_ ? bake_->save() : Json()}};
+    TRIMTAB_CHECK_OK(tx.put_blob(target, "trial.live", dump_json(live)));
+    live_dirty_ = false;
+  }
+  return {};
+}
+
+Status TrialRunner::load(StateQueries& state, const std::string& target) {
+  *this = TrialRunner(*settings_);
+  auto text = state.blob(target, "trial");
+  if (!text && text.error().code == Code::kNotFound) return {};
+  if (!text) return tl::unexpected<Error>(text.error());
+  TRIMTAB_TRY(const Json saved, parse_json(*text));
+  saved_ = *text;
+  TRIMTAB_TRY(trial_, shadow::parse_trial(saved.at("trial")));
+  for (const auto& [key, value] : saved.at("effects").items()) {
+    EffectRun run;
+    TRIMTAB_TRY(run.result.status, shadow::parse_effect_status(value.at(0).get<std::string>()));
+    run.result.attempts = value.at(1).get<int>();
+    run.result.generation = value.at(2).get<std::uint64_t>();
+    run.result.message = value.at(3).get<std::string>();
+    run.next_at_ms = value.at(4).get<std::int64_t>();
+    effects_[key] = std::move(run);
+  }
+  if (!saved.at("preflight").is_null()) {
+    TRIMTAB_TRY(preflight_, shadow::parse_preflight_verdict(saved.at("preflight")));
+  }
+  ab_params_ = saved.at("ab_params");
+  bake_params_ = saved.at("bake_params");
+  next_series_ms_ = saved.at("next_series_ms").get<std::int64_t>();
+  last_series_ = saved.at("last_series").get<std::string>();
+  doubt_ = saved.at("doubt").get<bool>();
+  doubts_ = saved.at("doubts").get<std::uint64_t>();
+  if (auto scoring = state.blob(target, "trial.scoring")) {
+    TRIMTAB_TRY(const Json document, parse_json(*scoring));
+    TRIMTAB_TRY(scoring_,
+                PairScoring::restore(*settings_, trial_->plan, trial_->id, document));
+  }
+  Json live = {{"ab", Json()}, {"bake", Json()}};
+  if (auto blob = state.blob(target, "trial.live")) {
+    TRIMTAB_TRY(live, parse_json(*blob));
+  }
+  const auto restore = [&](std::optional<shadow::LiveAb>& comparison, const Json& params,
+                           const Json& document) -> Status {
+    if (params.is_null()) return {};
+    auto made = ab_params(trial_->plan, params);
+    if (document.is_null()) {
+      comparison.emplace(std::move(made));
+      return {};
+    }
+    TRIMTAB_TRY(auto restored, shadow::LiveAb::restore(std::move(made), document));
+    comparison.emplace(std::move(restored));
+    return {};
+  };
+  TRIMTAB_CHECK_OK(restore(ab_, ab_params_, live.at("ab")));
+  return restore(bake_, bake_params_, live.at("bake"));
+}
+
+}  // namespace trimtab::daemon
