@@ -1,6 +1,7 @@
 #include "shadow/ab.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <fmt/format.h>
 
@@ -114,24 +115,30 @@ void LiveAb::on_record(const LiveRecord& record, const RoutingHistory& routing) 
   if (found == Eligibility::kMismatch) count_served(false);
   if (found != Eligibility::kControl && found != Eligibility::kCandidate) return;
   count_served(true);
+  last_unit_ms_ = std::max(last_unit_ms_, record.ts_ms);
   const std::uint64_t hash = stable_hash(record.unit);
   if (seen_.count(hash) != 0) return;
   if (open_.size() >= static_cast<std::size_t>(params_.plan.max_open_units)) {
     overflowed_ += 1;
     return;
   }
-  seen_.insert(hash);
+  remember(hash);
   OpenUnit open;
   open.record_id = std::string(record.id);
   open.candidate = found == Eligibility::kCandidate;
   open.ts_ms = record.ts_ms;
   open.guard = guard_values(record);
   exposed_[open.candidate ? kCandidate : kControl] += 1;
-  last_unit_ms_ = std::max(last_unit_ms_, record.ts_ms);
   std::string unit(record.unit);
   closing_.emplace(close_ms(open), unit);
   by_record_.emplace(open.record_id, unit);
   open_.emplace(std::move(unit), std::move(open));
+}
+
+void LiveAb::remember(std::uint64_t hash) {
+  seen_.insert(hash);
+  constexpr char kDigits[] = "0123456789abcdef";
+  for (int shift = 60; shift >= 0; shift -= 4) seen_text_ += kDigits[(hash >> shift) & 0xF];
 }
 
 void LiveAb::on_feedback(const LiveFeedback& feedback) {
@@ -279,6 +286,22 @@ LiveVerdict LiveAb::verdict() const {
   return verdict;
 }
 
+void LiveAb::add_closed(const ClosedUnit& unit) {
+  const bool candidate = unit.arm == kArmCandidate;
+  const std::size_t arm = candidate ? kCandidate : kControl;
+  exposed_[arm] += 1;
+  closed_[arm] += 1;
+  last_unit_ms_ = std::max(last_unit_ms_, unit.ts_ms);
+  for (auto& metric : metrics_) {
+    const auto found = std::find_if(
+        unit.values.begin(), unit.values.end(),
+        [&](const auto& value) { return value.first == metric.stream.metric(); });
+    if (found == unit.values.end()) continue;
+    if (found->first == "accuracy" && found->second) labelled_[arm] += 1;
+    pair(metric, candidate, found->second);
+  }
+}
+
 std::vector<LiveAb::ClosedUnit> LiveAb::take_closed() { return std::exchange(journal_, {}); }
 
 Json LiveAb::save() const {
@@ -295,14 +318,12 @@ Json LiveAb::save() const {
                        {"control", metric.waiting[kControl]},
                        {"candidate", metric.waiting[kCandidate]}});
   }
-  std::vector<std::uint64_t> seen(seen_.begin(), seen_.end());
-  std::sort(seen.begin(), seen.end());  // byte-stable
   return {{"experiment", params_.experiment},
           {"plan_hash", config_hash(params_.plan)},
           {"label_wait_ms", params_.label_wait_ms},
           {"open", std::move(units)},
           {"metrics", std::move(metrics)},
-          {"seen", std::move(seen)},
+          {"seen", seen_text_},
           {"closed", closed_},
           {"exposed", exposed_},
           {"labelled", labelled_},
@@ -343,7 +364,13 @@ Result<LiveAb> LiveAb::restore(Params params, const Json& saved) {
       ab.metrics_[i].waiting[kControl] = metrics[i].at("control").get<std::deque<double>>();
       ab.metrics_[i].waiting[kCandidate] = metrics[i].at("candidate").get<std::deque<double>>();
     }
-    for (const auto& hash : saved.at("seen")) ab.seen_.insert(hash.get<std::uint64_t>());
+    const auto seen = saved.at("seen").get<std::string>();
+    for (std::size_t i = 0; i + 16 <= seen.size(); i += 16) {
+      std::uint64_t hash = 0;
+      const auto parsed = std::from_chars(&seen[i], &seen[i] + 16, hash, 16);
+      if (parsed.ptr != &seen[i] + 16) return fail(Code::kCorrupt, "live A/B: 'seen' is not hex");
+      ab.remember(hash);
+    }
     const auto two = [&](const char* key, std::uint64_t(&into)[2]) {
       for (std::size_t i = 0; i < 2; ++i) into[i] = saved.at(key).at(i).get<std::uint64_t>();
     };

@@ -12,7 +12,7 @@
 // non-inferior at margin_live, no harm anywhere, no mismatch. Harm: alpha_harm / metrics each.
 // A unit is counted once: later requests of a unit that has opened change nothing.
 // One thread; deterministic; event time only. Memory: max_open_units open units (about 300 bytes),
-// 8 bytes a unit ever opened (at most max_open_units + 2 ab_max_units), kMaxWaiting unpaired values
+// about 60 bytes a unit ever opened (at most max_open_units + 2 ab_max_units), kMaxWaiting unpaired values
 // a metric and arm. save() is linear in these.
 #pragma once
 
@@ -91,6 +91,9 @@ class LiveAb {
     std::vector<std::pair<std::string, std::optional<double>>> values;  // metric, bad = 1
   };
   [[nodiscard]] std::vector<ClosedUnit> take_closed();
+  // Takes a journaled unit as if it had just closed here (replay.h): the metrics of this plan are
+  // looked up by name; one that the row lacks is missing. Not journaled again.
+  void add_closed(const ClosedUnit& unit);
   [[nodiscard]] nlohmann::json save() const;
   [[nodiscard]] static Result<LiveAb> restore(Params params, const nlohmann::json& saved);
 
@@ -123,7 +126,9 @@ class LiveAb {
   std::map<std::string, OpenUnit> open_;
   std::set<std::pair<std::int64_t, std::string>> closing_;  // (close time, unit)
   std::map<std::string, std::string> by_record_;            // first request's id -> open unit
+  void remember(std::uint64_t hash);
   std::unordered_set<std::uint64_t> seen_;  // hashes of all units that ever opened
+  std::string seen_text_;                   // the same, 16 hex digits each in order: cheap to save
   std::vector<ClosedUnit> journal_;
   std::uint64_t closed_[2] = {0, 0}, exposed_[2] = {0, 0}, labelled_[2] = {0, 0};
   std::uint64_t mismatched_ = 0, unattested_ = 0, overflowed_ = 0, late_feedback_ = 0;

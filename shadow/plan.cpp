@@ -142,8 +142,10 @@ class Reader {
     return json.is_number_integer();
   }
   static bool take(const Json& json, std::uint64_t& into) {
-    if (json.is_number_unsigned()) into = json.get<std::uint64_t>();
-    return json.is_number_unsigned();
+    const bool whole = json.is_number_unsigned() ||
+                       (json.is_number_integer() && json.get<std::int64_t>() >= 0);
+    if (whole) into = json.get<std::uint64_t>();
+    return whole;
   }
   template <typename T>
   static bool take_list(const Json& json, std::vector<T>& into) {

@@ -40,7 +40,7 @@ struct Arm {
   std::string role;  // champion | candidate | control | holdback
   AdapterRef adapter;
   std::vector<Range> ranges;
-  int mirror_ppm = 0;  // requests per million copied to this arm's adapter, the copy's answer unseen
+  int mirror_ppm = 0;  // requests per million copied to this arm's adapter; nobody sees the copy
   [[nodiscard]] double share() const;
   [[nodiscard]] bool contains(double u) const;
   bool operator==(const Arm&) const = default;

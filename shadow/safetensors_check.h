@@ -26,7 +26,8 @@ struct TensorFile {
 };
 
 // kIo when the file cannot be read. Holes, overlaps, duplicate names, unknown dtypes, trailing
-// bytes and shapes that do not fit are bad_header; a file shorter than its header says is truncated.
+// bytes and shapes that do not fit are bad_header; a file shorter than its header says is
+// truncated.
 [[nodiscard]] Result<TensorFile> read_tensor_header(const std::filesystem::path& path);
 
 // The first tensor with a NaN or an infinity; empty when all values are finite. F64, F32, F16 and

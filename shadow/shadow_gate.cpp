@@ -4,6 +4,7 @@
 #include <cmath>
 #include <fmt/format.h>
 
+#include "base/check.h"
 #include "base/json.h"
 
 namespace trimtab::shadow {
@@ -98,6 +99,11 @@ void ShadowGate::add(Stratum stratum, const ScoreResult& result, std::optional<d
     streams_[kLatency].add(ratio_difference(result.champion.latency_s, result.candidate.latency_s,
                                             plan_.slow_factor));
   }
+}
+
+void ShadowGate::add_difference(Stratum stratum, std::optional<double> d) {
+  CHECK(!advisory_, "advisory pairs have three differences each");
+  streams_[stratum == Stratum::kNew ? kNew : kOld].add(d);
 }
 
 void ShadowGate::set_exhausted(Stratum stratum) {

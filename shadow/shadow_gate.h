@@ -56,6 +56,8 @@ class ShadowGate {
   // before the onset, so `old` is not asked for (the caller knows; journaled with the trial).
   ShadowGate(const Plan& plan, bool advisory, bool no_past);
   void add(Stratum stratum, const ScoreResult& result, std::optional<double> judge = {});
+  // A journaled pair's D (replay.h). REQUIRES: the gate is not advisory.
+  void add_difference(Stratum stratum, std::optional<double> d);
   // The pool is used up; no pair will follow.
   void set_exhausted(Stratum stratum);
   // How the next batch should be split: a decided stratum gets nothing more.

@@ -59,7 +59,9 @@ std::vector<EffectRequest> shadow_effects(const Trial& trial, const Evidence& ev
   return wanted;
 }
 
-std::string seconds(std::int64_t ms) { return fmt::format("{} s", (std::max<std::int64_t>(ms, 0) + 999) / 1000); }
+std::string seconds(std::int64_t ms) {
+  return fmt::format("{} s", (std::max<std::int64_t>(ms, 0) + 999) / 1000);
+}
 
 std::string live_wait(const Trial& trial, const std::optional<LiveVerdict>& live, int need_units,
                       std::int64_t left_ms) {

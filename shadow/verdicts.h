@@ -74,7 +74,7 @@ struct LiveVerdict {
   std::uint64_t unattested = 0;     // no adapter, arm or generation on the record
   std::uint64_t overflowed = 0;     // units not opened because max_open_units was reached
   std::uint64_t late_feedback = 0;  // after the unit closed: trains, decides nothing
-  std::int64_t last_unit_ms = 0;    // event time of the last eligible first request
+  std::int64_t last_unit_ms = 0;    // event time of the last eligible request
   SrmRow exposed, labelled;
   bool mismatch_hold = false;       // more than a stray record was served by another adapter
   bool ship = false;

@@ -2,8 +2,9 @@
 //
 //     L_t = (sum l_i x_i - ln(2/alpha) - sum v_i psi(l_i)) / sum l_i,   psi(l) = -ln(1 - l) - l
 // with v_i = (x_i - xbar_{i-1})^2 and l_i = min(sqrt(2 ln(2/alpha) / (s2_{i-1} i ln(1 + i))), 1/2),
-// xbar_0 = 0 (of 1 - x on the upper side), alpha/2 a side, clipped to [0, 1], no running intersection. (Howard et al. 2021; confseq's
-// predmix_empbern_twosided_cs with truncation 1/2.) O(1) memory. Not thread-safe.
+// xbar_0 = 0 (of 1 - x on the upper side), alpha/2 a side, clipped to [0, 1], no running
+// intersection. (Howard et al. 2021; confseq's predmix_empbern_twosided_cs with truncation 1/2.)
+// O(1) memory. Not thread-safe.
 #pragma once
 
 #include <cstdint>

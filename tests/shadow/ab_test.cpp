@@ -8,6 +8,7 @@
 
 #include "base/json.h"
 #include "base/random.h"
+#include "shadow/replay.h"
 
 namespace trimtab::shadow {
 namespace {
@@ -286,6 +287,44 @@ TEST_F(World, SavedAndRestoredAnywhereEndsTheSame) {
   other.margin_live = 0.2;
   EXPECT_FALSE(LiveAb::restore(params_of(other), whole.save()));
   EXPECT_FALSE(LiveAb::restore(params_of(), Json::object()));
+}
+
+TEST_F(World, JournaledUnitsReplayToTheSameEvidenceAndToAnotherPlans) {
+  Random random(31);
+  LiveAb ab(params_of());
+  run_units(*this, ab, history, random, 600, 0.1, 0.3);
+  const auto rows = ab.take_closed();
+  const auto replay = replay_live(demo_plan(), "complaint", rows);
+  ASSERT_TRUE(replay) << replay.error().message;
+  EXPECT_EQ(ab.verdict().metrics, replay->verdict.metrics);
+  EXPECT_EQ(ab.verdict().exposed, replay->verdict.exposed);
+  ASSERT_TRUE(replay->ship_at);
+  Plan strict = demo_plan();
+  strict.alpha = 0.001;
+  const auto later = replay_live(strict, "complaint", rows);
+  ASSERT_TRUE(later);
+  EXPECT_TRUE(!later->ship_at || *later->ship_at > *replay->ship_at);
+  strict.alpha = 2.0;
+  EXPECT_FALSE(replay_live(strict, "complaint", rows));
+}
+
+TEST(ShadowReplay, TellsWhenAnotherPlanWouldHaveDecided) {
+  Random random(37);
+  std::vector<ReplayPair> rows;
+  for (int i = 0; i < 600; ++i) {
+    const bool fresh = i % 2 == 0;
+    rows.push_back({fresh ? Stratum::kNew : Stratum::kOld,
+                    fresh ? (random.chance(0.4) ? 1.0 : 0.0) : (random.chance(0.97) ? 0.0 : -1.0)});
+  }
+  rows[5].d.reset();
+  Plan plan = demo_plan();
+  plan.margin = 0.1;
+  const ShadowReplay loose = replay_shadow(plan, false, rows);
+  ASSERT_TRUE(loose.ship_at);
+  plan.margin = 0.01;
+  const ShadowReplay tight = replay_shadow(plan, false, rows);
+  EXPECT_FALSE(tight.ship_at) << "old lost three points";
+  EXPECT_EQ(1u, tight.verdict.missing);
 }
 
 }  // namespace

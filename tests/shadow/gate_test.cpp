@@ -160,7 +160,8 @@ TEST(Scorer, FormatsThereAndBack) {
   const std::vector<ScoreItem> bad = {{"r1", "not json", "x"}};
   EXPECT_FALSE(score_input(bad));
   const auto output = parse_score_output(
-      R"({"id":"r1","results":[{"adapter":null,"greedy":"a","match":false,"mean_logprob":null,"tokens":2},)"
+      R"({"id":"r1","results":[{"adapter":null,"greedy":"a","match":false,)"
+      R"("mean_logprob":null,"tokens":2},)"
       R"({"adapter":"B","greedy":"greet","match":true,"mean_logprob":-0.1,"tokens":2}]})" "\n");
   ASSERT_TRUE(output) << output.error().message;
   EXPECT_FALSE((*output)[0].champion.mean_logprob);
