@@ -26,11 +26,11 @@ struct HddmWState {
   struct Sample {
     FadingMean ewma;
     double bound = 1.0;  // b
-    bool any = false;
+    std::int64_t any = 0;  // 0 or 1; 64 bits: no padding, equal states save equal bytes
     void update(double x, double lambda) {
       ewma.update(x, lambda);
       bound = lambda * lambda + (1.0 - lambda) * (1.0 - lambda) * bound;
-      any = true;
+      any = 1;
     }
   };
   Sample all, rise_before, rise_after, fall_before, fall_after;

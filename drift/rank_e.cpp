@@ -44,6 +44,24 @@ double normal_quantile(double p) {
   return -std::sqrt(2.0) * boost::math::erfc_inv(2.0 * p);
 }
 
+// Bins whose mass is a floor hold more in p0 than they are seen to; a bet that moved that mass
+// elsewhere would win without any change. So it keeps at least p0 there, at the others' cost.
+void keep_floor(std::vector<double>& q, const Reference& reference) {
+  double floor = 0.0;
+  double rest = 0.0;
+  for (std::size_t b = 0; b < q.size(); ++b) {
+    if (reference.floored(b)) {
+      q[b] = std::max(q[b], reference.mass(b));
+      floor += q[b];
+    } else {
+      rest += q[b];
+    }
+  }
+  for (std::size_t b = 0; b < q.size(); ++b) {
+    if (!reference.floored(b)) q[b] *= (1.0 - floor) / rest;
+  }
+}
+
 double chi2_distance(std::span<const double> q, const Reference& reference) {
   double sum = 0.0;
   for (std::size_t b = 0; b < q.size(); ++b) sum += q[b] * q[b] / reference.mass(b);
@@ -86,6 +104,7 @@ void RankBets::build_fixed() {
       q[b] = kUniformShare * reference_.mass(b) + (1.0 - kUniformShare) * present * (upto - below);
       below = upto;
     }
+    keep_floor(q, reference_);
     const double chi2 = chi2_distance(q, reference_);
     tau_[k] = kNormal95 * std::sqrt(chi2 / static_cast<double>(reference_.size())) +
               options_.min_effect * std::sqrt(chi2);
@@ -99,7 +118,9 @@ void RankBets::build_plug_in() {
   const auto freedom = static_cast<double>(std::max<std::size_t>(reference_.filled(), 2) - 1);
   tau_[kFixedBets] = boost::math::quantile(boost::math::chi_squared(freedom), kPlugInQuantile) /
                      static_cast<double>(reference_.size());
-  plug_in_keep_ = static_cast<float>(1.0 / (1.0 + tau_[kFixedBets]));
+  // What it learns leaves the floored bins: their mass is taxed away instead of won.
+  floor_keep_ = 1.0 / (1.0 + reference_.floor_excess());
+  plug_in_keep_ = static_cast<float>(floor_keep_ / (1.0 + tau_[kFixedBets]));
   // The faded sum stays below half_life (1/ln 2 + 1/8) events: the unit keeps it within 16 bits.
   unit_ = 4;
   while (unit_ > 1 && 1.6 * options_.half_life_events * unit_ > 65'000.0) unit_ /= 2;
@@ -117,7 +138,7 @@ float RankBets::plug_in_tax(const RankState& state) const {
     chi2 += q * q / reference_.mass(b);
   }
   const double tau = tau_[kFixedBets] + options_.min_effect * std::sqrt(std::max(0.0, chi2));
-  return static_cast<float>(1.0 / (1.0 + tau));
+  return static_cast<float>(floor_keep_ / (1.0 + tau));
 }
 
 float RankBets::plug_in_e(const RankState& state, std::size_t bin) const {

@@ -11,7 +11,6 @@ namespace trimtab::drift {
 namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
-constexpr double kLeastCount = 3.0;  // p0 >= 3 / N (STATISTICS.md 1)
 
 std::string short_number(double x) {
   char text[32];
@@ -63,7 +62,7 @@ void Reference::set_masses() {
   double total = 0.0;
   masses_.assign(counts_.size(), 0.0);
   for (std::size_t b = 0; b < counts_.size(); ++b) {
-    masses_[b] = std::max(static_cast<double>(counts_[b]), kLeastCount);
+    masses_[b] = static_cast<double>(std::max(counts_[b], kFloorCount));
     total += masses_[b];
   }
   for (double& mass : masses_) mass /= total;
@@ -119,6 +118,12 @@ Reference Reference::from_categories(std::vector<CategoryCount> counts, std::int
   }
   result.set_masses();
   return result;
+}
+
+double Reference::floor_excess() const {
+  std::int64_t added = 0;
+  for (const std::int64_t count : counts_) added += std::max<std::int64_t>(0, kFloorCount - count);
+  return static_cast<double>(added) / static_cast<double>(size_);
 }
 
 std::size_t Reference::filled() const {

@@ -24,6 +24,7 @@ namespace trimtab::drift {
 inline constexpr std::size_t kValueBins = 32;             // without the one for missing values
 inline constexpr std::size_t kMaxBins = kValueBins + 1;
 inline constexpr std::int64_t kMinReference = 500;
+inline constexpr std::int64_t kFloorCount = 3;            // p0 >= 3 / N (STATISTICS.md 1)
 
 struct CategoryCount {
   std::uint64_t hash = 0;  // of the category's text; never 0
@@ -46,6 +47,10 @@ class Reference {
   [[nodiscard]] std::int64_t size() const { return size_; }
   [[nodiscard]] double mass(std::size_t bin) const { return masses_[bin]; }
   [[nodiscard]] std::int64_t count(std::size_t bin) const { return counts_[bin]; }
+  // True when the mass of a bin is the floor, more than the reference showed.
+  [[nodiscard]] bool floored(std::size_t bin) const { return counts_[bin] < kFloorCount; }
+  // What the floors added to the masses, relative to the reference's own.
+  [[nodiscard]] double floor_excess() const;
   // Bins that the reference filled.
   [[nodiscard]] std::size_t filled() const;
   [[nodiscard]] std::string label(std::size_t bin) const;
