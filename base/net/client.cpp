@@ -1,7 +1,6 @@
 #include "base/net/client.h"
 
 #include <algorithm>
-#include <csignal>
 #include <deque>
 #include <map>
 #include <mutex>
@@ -16,12 +15,6 @@ struct IdleConnection {
   std::unique_ptr<Transport> transport;
   std::int64_t since_ms = 0;
 };
-
-// OpenSSL writes with write(2), which raises SIGPIPE on a closed connection.
-void ignore_sigpipe() {
-  static std::once_flag once;
-  std::call_once(once, [] { std::signal(SIGPIPE, SIG_IGN); });
-}
 
 std::string render_request(const ClientRequest& request, const Url& url) {
   std::string out = request.method + " " + url.target + " HTTP/1.1\r\nHost: ";
@@ -104,8 +97,9 @@ namespace {
 // One request on one connection.
 class ClientExchange final : public Exchange {
  public:
-  ClientExchange(std::unique_ptr<Transport> transport, const ParserLimits& limits, const Clock& clock,
-                 const ClientRequest& request, std::int64_t silence_ms, std::int64_t deadline_ms)
+  ClientExchange(std::unique_ptr<Transport> transport, const ParserLimits& limits,
+                 const Clock& clock, const ClientRequest& request, std::int64_t silence_ms,
+                 std::int64_t deadline_ms)
       : transport_(std::move(transport)),
         parser_(MessageKind::kResponse, limits),
         limits_(limits),
@@ -205,7 +199,9 @@ Result<std::unique_ptr<Exchange>> Client::start(const ClientRequest& request) {
   const std::string origin = url.origin();
   auto checked = check_request(request);
   if (!checked) return fail_in(origin, checked.error());
-  const auto or_default = [](std::int64_t own, std::int64_t usual) { return own > 0 ? own : usual; };
+  const auto or_default = [](std::int64_t own, std::int64_t usual) {
+    return own > 0 ? own : usual;
+  };
   const std::int64_t now = s.clock.mono_ms();
   const std::int64_t deadline = now + or_default(request.total_ms, s.options.total_ms);
   const std::int64_t silence = or_default(request.silence_ms, s.options.silence_ms);
@@ -219,8 +215,8 @@ Result<std::unique_ptr<Exchange>> Client::start(const ClientRequest& request) {
     auto transport = fresh ? nullptr : s.take(origin);
     const bool reused = transport != nullptr;
     if (!reused) {
-      auto connected = connect_to(
-          url, {s.clock, std::min(connect, deadline), &request.cancelled}, s.options.ca_file);
+      auto connected = connect_to(url, {s.clock, std::min(connect, deadline), &request.cancelled},
+                                  s.options.ca_file);
       if (!connected) return fail_in(origin, connected.error());
       transport = std::move(*connected);
     }

@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <sys/socket.h>
 
+#include <array>
 #include <cerrno>
 
 #include "base/log.h"
@@ -70,26 +71,37 @@ std::string render_head(int status, const Headers& headers, std::int64_t length,
 
 std::string render(const Response& response, const Connection& connection, bool keep_alive,
                    std::int64_t now_ms) {
-  std::string out =
-      render_head(response.status, response.headers, static_cast<std::int64_t>(response.body.size()),
-                  keep_alive, connection.http_1_0, now_ms);
+  std::string out = render_head(response.status, response.headers,
+                                static_cast<std::int64_t>(response.body.size()), keep_alive,
+                                connection.http_1_0, now_ms);
   const bool bodiless = connection.head_only || response.status == 204 || response.status == 304;
   if (!bodiless) out += response.body;
   return out;
 }
 
-bool send_some(int fd, const std::string& data, std::size_t& at) {
-  while (at < data.size()) {
-    const auto sent = ::send(fd, data.data() + at, data.size() - at, MSG_NOSIGNAL | MSG_DONTWAIT);
-    if (sent > 0) {
-      at += static_cast<std::size_t>(sent);
-    } else if (sent < 0 && errno == EINTR) {
-      continue;
-    } else {
-      return sent < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
-    }
+IoResult Connection::receive(char* into, std::size_t size) {
+  if (tls) return tls->receive(into, size);
+  const auto got = ::recv(fd.get(), into, size, MSG_DONTWAIT);
+  if (got > 0) return {Io::kDone, static_cast<std::size_t>(got)};
+  const bool later = got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR);
+  return {later ? Io::kWantRead : Io::kClosed, 0};
+}
+
+IoResult Connection::transmit(std::string_view data) {
+  if (tls) return tls->transmit(data.data(), data.size());
+  const auto sent = ::send(fd.get(), data.data(), data.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+  if (sent > 0) return {Io::kDone, static_cast<std::size_t>(sent)};
+  const bool later = sent < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR);
+  return {later ? Io::kWantWrite : Io::kClosed, 0};
+}
+
+Io Connection::send_out() {
+  while (out_at < out.size()) {
+    const auto sent = transmit(std::string_view(out).substr(out_at));
+    if (sent.state != Io::kDone) return sent.state;
+    out_at += sent.bytes;
   }
-  return true;
+  return Io::kDone;
 }
 
 ConnectionWriter::ConnectionWriter(Connection& connection, const ServerOptions& options,
@@ -107,9 +119,12 @@ bool ConnectionWriter::send(Response response) {
   connection_.close_after = !keep_alive_ || stop_.stop_requested();
   connection_.out = render(response, connection_, !connection_.close_after, clock_.now_ms());
   connection_.out_at = 0;
-  broken_ = !send_some(connection_.fd.get(), connection_.out, connection_.out_at);
-  if (broken_) connection_.close_after = true;
-  if (broken_) connection_.out.clear();
+  broken_ = connection_.send_out() == Io::kClosed;
+  if (broken_) {
+    connection_.close_after = true;
+    connection_.out.clear();
+    connection_.out_at = 0;
+  }
   return !broken_;
 }
 
@@ -118,8 +133,8 @@ bool ConnectionWriter::begin(int status, const Headers& headers) {
   begun_ = true;
   connection_.answered_status = status;
   if (connection_.http_1_0) keep_alive_ = false;
-  return send_all(render_head(status, headers, -1, keep_alive_, connection_.http_1_0,
-                              clock_.now_ms()));
+  return send_all(
+      render_head(status, headers, -1, keep_alive_, connection_.http_1_0, clock_.now_ms()));
 }
 
 bool ConnectionWriter::write(std::string_view piece) {
@@ -141,25 +156,23 @@ bool ConnectionWriter::end() {
 }
 
 bool ConnectionWriter::client_gone() {
-  if (broken_) return true;
-  char byte = 0;
-  const auto got = ::recv(connection_.fd.get(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-  broken_ = got == 0 || (got < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR);
+  pollfd poller{connection_.fd.get(), POLLRDHUP, 0};
+  broken_ = broken_ || ::poll(&poller, 1, 0) > 0;
   return broken_;
 }
 
 bool ConnectionWriter::send_all(std::string_view data) {
   std::int64_t deadline = clock_.mono_ms() + options_.write_ms;
   while (!data.empty() && !broken_) {
-    const auto sent =
-        ::send(connection_.fd.get(), data.data(), data.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
-    if (sent > 0) {
-      data.remove_prefix(static_cast<std::size_t>(sent));
+    const auto sent = connection_.transmit(data);
+    if (sent.state == Io::kDone) {
+      data.remove_prefix(sent.bytes);
       deadline = clock_.mono_ms() + options_.write_ms;
-    } else if (sent < 0 && (errno == EAGAIN || errno == EINTR)) {
-      broken_ = !wait_for(connection_.fd.get(), POLLOUT, {clock_, deadline, nullptr});
-    } else {
+    } else if (sent.state == Io::kClosed) {
       broken_ = true;
+    } else {
+      const short events = sent.state == Io::kWantRead ? POLLIN : POLLOUT;
+      broken_ = !wait_for(connection_.fd.get(), events, {clock_, deadline, nullptr});
     }
   }
   return !broken_;

@@ -12,6 +12,7 @@
 #include "base/net/parser.h"
 #include "base/net/router.h"
 #include "base/net/server.h"
+#include "base/net/server_tls.h"
 #include "base/net/socket.h"
 
 namespace trimtab::net {
@@ -31,26 +32,33 @@ struct Connection {
   Connection(Fd socket, std::string address, const ParserLimits& limits)
       : fd(std::move(socket)), peer(std::move(address)), parser(MessageKind::kRequest, limits) {}
 
+  // What the socket gives or takes now, through TLS where there is any.
+  [[nodiscard]] IoResult receive(char* into, std::size_t size);
+  [[nodiscard]] IoResult transmit(std::string_view data);
+  // Sends of `out` what the socket takes; kDone when all is sent.
+  [[nodiscard]] Io send_out();
+
   Fd fd;
+  std::unique_ptr<TlsSession> tls;  // nullptr: plain; freed before fd is closed
   std::string peer;
   Phase phase = Phase::kIdle;
-  std::string in;   // received, not yet parsed
+  std::string in;  // received, not yet parsed
   Parser parser;
   Request request;
   const Route* route = nullptr;
   std::string out;  // still to be sent
   std::size_t out_at = 0;
-  bool close_after = false;    // once `out` is sent
-  bool linger_after = false;   // with unread request bytes in flight
+  bool close_after = false;   // once `out` is sent
+  bool linger_after = false;  // with unread request bytes in flight
   bool http_1_0 = false;
   bool head_only = false;
-  std::int64_t deadline_ms = 0;       // mono; of the present phase
-  std::int64_t first_byte_ms = 0;     // mono; of the present request
+  std::int64_t deadline_ms = 0;    // mono; of the present phase
+  std::int64_t first_byte_ms = 0;  // mono; of the present request
   std::int64_t answer_deadline_ms = 0;
   std::size_t requests = 0;
   std::size_t held_bytes = 0;  // as last counted
   std::size_t lingered_bytes = 0;
-  int answered_status = 0;     // of the present request, for the metric
+  int answered_status = 0;  // of the present request, for the metric
 };
 
 // The bytes of a head. Field names and values lose CR, LF and NUL. `length` < 0: chunked (or until
@@ -60,9 +68,6 @@ struct Connection {
 // Head and body of a whole answer.
 [[nodiscard]] std::string render(const Response& response, const Connection& connection,
                                  bool keep_alive, std::int64_t now_ms);
-
-// Sends what the socket takes without waiting. False: the connection is broken.
-[[nodiscard]] bool send_some(int fd, const std::string& data, std::size_t& at);
 
 // Answers for one busy connection, on its handler's thread.
 class ConnectionWriter final : public ResponseWriter {

@@ -70,9 +70,8 @@ constexpr std::array<StatusLine, 34> kReasons = {{
 }  // namespace
 
 bool equals_ignoring_case(std::string_view a, std::string_view b) {
-  return a.size() == b.size() &&
-         std::equal(a.begin(), a.end(), b.begin(),
-                    [](char x, char y) { return lower(x) == lower(y); });
+  return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin(),
+                                            [](char x, char y) { return lower(x) == lower(y); });
 }
 
 std::string_view Headers::get(std::string_view name) const {
@@ -86,9 +85,8 @@ bool Headers::has(std::string_view name) const { return count(name) > 0; }
 
 std::size_t Headers::count(std::string_view name) const {
   return static_cast<std::size_t>(
-      std::count_if(fields_.begin(), fields_.end(), [&](const auto& field) {
-        return equals_ignoring_case(field.first, name);
-      }));
+      std::count_if(fields_.begin(), fields_.end(),
+                    [&](const auto& field) { return equals_ignoring_case(field.first, name); }));
 }
 
 void Headers::set(std::string_view name, std::string_view value) {
@@ -269,8 +267,8 @@ Result<Url> parse_url(std::string_view text) {
   if (target_at != std::string_view::npos) {
     auto target = text.substr(target_at);
     target = target.substr(0, target.find('#'));
-    url.target = target.empty() || target.front() != '/' ? "/" + std::string(target)
-                                                         : std::string(target);
+    url.target =
+        target.empty() || target.front() != '/' ? "/" + std::string(target) : std::string(target);
   }
   return url;
 }

@@ -46,14 +46,14 @@ class Headers {
 
 // A request as the server hands it to a handler: complete, its body decoded from chunks.
 struct Request {
-  std::string method;  // "GET"
-  std::string target;  // as sent: "/api/v1/jobs/job-1?wait=5"
-  std::string path;    // up to '?', still percent-encoded
+  std::string method;                                       // "GET"
+  std::string target;                                       // as sent: "/api/v1/jobs/job-1?wait=5"
+  std::string path;                                         // up to '?', still percent-encoded
   std::vector<std::pair<std::string, std::string>> query;   // decoded, in order
   std::vector<std::pair<std::string, std::string>> params;  // from the route, decoded
   Headers headers;
   std::string body;
-  std::string peer;  // the socket's own address, "127.0.0.1": never taken from a header
+  std::string peer;   // the socket's own address, "127.0.0.1": never taken from a header
   std::string route;  // the pattern that matched, "/api/v1/jobs/{id}": a bounded metric label
   std::int64_t received_ms = 0;  // Clock::now_ms() when the head was complete
   std::int64_t received_mono_ms = 0;

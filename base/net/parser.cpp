@@ -111,14 +111,16 @@ Status Parser::parse(std::string& buffer) {
     impl_->wire_bytes += taken;
     if (problem == http::error::need_more) {
       // Chunk headers and trailers are structured too: they must fit where a header must.
-      if (buffer.size() - used > impl_->limits.header_bytes) result = error(431, "header too large");
+      if (buffer.size() - used > impl_->limits.header_bytes)
+        result = error(431, "header too large");
       break;
     }
     if (problem == http::error::header_limit) {
       const bool in_line = impl_->message.method.empty() && impl_->message.status == 0;
       result = error(in_line ? 414 : 431, in_line ? "address too long" : "header too large");
     } else if (problem == http::error::body_limit) {
-      result = error(413, "body larger than " + std::to_string(impl_->limits.body_bytes) + " bytes");
+      result =
+          error(413, "body larger than " + std::to_string(impl_->limits.body_bytes) + " bytes");
     } else if (problem) {
       result = error(400, "not HTTP/1.1: " + problem.message());
     }

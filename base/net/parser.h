@@ -28,8 +28,8 @@ class Parser {
   Parser& operator=(Parser&&) noexcept;
 
   // Consumes what it can from the front of `buffer` and appends decoded body bytes to body(). Stops
-  // once when the head is complete, so that the caller can judge it; call again to go on. An error's
-  // message is for people; error_status() is the HTTP status that a server answers.
+  // once when the head is complete, so that the caller can judge it; call again to go on. An
+  // error's message is for people; error_status() is the HTTP status that a server answers.
   [[nodiscard]] Status parse(std::string& buffer);
   // The peer closed: the proper end of an answer without a length, else an error.
   [[nodiscard]] Status parse_end();

@@ -21,7 +21,7 @@ struct Route {
   std::string method, pattern;
   std::vector<PatternSegment> segments;
   std::size_t literal_bytes = 0;
-  Handler handler;        // one of the two
+  Handler handler;  // one of the two
   StreamHandler streamer;
   RouteOptions options;
 };

@@ -6,11 +6,12 @@
 //    worker; and routes that run on the I/O thread (health, metrics) answer even when every worker
 //    and every waiting thread is busy.
 //  - Bounds on everything: connections, header bytes, body bytes (chunked ones too), bytes held by
-//    all connections together, time to send a head, time to send a request, idle time, time a client
-//    takes to read an answer, workers, their queue, waiting threads. Past a bound: 408, 413, 414/431,
-//    429/503 with Retry-After, or the connection is closed.
+//    all connections together, time to send a head, time to send a request, idle time, time a
+//    client takes to read an answer, workers, their queue, waiting threads. Past a bound: 408, 413,
+//    414/431, 429/503 with Retry-After, or the connection is closed.
 //  - Content-Encoding on a request is refused (415) before its body is read; HTTP/2 upgrades,
-//    CONNECT and TRACE are not spoken; both Content-Length and Transfer-Encoding, or two lengths: 400.
+//    CONNECT and TRACE are not spoken; both Content-Length and Transfer-Encoding, or two lengths:
+//    400.
 //  - The Host header must be one of ours when `hosts` is set (DNS rebinding).
 //  - Request::peer is the socket's address; no header can change it.
 //  - A handler that throws answers 500 without its text; the text goes to the log.
@@ -18,13 +19,13 @@
 //   Server server({.name = "api", .host = "127.0.0.1", .port = 0}, clock);
 //   server.get("/api/v1/jobs/{id}", [&](const Request& r) { return text_response(200, ..); });
 //   server.get("/healthz", health, {.run = Run::kInline});
-//   server.get("/api/v1/events", [&](const Request& r, ResponseWriter& w) { .. }, {.run = Run::kWaiting});
-//   TRIMTAB_CHECK_OK(server.start());   // server.port() is known now
+//   server.get("/api/v1/events", [&](const Request& r, ResponseWriter& w) { .. }, {.run =
+//   Run::kWaiting}); TRIMTAB_CHECK_OK(server.start());   // server.port() is known now
 //   server.stop();                      // drains, joins
 //
 // Patterns: segments are literal, "{name}", or literal text around one name ("{id}:pause"); a last
-// segment "{name...}" takes the rest. Of several that match, the one with the most literal text wins.
-// A path known under another method answers 405 with Allow. HEAD is GET without the body.
+// segment "{name...}" takes the rest. Of several that match, the one with the most literal text
+// wins. A path known under another method answers 405 with Allow. HEAD is GET without the body.
 //
 // Thread-safety: routes are added before start(); start() and stop() from one thread; handlers run
 // on many threads at once. Handlers must outlive the server's stop().
@@ -96,23 +97,26 @@ struct RouteOptions {
 };
 
 struct ServerOptions {
-  std::string name = "http";  // in log lines and thread names
+  std::string name = "http";       // in log lines and thread names
   std::string host = "127.0.0.1";  // loopback unless config says otherwise
   int port = 0;                    // 0: the system picks one
+  // PEM files, both or neither: https.
+  std::string tls_cert_file;
+  std::string tls_key_file;
   int workers = 4;
-  std::size_t queue = 128;     // complete requests waiting for a worker
+  std::size_t queue = 128;  // complete requests waiting for a worker
   std::size_t waiting_max = 32;
   std::size_t connections_max = 1024;
   std::size_t header_limit_bytes = 16 << 10;  // request line and fields together
   std::size_t body_limit_bytes = 8 << 20;
-  std::size_t held_limit_bytes = 256 << 20;   // of all connections together, then 503
-  std::int64_t head_ms = 5'000;      // first byte of a request -> its head is complete
-  std::int64_t request_ms = 30'000;  // first byte -> body complete
-  std::int64_t idle_ms = 30'000;     // keep-alive without a request
-  std::int64_t write_ms = 10'000;    // without the client reading anything
-  std::int64_t answer_ms = 60'000;   // a whole answer (not a stream) -> client has it
+  std::size_t held_limit_bytes = 256 << 20;  // of all connections together, then 503
+  std::int64_t head_ms = 5'000;              // first byte of a request -> its head is complete
+  std::int64_t request_ms = 30'000;          // first byte -> body complete
+  std::int64_t idle_ms = 30'000;             // keep-alive without a request
+  std::int64_t write_ms = 10'000;            // without the client reading anything
+  std::int64_t answer_ms = 60'000;           // a whole answer (not a stream) -> client has it
   std::size_t requests_per_connection = 10'000;
-  std::int64_t drain_ms = 5'000;     // stop(): how long answers in flight may take
+  std::int64_t drain_ms = 5'000;  // stop(): how long answers in flight may take
   // Names allowed in Host (port ignored). Empty: any. "localhost", "127.0.0.1", "[::1]" and `host`
   // are added when it is not empty.
   std::vector<std::string> hosts;

@@ -15,7 +15,9 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <csignal>
 #include <cstring>
+#include <mutex>
 
 namespace trimtab::net {
 namespace {
@@ -214,8 +216,8 @@ class TlsTransport final : public Transport {
     const std::size_t before = into.size();
     into.resize(before + kPiece);
     std::size_t got = 0;
-    auto status = run([&] { return SSL_read_ex(ssl_.get(), into.data() + before, kPiece, &got); },
-                      wait);
+    auto status =
+        run([&] { return SSL_read_ex(ssl_.get(), into.data() + before, kPiece, &got); }, wait);
     into.resize(before + got);
     if (status) return true;
     if (closed_) return false;
@@ -280,6 +282,11 @@ class TlsTransport final : public Transport {
 void Fd::reset() {
   if (fd_ >= 0) ::close(fd_);
   fd_ = -1;
+}
+
+void ignore_sigpipe() {
+  static std::once_flag once;
+  std::call_once(once, [] { std::signal(SIGPIPE, SIG_IGN); });
 }
 
 Result<Fd> listen_tcp(const std::string& host, int& port) {

@@ -37,8 +37,11 @@ class Fd {
 
 // A non-blocking listening socket; `port` becomes the real one.
 [[nodiscard]] Result<Fd> listen_tcp(const std::string& host, int& port);
-// nullopt-like: an Fd < 0 when nobody is waiting. `peer` gets the numeric address.
+// Without a descriptor when nobody is waiting. `peer` gets the numeric address.
 [[nodiscard]] Fd accept_tcp(const Fd& listener, std::string& peer, int& error);
+
+// OpenSSL writes with write(2), which raises SIGPIPE on a closed connection. Once a process.
+void ignore_sigpipe();
 
 struct Wait {
   const Clock& clock;
