@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/log.h"
+#include "base/redaction.h"
 #include "daemon/kafka_producer.h"
 
 namespace trimtab::daemon {
@@ -22,11 +23,6 @@ struct Letter {
   std::string key, payload;
   std::vector<KafkaHeader> headers;
 };
-
-// Redacted: what went wrong and where stays, the words go.
-std::string redacted(std::string_view payload) {
-  return fmt::format("{{\"redacted\":true,\"bytes\":{}}}", payload.size());
-}
 
 }  // namespace
 
@@ -83,8 +79,9 @@ Status DeadLetters::add(const RawMessage& message, const std::string& topic,
   }
   if (!s.producer) return {};
   const bool raw = s.settings.dead_letters == config::DeadLetters::kRaw;
+  // Masked, the key goes too: it is often a user's id.
   Letter out{std::string(raw ? message.key : ""),
-             raw ? std::string(message.payload) : redacted(message.payload),
+             raw ? std::string(message.payload) : redact(message.payload),
              {}};
   if (raw) {
     for (auto& [name, value] : message_headers(message)) {
