@@ -1,0 +1,59 @@
+// trimtab: the command line. Offline verbs are handed over; the others are parsed by CLI11.
+#include <csignal>
+#include <cstdio>
+
+#include "base/log.h"
+#include "daemon/cli/offline.h"
+#include "daemon/cli/online.h"
+
+namespace trimtab::cli {
+namespace {
+
+constexpr const char* kFooter =
+    "Statistics from a shell, no daemon needed:\n"
+    "  detect, compare, evidence, score-text, score-labels   (trimtab detect --help)";
+
+int exit_code_of(Code code) { return code == Code::kInvalid || code == Code::kNotFound ? 2 : 1; }
+
+int run_online(int argc, char** argv) {
+  CLI::App app("trimtab keeps the LoRA adapters of a running LLM in trim.", "trimtab");
+  app.set_version_flag("--version", TRIMTAB_VERSION);
+  app.footer(kFooter);
+  app.require_subcommand(1);
+  app.fallthrough();
+  RestOptions options;
+  Run run;
+  app.add_option("--url", options.url, "the daemon; default TRIMTAB_URL, then 127.0.0.1:8500");
+  app.add_option("--token-file", options.token_file, "default TRIMTAB_TOKEN_FILE");
+  app.add_flag("--json", options.json, "the daemon's answer as it is");
+  add_reading_commands(app, options, run);
+  add_changing_commands(app, options, run);
+  add_data_commands(app, options, run);
+  add_local_commands(app, options, run);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  }
+  const Result<int> done = run();
+  if (done) return *done;
+  std::fprintf(stderr, "trimtab: %s\n", done.error().message.c_str());
+  return exit_code_of(done.error().code);
+}
+
+}  // namespace
+}  // namespace trimtab::cli
+
+int main(int argc, char** argv) {
+  std::signal(SIGPIPE, SIG_IGN);
+  trimtab::log::set_program("trimtab");
+  try {
+    if (argc > 1 && trimtab::cli::is_offline(argv[1])) {
+      return trimtab::cli::run_offline(argv[1], {argv + 2, argv + argc});
+    }
+    return trimtab::cli::run_online(argc, argv);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "trimtab: %s\n", error.what());
+    return 1;
+  }
+}

@@ -1,0 +1,25 @@
+// The online half of `trimtab`: a daemon is asked over REST. Each function adds its commands to the
+// app; the chosen one's work is put into `run` and done by main after parsing.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <functional>
+
+#include "base/result.h"
+#include "daemon/cli/rest.h"
+
+namespace trimtab::cli {
+
+// Returns the exit code, or the Error that main prints on one line.
+using Run = std::function<Result<int>()>;
+
+// status, targets, top, events, explain
+void add_reading_commands(CLI::App& app, RestOptions& options, Run& run);
+// retrain, register, promote, approve, advance, pause, resume, abort, rollback, replay
+void add_changing_commands(CLI::App& app, RestOptions& options, Run& run);
+// ingest, erase, offsets reset
+void add_data_commands(CLI::App& app, RestOptions& options, Run& run);
+// check-config, demo: no daemon needed
+void add_local_commands(CLI::App& app, RestOptions& options, Run& run);
+
+}  // namespace trimtab::cli
