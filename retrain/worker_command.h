@@ -18,6 +18,7 @@ namespace trimtab::retrain {
 inline constexpr int kExitBadInput = 2;
 inline constexpr int kExitFailed = 3;
 inline constexpr int kExitInterrupted = 4;
+inline constexpr int kExitBadConfig = 78;  // sysexits' EX_CONFIG
 
 // Declares the command's options on `app` and returns what runs it: the exit code, or an Error
 // (printed as one line; exit 2).
@@ -25,8 +26,10 @@ using Run = std::function<Result<int>()>;
 
 Run add_logits(CLI::App& app);
 Run add_pretrain(CLI::App& app);
+Run add_train(CLI::App& app);
 Run add_tokenize(CLI::App& app);
 Run add_detokenize(CLI::App& app);
 Run add_render_chat(CLI::App& app);
+Run add_serve(CLI::App& app);
 
 }  // namespace trimtab::retrain

@@ -19,6 +19,7 @@ struct Row {
 
 constexpr std::array kCommands = {
     Row{"logits", "Logits of token ids under a base and an adapter", trimtab::retrain::add_logits},
+    Row{"train", "Train an adapter by a job file", trimtab::retrain::add_train},
     Row{"pretrain", "Train a small base model from scratch", trimtab::retrain::add_pretrain},
     Row{"tokenize", "A JSON string a line to a JSON array of token ids a line",
         trimtab::retrain::add_tokenize},
@@ -26,6 +27,7 @@ constexpr std::array kCommands = {
         trimtab::retrain::add_detokenize},
     Row{"render-chat", "A JSON list of messages a line to the text the model reads",
         trimtab::retrain::add_render_chat},
+    Row{"serve", "An OpenAI-compatible model server with runtime LoRA", trimtab::retrain::add_serve},
 };
 
 int run(const trimtab::retrain::Run& command) {

@@ -197,14 +197,23 @@ OrderedJson config_json(const LoraLayout& layout, const std::string& base_name, 
   return json;
 }
 
-Status write_adapter(const Adapter& adapter, const std::filesystem::path& folder, const OrderedJson& config) {
+}  // namespace
+
+Status save_tensors(const Adapter& adapter, const std::filesystem::path& path) {
+  const ComputeScope scope;
   std::vector<TensorSource> sources;
   std::vector<at::Tensor> keep;
   for (const NamedTensor& tensor : named_tensors(adapter.layout, adapter)) {
     keep.push_back(tensor.view.to(at::kFloat).contiguous());
     sources.push_back({tensor.name, TensorType::kF32, tensor.view.sizes().vec(), keep.back().data_ptr()});
   }
-  TRIMTAB_CHECK_OK(write_safetensors(folder / "adapter_model.safetensors", sources, {{"format", "pt"}}));
+  return write_safetensors(path, sources, {{"format", "pt"}});
+}
+
+namespace {
+
+Status write_adapter(const Adapter& adapter, const std::filesystem::path& folder, const OrderedJson& config) {
+  TRIMTAB_CHECK_OK(save_tensors(adapter, folder / "adapter_model.safetensors"));
   return write_atomic(folder / "adapter_config.json", dump_json(config, 2) + "\n");
 }
 

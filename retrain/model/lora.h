@@ -135,6 +135,8 @@ void refresh_dora(Adapter& adapter, const Decoder& decoder);
 [[nodiscard]] Result<std::shared_ptr<Adapter>> fold_adapter(const Adapter& adapter,
                                                             const ModelConfig& config);
 
+// The tensors alone, under PEFT's names (also for gradients in an adapter's clothes).
+[[nodiscard]] Status save_tensors(const Adapter& adapter, const std::filesystem::path& path);
 // Writes adapter_config.json and adapter_model.safetensors into an existing folder. `folded`: the
 // copy for vLLM, one rank and scale for all (padded to the largest r, B times its true scale,
 // lora_alpha = r, use_rslora false); kInvalid for DoRA.

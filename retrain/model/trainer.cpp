@@ -1,0 +1,442 @@
+#include "retrain/model/trainer.h"
+
+#include <ATen/ops/cat.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+
+#include "base/hash.h"
+#include "retrain/model/backward.h"
+#include "retrain/model/compat.h"
+#include "retrain/model/decoder.h"
+#include "retrain/model/lanes.h"
+#include "retrain/model/optimizer.h"
+#include "retrain/model/safetensors.h"
+#include "retrain/model/tensor_io.h"
+#include "retrain/model/tensor_ops.h"
+
+namespace trimtab::model {
+
+struct LaneState {
+  at::Tensor gradients;
+  StepReport report;  // sums
+  std::int64_t kl_positions = 0;
+};
+
+// The reference model's words about one item.
+struct Reference {
+  double logp = 0;           // of the completion
+  double rejected_logp = 0;  // pairs
+  at::Tensor hidden;         // [supervised, hidden], for KL
+};
+
+struct Trainer::State {
+  std::shared_ptr<const Decoder> decoder;
+  std::shared_ptr<Adapter> adapter;
+  const std::vector<Item>* items = nullptr;
+  TrainerSettings settings;
+  std::vector<Reference> references;
+  std::vector<LaneState> lanes;
+  AdamW optimizer;
+  at::Tensor best;
+};
+
+namespace {
+
+// What the head is asked about one document that begins at row `first` of the batch.
+void add_rows(const Example& example, std::int64_t first, std::vector<HeadRow>& rows) {
+  for (std::size_t i = 1; i < example.ids.size(); ++i) {
+    if (example.labels[i] >= 0) rows.push_back({first + static_cast<std::int64_t>(i) - 1, example.labels[i]});
+  }
+}
+
+bool wants_kl(const TrainerSettings& s, const Item& item) { return s.kl_weight > 0 && item.example.replay; }
+
+double sigmoid(double x) { return x >= 0 ? 1.0 / (1.0 + std::exp(-x)) : std::exp(x) / (1.0 + std::exp(x)); }
+double minus_log_sigmoid(double x) { return x >= 0 ? std::log1p(std::exp(-x)) : -x + std::log1p(std::exp(x)); }
+
+double sum(const std::vector<double>& values, std::size_t begin, std::size_t end) {
+  double total = 0;
+  for (std::size_t i = begin; i < end; ++i) total += values[i];
+  return total;
+}
+
+// Documents that share a forward: about this many tokens.
+constexpr std::int64_t kReferenceTokens = 2048;
+
+}  // namespace
+
+// One micro-batch on one lane.
+class MicroBatch {
+ public:
+  MicroBatch(const Trainer::State& state, const std::vector<std::size_t>& indices, std::uint64_t key, LaneState& lane)
+      : state_(state), indices_(indices), lane_(lane) {
+    tape_.dropout = state.settings.dropout;
+    tape_.dropout_key = key;
+    tape_.checkpoint = state.settings.checkpoint_activations;
+    for (const std::size_t index : indices) add((*state.items)[index]);
+  }
+
+  // `denominator`: supervised weight, pairs or examples of the whole step.
+  Status run(double denominator) {
+    if (batch_.ids.empty() || rows_.empty()) {
+      lane_.report.tokens += static_cast<std::int64_t>(batch_.ids.size());
+      return {};
+    }
+    TRIMTAB_TRY(const at::Tensor hidden, state_.decoder->forward(batch_, &tape_));
+    at::Tensor d_hidden = at::zeros_like(hidden);
+    Gradients gradients{lane_.gradients, nullptr};
+    switch (state_.settings.loss) {
+      case LossKind::kSft: sft(hidden, denominator, d_hidden, gradients); break;
+      case LossKind::kDpo: dpo(hidden, denominator, d_hidden, gradients); break;
+      case LossKind::kApoZeroUnpaired: apo(hidden, denominator, d_hidden, gradients); break;
+    }
+    backward(*state_.decoder, batch_, state_.adapter.get(), tape_, d_hidden, gradients);
+    lane_.report.tokens += static_cast<std::int64_t>(batch_.ids.size());
+    lane_.report.supervised_tokens += static_cast<std::int64_t>(rows_.size());
+    return {};
+  }
+
+ private:
+  struct Part {
+    std::size_t index;   // item
+    std::size_t begin;   // rows of the chosen / only document
+    std::size_t middle;  // rows of the rejected one begin here
+    std::size_t end;
+  };
+
+  void add(const Item& item) {
+    Part part{indices_[parts_.size()], rows_.size(), 0, 0};
+    const auto document = [&](const Example& example) {
+      const auto first = static_cast<std::int64_t>(batch_.ids.size());
+      batch_.add(example.ids, state_.adapter.get());
+      add_rows(example, first, rows_);
+    };
+    document(item.example);
+    part.middle = rows_.size();
+    if (!item.rejected.ids.empty()) document(item.rejected);
+    part.end = rows_.size();
+    parts_.push_back(part);
+  }
+
+  void sft(const at::Tensor& hidden, double denominator, at::Tensor& d_hidden, Gradients& gradients) {
+    std::vector<double> weights;
+    for (const Part& part : parts_) {
+      weights.resize(part.end, (*state_.items)[part.index].example.weight / denominator);
+    }
+    const auto losses = cross_entropy(*state_.decoder, hidden, rows_, weights, d_hidden, gradients);
+    for (std::size_t i = 0; i < losses.size(); ++i) lane_.report.loss += losses[i] * weights[i];
+    kl(hidden, denominator, d_hidden, gradients);
+  }
+
+  void kl(const at::Tensor& hidden, double denominator, at::Tensor& d_hidden, Gradients& gradients) {
+    std::vector<HeadRow> rows;
+    std::vector<at::Tensor> references;
+    for (const Part& part : parts_) {
+      if (!wants_kl(state_.settings, (*state_.items)[part.index])) continue;
+      rows.insert(rows.end(), rows_.begin() + static_cast<std::ptrdiff_t>(part.begin), rows_.begin() + static_cast<std::ptrdiff_t>(part.end));
+      references.push_back(state_.references[part.index].hidden);
+    }
+    if (rows.empty()) return;
+    const std::vector<double> weights(rows.size(), state_.settings.kl_weight / denominator);
+    const auto values = kl_divergence(*state_.decoder, hidden, rows, at::cat(references, 0), weights, d_hidden, gradients);
+    const double total = sum(values, 0, values.size());
+    lane_.report.kl += total;
+    lane_.report.loss += total * weights.front();
+    lane_.kl_positions += static_cast<std::int64_t>(rows.size());
+  }
+
+  void dpo(const at::Tensor& hidden, double pairs, at::Tensor& d_hidden, Gradients& gradients) {
+    const auto logps = label_logprobs(*state_.decoder, hidden, rows_);
+    std::vector<double> weights(rows_.size());
+    const double beta = state_.settings.beta;
+    for (const Part& part : parts_) {
+      const Reference& reference = state_.references[part.index];
+      const double margin = beta * ((sum(logps, part.begin, part.middle) - reference.logp) -
+                                    (sum(logps, part.middle, part.end) - reference.rejected_logp));
+      lane_.report.loss += minus_log_sigmoid(margin) / pairs;
+      const double slope = beta * sigmoid(-margin) / pairs;
+      std::fill(weights.begin() + static_cast<std::ptrdiff_t>(part.begin), weights.begin() + static_cast<std::ptrdiff_t>(part.middle), slope);
+      std::fill(weights.begin() + static_cast<std::ptrdiff_t>(part.middle), weights.begin() + static_cast<std::ptrdiff_t>(part.end), -slope);
+    }
+    (void)cross_entropy(*state_.decoder, hidden, rows_, weights, d_hidden, gradients);
+  }
+
+  void apo(const at::Tensor& hidden, double examples, at::Tensor& d_hidden, Gradients& gradients) {
+    const auto logps = label_logprobs(*state_.decoder, hidden, rows_);
+    std::vector<double> weights(rows_.size());
+    const auto& s = state_.settings;
+    for (const Part& part : parts_) {
+      const bool good = (*state_.items)[part.index].good;
+      const double p = sigmoid(s.beta * (sum(logps, part.begin, part.end) - state_.references[part.index].logp));
+      const double scale = (good ? s.desirable_weight : s.undesirable_weight) / examples;
+      lane_.report.loss += scale * (good ? 1.0 - p : p);
+      const double slope = (good ? 1.0 : -1.0) * scale * s.beta * p * (1.0 - p);
+      std::fill(weights.begin() + static_cast<std::ptrdiff_t>(part.begin), weights.begin() + static_cast<std::ptrdiff_t>(part.end), slope);
+    }
+    (void)cross_entropy(*state_.decoder, hidden, rows_, weights, d_hidden, gradients);
+  }
+
+  const Trainer::State& state_;
+  const std::vector<std::size_t>& indices_;
+  LaneState& lane_;
+  Tape tape_;
+  Batch batch_;
+  std::vector<HeadRow> rows_;
+  std::vector<Part> parts_;
+};
+
+namespace {
+
+// Runs `f(batch, rows, [begin, end) of documents)` over documents packed in order, spread over lanes.
+struct Packed {
+  Batch batch;
+  std::vector<HeadRow> rows;
+  std::vector<std::size_t> documents;
+  std::vector<std::size_t> row_ends;  // per document
+};
+
+std::vector<Packed> pack(const std::vector<const Example*>& documents, const Adapter* adapter) {
+  std::vector<Packed> packs;
+  for (std::size_t i = 0; i < documents.size(); ++i) {
+    const auto length = static_cast<std::int64_t>(documents[i]->ids.size());
+    if (packs.empty() || static_cast<std::int64_t>(packs.back().batch.ids.size()) + length > kReferenceTokens) packs.emplace_back();
+    Packed& p = packs.back();
+    const auto first = static_cast<std::int64_t>(p.batch.ids.size());
+    p.batch.add(documents[i]->ids, adapter);
+    add_rows(*documents[i], first, p.rows);
+    p.documents.push_back(i);
+    p.row_ends.push_back(p.rows.size());
+  }
+  return packs;
+}
+
+// f(pack, hidden) on the lanes; packs are independent, so any order of execution gives the same.
+template <typename F>
+Status over_packs(const Decoder& decoder, std::vector<Packed>& packs, int lanes, F&& f) {
+  std::vector<Status> failures(static_cast<std::size_t>(lanes));
+  run_lanes(lanes, [&](int lane) {
+    const ComputeScope scope;
+    for (std::size_t i = static_cast<std::size_t>(lane); i < packs.size(); i += static_cast<std::size_t>(lanes)) {
+      const auto hidden = decoder.forward(packs[i].batch);
+      if (!hidden) {
+        failures[static_cast<std::size_t>(lane)] = tl::unexpected<Error>(hidden.error());
+        return;
+      }
+      f(packs[i], *hidden);
+    }
+  });
+  for (const Status& failure : failures) TRIMTAB_CHECK_OK(failure);
+  return {};
+}
+
+at::Tensor rows_of(const at::Tensor& hidden, const std::vector<HeadRow>& rows, std::size_t begin, std::size_t end) {
+  const at::Tensor index = at::empty({static_cast<std::int64_t>(end - begin)}, at::kLong);
+  for (std::size_t i = begin; i < end; ++i) index.data_ptr<std::int64_t>()[i - begin] = rows[i].row;
+  return hidden.index_select(0, index);
+}
+
+}  // namespace
+
+// Reference values of all items, once: they never change, and a resumed run gets the same bytes.
+Status compute_references(Trainer::State& state) {
+  const bool preference = state.settings.loss != LossKind::kSft;
+  const auto& items = *state.items;
+  state.references.resize(items.size());
+  std::vector<const Example*> documents;
+  std::vector<std::pair<std::size_t, bool>> owner;  // item, rejected?
+  for (std::size_t i = 0; i < items.size(); ++i) {
+    if (!preference && !wants_kl(state.settings, items[i])) continue;
+    documents.push_back(&items[i].example);
+    owner.emplace_back(i, false);
+    if (items[i].rejected.ids.empty()) continue;
+    documents.push_back(&items[i].rejected);
+    owner.emplace_back(i, true);
+  }
+  const Adapter* adapter = !preference && !state.settings.kl_to_base ? state.adapter.get() : nullptr;
+  auto packs = pack(documents, adapter);
+  return over_packs(*state.decoder, packs, state.settings.lanes, [&](const Packed& p, const at::Tensor& hidden) {
+    std::vector<double> logps;
+    if (preference) logps = label_logprobs(*state.decoder, hidden, p.rows);
+    std::size_t begin = 0;
+    for (std::size_t d = 0; d < p.documents.size(); ++d) {
+      const auto [item, rejected] = owner[p.documents[d]];
+      Reference& reference = state.references[item];
+      if (!preference) reference.hidden = rows_of(hidden, p.rows, begin, p.row_ends[d]);
+      else (rejected ? reference.rejected_logp : reference.logp) = sum(logps, begin, p.row_ends[d]);
+      begin = p.row_ends[d];
+    }
+  });
+}
+
+Trainer::Trainer(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Trainer::Trainer(Trainer&&) noexcept = default;
+Trainer::~Trainer() = default;
+
+Result<Trainer> Trainer::create(std::shared_ptr<const Decoder> decoder, std::shared_ptr<Adapter> adapter,
+                                const std::vector<Item>& items, const TrainerSettings& settings) {
+  const ComputeScope scope;
+  auto state = std::make_unique<State>();
+  state->decoder = std::move(decoder);
+  state->adapter = std::move(adapter);
+  state->items = &items;
+  state->settings = settings;
+  const at::Tensor& parameters = state->adapter->parameters;
+  for (int lane = 0; lane < settings.lanes; ++lane) state->lanes.push_back({at::zeros_like(parameters), {}, 0});
+  state->optimizer = AdamW(parameters.numel(), {settings.beta1, settings.beta2, settings.eps, settings.weight_decay},
+                           parameters.scalar_type());
+  TRIMTAB_CHECK_OK(compute_references(*state));
+  return Trainer(std::move(state));
+}
+
+Result<StepReport> Trainer::step(const std::vector<std::vector<std::size_t>>& micro_batches, double lr) {
+  const ComputeScope scope;
+  State& s = *state_;
+  double denominator = 0;
+  for (const auto& micro : micro_batches) {
+    for (const std::size_t index : micro) {
+      const Item& item = (*s.items)[index];
+      denominator += s.settings.loss == LossKind::kSft
+                         ? static_cast<double>(supervised(item.example)) * item.example.weight
+                         : 1.0;
+    }
+  }
+  if (!(denominator > 0)) return fail(Code::kInternal, "no_data: a step without a supervised token");
+  std::vector<Status> failures(s.lanes.size());
+  run_lanes(s.settings.lanes, [&](int lane) {
+    const ComputeScope lane_scope;
+    const auto l = static_cast<std::size_t>(lane);
+    s.lanes[l].gradients.zero_();
+    s.lanes[l].report = {};
+    s.lanes[l].kl_positions = 0;
+    for (std::size_t m = l; m < micro_batches.size(); m += s.lanes.size()) {
+      const std::uint64_t key = stable_hash("dropout", static_cast<std::uint64_t>(s.settings.seed)) ^
+                                (static_cast<std::uint64_t>(s.optimizer.step()) * 1000003ULL + m);
+      MicroBatch micro(s, micro_batches[m], key, s.lanes[l]);
+      if (auto status = micro.run(denominator); !status) failures[l] = status;
+    }
+  });
+  for (const Status& failure : failures) TRIMTAB_CHECK_OK(failure);
+  StepReport report;
+  std::int64_t kl_positions = 0;
+  for (std::size_t l = 0; l < s.lanes.size(); ++l) {
+    report.loss += s.lanes[l].report.loss;
+    report.kl += s.lanes[l].report.kl;
+    report.tokens += s.lanes[l].report.tokens;
+    report.supervised_tokens += s.lanes[l].report.supervised_tokens;
+    kl_positions += s.lanes[l].kl_positions;
+    if (l > 0) s.lanes[0].gradients.add_(s.lanes[l].gradients);
+  }
+  if (kl_positions > 0) report.kl /= static_cast<double>(kl_positions);
+  report.grad_norm = gradient_norm(s.lanes[0].gradients);
+  if (!std::isfinite(report.loss) || !std::isfinite(report.grad_norm)) {
+    return fail(Code::kInternal, "nan_loss: loss or gradient is not finite at step " + std::to_string(s.optimizer.step() + 1) +
+                                     "; lower the learning rate or look at the data");
+  }
+  const double clip = s.settings.clip_norm > 0 ? std::min(1.0, s.settings.clip_norm / (report.grad_norm + 1e-6)) : 1.0;
+  s.optimizer.next_step();
+  s.optimizer.update(s.adapter->parameters, s.lanes[0].gradients, 0, s.adapter->parameters.numel(), lr, clip, true);
+  refresh_dora(*s.adapter, *s.decoder);
+  return report;
+}
+
+Result<double> Trainer::evaluate(const std::vector<Item>& items) const {
+  const ComputeScope scope;
+  std::vector<const Example*> documents;
+  for (const Item& item : items) documents.push_back(&item.example);
+  auto packs = pack(documents, state_->adapter.get());
+  std::vector<double> sums(packs.size(), 0.0);
+  std::int64_t count = 0;
+  for (const Packed& p : packs) count += static_cast<std::int64_t>(p.rows.size());
+  if (count == 0) return fail(Code::kInvalid, "no_data: nothing supervised in the evaluation data");
+  TRIMTAB_CHECK_OK(over_packs(*state_->decoder, packs, state_->settings.lanes, [&](const Packed& p, const at::Tensor& hidden) {
+    const auto logps = label_logprobs(*state_->decoder, hidden, p.rows);
+    sums[static_cast<std::size_t>(&p - packs.data())] = sum(logps, 0, logps.size());
+  }));
+  return -sum(sums, 0, sums.size()) / static_cast<double>(count);
+}
+
+std::int64_t Trainer::steps_done() const { return state_->optimizer.step(); }
+const Adapter& Trainer::adapter() const { return *state_->adapter; }
+
+void Trainer::keep_best() {
+  const ComputeScope scope;
+  state_->best = state_->adapter->parameters.clone();
+}
+
+void Trainer::restore_best() {
+  const ComputeScope scope;
+  if (!state_->best.defined()) return;
+  state_->adapter->parameters.copy_(state_->best);
+  refresh_dora(*state_->adapter, *state_->decoder);
+}
+
+Status Trainer::save_gradients(const std::filesystem::path& path) const {
+  const ComputeScope scope;
+  Adapter gradients{state_->adapter->layout, state_->lanes[0].gradients, {}};
+  return save_tensors(gradients, path);
+}
+
+Status Trainer::save(const std::filesystem::path& path, const std::map<std::string, std::string>& words) const {
+  const ComputeScope scope;
+  const State& s = *state_;
+  AdamW optimizer = s.optimizer;
+  const std::vector<std::pair<std::string, at::Tensor>> parts = {
+      {"parameters", s.adapter->parameters}, {"m", optimizer.first_moment()}, {"v", optimizer.second_moment()},
+      {"best", s.best.defined() ? s.best : at::zeros({0}, s.adapter->parameters.options())}};
+  std::vector<TensorSource> sources;
+  std::string digests;
+  for (const auto& [name, tensor] : parts) {
+    const TensorType type = tensor.scalar_type() == at::kDouble ? TensorType::kF64 : TensorType::kF32;
+    sources.push_back({name, type, tensor.sizes().vec(), tensor.data_ptr()});
+    digests += sha256_hex({static_cast<const char*>(tensor.data_ptr()), static_cast<std::size_t>(tensor.nbytes())});
+  }
+  auto metadata = words;
+  metadata["optimizer_step"] = std::to_string(s.optimizer.step());
+  metadata["digest"] = sha256_hex(digests + metadata["optimizer_step"]);
+  return write_safetensors(path, sources, metadata);
+}
+
+Result<std::map<std::string, std::string>> Trainer::restore(const std::filesystem::path& path) {
+  const ComputeScope scope;
+  State& s = *state_;
+  TRIMTAB_TRY(const auto file, SafetensorsFile::open(path));
+  auto words = file.metadata();
+  const auto bad = [&](const std::string& why) {
+    return fail(Code::kCorrupt, path.string() + ": " + why + "; remove the checkpoint to start over");
+  };
+  std::string digests;
+  std::vector<at::Tensor> views;
+  for (const char* name : {"parameters", "m", "v", "best"}) {
+    const TensorInfo* info = file.find(name);
+    if (info == nullptr) return bad(std::string("no '") + name + "'");
+    views.push_back(view_of(file, *info));
+    const bool optional = std::string(name) == "best" && info->elements() == 0;
+    if (!optional && info->elements() != s.adapter->parameters.numel()) return bad("made for another adapter");
+    digests += sha256_hex({reinterpret_cast<const char*>(file.data(*info)), info->end - info->begin});
+  }
+  if (words["digest"] != sha256_hex(digests + words["optimizer_step"])) return bad("its digest does not match");
+  s.adapter->parameters.copy_(views[0]);
+  s.optimizer.first_moment().copy_(views[1]);
+  s.optimizer.second_moment().copy_(views[2]);
+  if (views[3].numel() > 0) s.best = views[3].clone();
+  s.optimizer.restore(std::stoll(words["optimizer_step"]));
+  refresh_dora(*s.adapter, *s.decoder);
+  return words;
+}
+
+double schedule_factor(const std::string& name, std::int64_t step, std::int64_t warmup, std::int64_t total) {
+  const auto s = static_cast<double>(step);
+  const auto w = static_cast<double>(warmup);
+  const auto n = static_cast<double>(total);
+  if (step < warmup) return s / std::max(1.0, w);
+  if (name == "constant") return 1.0;
+  if (name == "linear") return std::max(0.0, (n - s) / std::max(1.0, n - w));
+  return std::max(0.0, 0.5 * (1.0 + std::cos(3.14159265358979323846 * (s - w) / std::max(1.0, n - w))));
+}
+
+}  // namespace trimtab::model
