@@ -45,11 +45,10 @@ void Server::State::loop() {
     }
     const std::int64_t now = clock.mono_ms();
     if (now - last_sweep_ms >= kTickMs) sweep();
-    if (stopping.load()) {
-      close_for_stop();
-      if (connections.empty()) return;
-    }
-    dropped.clear();
+    const bool stop_now = stopping.load();
+    if (stop_now) close_for_stop();
+    dropped.clear();  // closes them: also in the last pass
+    if (stop_now && connections.empty()) return;
   }
 }
 

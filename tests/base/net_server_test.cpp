@@ -404,6 +404,16 @@ TEST_F(ServerTest, StopLetsAnswersInFlightFinish) {
   EXPECT_EQ(body, "done");
 }
 
+TEST_F(ServerTest, StopClosesIdleConnectionsAtOnce) {
+  start();
+  auto idle = raw();
+  idle.send("GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n");
+  EXPECT_THAT(idle.read_until("ok"), StartsWith("HTTP/1.1 200 "));
+  server_->stop();
+  EXPECT_EQ(idle.read(), "");
+  EXPECT_FALSE(idle.timed_out());
+}
+
 TEST_F(ServerTest, MetricsCountRoutesNotPaths) {
   Metrics metrics;
   start({.metrics = &metrics});
