@@ -73,17 +73,27 @@ Result<std::unique_ptr<PairScoring>> PairScoring::freeze(Step& step,
     TRIMTAB_CHECK_OK(collect(step, settings, fresh, step.now_ms, labelled));
     if (onset_ms > 0) TRIMTAB_CHECK_OK(collect(step, settings, old, frozen_ms, labelled));
   }
-  const shadow::FrozenPool::Params params{
+  shadow::FrozenPool::Params params{
       .onset_ms = onset_ms,
       .eval_share = settings.eval_share,
       .seed = stable_hash(subject, plan.seed),
-      .max_records = static_cast<std::size_t>(settings.promotion.pool_max_records)};
+      .max_records = static_cast<std::size_t>(settings.promotion.pool_max_records),
+      .advisory = false};
   made->pool_ = shadow::FrozenPool::freeze(labelled, params);
+  made->advisory_ = made->pool_.size(shadow::Stratum::kNew) == 0;
+  if (made->advisory_) {
+    // No label that counts: users' texts show harm, never a gain, and the A/B decides.
+    LabelQuery texts;
+    texts.since_ms = onset_ms;
+    texts.selection = "user";
+    TRIMTAB_CHECK_OK(collect(step, settings, texts, step.now_ms, labelled));
+    params.advisory = true;
+    made->pool_ = shadow::FrozenPool::freeze(labelled, params);
+  }
   TRIMTAB_TRY(const auto before, step.store.records({.target = settings.name,
                                                      .until_ms = std::max<std::int64_t>(onset_ms, 1),
                                                      .limit = 1}));
   made->no_past_ = before.empty();
-  made->advisory_ = made->pool_.size(shadow::Stratum::kNew) == 0;
   made->gate_.emplace(plan, made->advisory_, made->no_past_);
   return made;
 }
@@ -158,6 +168,10 @@ Status PairScoring::order(Step& step, const std::string& key, const ScoredPairin
           {.id = "golden:" + item.id, .messages_json = item.input_json, .text = item.output});
     }
   }
+  if (golden && order.items.empty()) {  // nothing to score: the screen says what that means
+    dirty_ = true;
+    return on_screen({});
+  }
   TRIMTAB_TRY(order.intent, step.tx.add({.key = key,
                                          .target = settings_->name,
                                          .kind = "score",
@@ -216,7 +230,11 @@ Status PairScoring::on_screen(const std::vector<shadow::ScoreResult>& results) {
     (stratum == "new" ? fresh : stratum == "old" ? old : golden).push_back(std::move(result));
   }
   screen_ = shadow::offline_screen(
-      plan_, {.holdout = old, .golden = golden, .fresh = fresh, .no_past = no_past_});
+      plan_, {.holdout = old,
+              .golden = golden,
+              .fresh = fresh,
+              .no_past = no_past_,
+              .advisory = advisory_});
   return {};
 }
 

@@ -45,6 +45,8 @@ Result<std::string> Target::start_trial(Step& step, shadow::NewTrial wanted,
   wanted.target = settings_.name;
   wanted.champion = history_.champion();
   wanted.primary_metric = primary_metric();
+  // W is part of the experiment's hash: fixed now.
+  if (wanted.plan.label_wait_ms == 0) wanted.plan.label_wait_ms = label_wait_ms(step);
   TRIMTAB_TRY(auto trial, shadow::make_trial(wanted, step.now_ms));
   TRIMTAB_TRY(auto scoring, PairScoring::freeze(step, settings_, trial.plan, trial.id,
                                                 wanted.onset_ms, frozen_ms));

@@ -307,7 +307,7 @@ void TrialRunner::compare_live(const shadow::EffectRequest& wanted,
                        {"primary", trial_->primary_metric},
                        {"control_role", std::string(holdback ? shadow::kArmHoldback
                                                              : shadow::kArmControl)},
-                       {"label_wait_ms", std::max<std::int64_t>(around.label_wait_ms, 1)},
+                       {"label_wait_ms", std::max<std::int64_t>(trial_->plan.label_wait_ms, 1)},
                        {"latency_s", p95(around.champion.latency_s)},
                        {"tokens_out", p95(around.champion.tokens_out)},
                        {"tokens_all", p95(around.champion.tokens_all)}};

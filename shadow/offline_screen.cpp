@@ -44,7 +44,7 @@ OfflineVerdict offline_screen(const Plan& plan, const OfflineScores& scores) {
                   fmt::format("mean {:+.3f} over {} hold-out and golden pairs", verdict.old_mean_d,
                               old.pairs()));
   }
-  if (old.pairs() == 0 && !scores.no_past) {
+  if (old.pairs() == 0 && !scores.no_past && !scores.advisory) {
     return failed(verdict, "no_holdout",
                   "no hold-out record could be scored: collect randomly selected labels, or give "
                   "a golden file");
@@ -54,8 +54,11 @@ OfflineVerdict offline_screen(const Plan& plan, const OfflineScores& scores) {
                   fmt::format("mean {:+.3f} over {} hold-out and golden pairs, below -{:g}",
                               verdict.old_mean_d, old.pairs(), plan.margin));
   }
-  // Without a label that counts the shadow is advisory and the A/B decides: nothing to ask here.
-  if (plan.ship == config::Ship::kImprove && verdict.new_pairs > 0 && verdict.new_mean_d <= 0.0) {
+  const bool asks_gain = plan.ship == config::Ship::kImprove && !scores.advisory;
+  if (asks_gain && verdict.new_pairs == 0) {
+    return failed(verdict, "no_new_pairs", "no record since the onset could be scored");
+  }
+  if (asks_gain && verdict.new_mean_d <= 0.0) {
     return failed(verdict, "no_gain_on_new",
                   fmt::format("mean {:+.3f} over {} new pairs: no gain to ship",
                               verdict.new_mean_d, verdict.new_pairs));

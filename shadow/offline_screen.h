@@ -18,6 +18,9 @@ namespace trimtab::shadow {
 struct OfflineScores {
   std::span<const ScoreResult> holdout, golden, fresh;
   bool no_past = false;  // the target never served before the onset: no hold-out is asked for
+  // No label that counts since the onset: neither a hold-out nor a gain is asked for; what hold-out
+  // and golden set there are must still show no harm. The shadow is advisory, the A/B decides.
+  bool advisory = false;
 };
 
 // Records whose scores are missing count as absent; a stratum with none that count fails when it

@@ -64,7 +64,9 @@ FrozenPool FrozenPool::freeze(std::span<const LabelledRecord> records, const Par
   FrozenPool pool;
   std::map<std::string, const LabelledRecord*> by_id;  // sorted: input order must not matter
   for (const LabelledRecord& record : records) {
-    const bool counts = label_counts(record) && !record.unit.empty() &&
+    const bool usable = label_counts(record) || (params.advisory && !record.known_good.empty() &&
+                                                 record.ts_ms >= params.onset_ms);
+    const bool counts = usable && !record.unit.empty() &&
                         is_evaluation_unit(record.unit, params.eval_share);
     if (!counts || !by_id.emplace(record.id, &record).second) pool.left_out_ += 1;
   }

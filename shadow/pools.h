@@ -62,6 +62,9 @@ class FrozenPool {
     double eval_share = 0.5;
     std::uint64_t seed = 1;
     std::size_t max_records = 20'000;  // a stratum; the seeded order decides which stay
+    // No label that counts exists on `new`: take every known-good text there, whoever chose it, for
+    // the advisory gate only (no harm in likelihood, length, latency). `old` stays as strict.
+    bool advisory = false;
   };
   FrozenPool() = default;
   // Records that do not count are left out and counted in left_out(). Duplicate ids count once.

@@ -26,7 +26,8 @@ struct OfflineVerdict {
   double old_mean_d = 0.0, new_mean_d = 0.0;  // old: hold-out and golden set together
   bool harm = false;     // betting evidence of harm on the hold-out
   bool passed = false;
-  std::string failure;   // worse_on_holdout | harm_on_holdout | no_gain_on_new; empty when passed
+  // harm_on_holdout | no_holdout | worse_on_holdout | no_new_pairs | no_gain_on_new, or empty
+  std::string failure;
   std::string message;
   bool operator==(const OfflineVerdict&) const = default;
 };

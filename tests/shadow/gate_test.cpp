@@ -100,6 +100,18 @@ TEST(Pools, TrainingUnitsNeverEnter) {
   }
 }
 
+TEST(Pools, AnAdvisoryPoolTakesAnyTextSinceTheOnsetAndNothingElse) {
+  std::vector<LabelledRecord> some;
+  for (int i = 0; i < 100; ++i) some.push_back(record(i, Selection::kUser));
+  const FrozenPool strict =
+      FrozenPool::freeze(some, {.onset_ms = kOnset, .eval_share = 1.0, .seed = 1});
+  EXPECT_EQ(0u, strict.size(Stratum::kNew) + strict.size(Stratum::kOld));
+  const FrozenPool pool = FrozenPool::freeze(
+      some, {.onset_ms = kOnset, .eval_share = 1.0, .seed = 1, .advisory = true});
+  EXPECT_EQ(50u, pool.size(Stratum::kNew));
+  EXPECT_EQ(0u, pool.size(Stratum::kOld));
+}
+
 TEST(Pools, CapsPerSourceAndGoldenFiles) {
   const FrozenPool pool =
       FrozenPool::freeze(records(300), {.onset_ms = kOnset, .eval_share = 1.0, .seed = 1});
@@ -272,7 +284,12 @@ TEST(OfflineScreen, NamesWhatFails) {
   EXPECT_EQ("no_gain_on_new", offline_screen(plan, {same, {}, same}).failure);
   EXPECT_EQ("no_holdout", offline_screen(plan, {{}, {}, good}).failure);
   EXPECT_TRUE(offline_screen(plan, {{}, {}, good, true}).passed);
-  EXPECT_TRUE(offline_screen(plan, {same, {}, {}}).passed) << "no labels: the shadow is advisory";
+  EXPECT_EQ("no_new_pairs", offline_screen(plan, {same, {}, {}}).failure);
+  OfflineScores advisory{{}, {}, same};
+  advisory.advisory = true;
+  EXPECT_TRUE(offline_screen(plan, advisory).passed) << "the A/B decides";
+  advisory.holdout = bad;
+  EXPECT_EQ("harm_on_holdout", offline_screen(plan, advisory).failure);
   Plan operators = plan;
   operators.ship = config::Ship::kNonInferior;
   EXPECT_TRUE(offline_screen(operators, {same, {}, same}).passed);
