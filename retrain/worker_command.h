@@ -30,6 +30,7 @@ Run add_train(CLI::App& app);
 Run add_tokenize(CLI::App& app);
 Run add_detokenize(CLI::App& app);
 Run add_render_chat(CLI::App& app);
+Run add_score(CLI::App& app);
 Run add_serve(CLI::App& app);
 
 }  // namespace trimtab::retrain

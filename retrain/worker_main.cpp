@@ -27,6 +27,7 @@ constexpr std::array kCommands = {
         trimtab::retrain::add_detokenize},
     Row{"render-chat", "A JSON list of messages a line to the text the model reads",
         trimtab::retrain::add_render_chat},
+    Row{"score", "Known-good completions under adapters side by side", trimtab::retrain::add_score},
     Row{"serve", "An OpenAI-compatible model server with runtime LoRA", trimtab::retrain::add_serve},
 };
 

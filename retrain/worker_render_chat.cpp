@@ -42,8 +42,9 @@ Status render_chat_lines(const RenderChatOptions& options, std::istream& in, std
   for (std::size_t number = 1; std::getline(in, line); ++number) {
     const auto messages = parse_ordered(line);
     if (!messages || !messages->is_array()) {
-      return fail(Code::kInvalid, "-:" + std::to_string(number) +
-                                      ": not a JSON list of messages; write one conversation a line");
+      return fail(Code::kInvalid,
+                  "-:" + std::to_string(number) +
+                      ": not a JSON list of messages; write one conversation a line");
     }
     const auto text = chat.render(*messages, variables);
     const Json answer = text ? Json(*text) : Json{{"error", text.error().message}};
@@ -57,7 +58,8 @@ Run add_render_chat(CLI::App& app) {
   auto options = std::make_shared<RenderChatOptions>();
   app.add_option("--base", options->base, "Folder with tokenizer_config.json")->required();
   app.add_flag("--generation-prompt", options->generation_prompt, "Open the assistant's turn");
-  app.add_option("--set", options->set, "A variable of the template, name=value (value: JSON or text)");
+  app.add_option("--set", options->set,
+                 "A variable of the template, name=value (value: JSON or text)");
   return [options]() -> Result<int> {
     TRIMTAB_CHECK_OK(render_chat_lines(*options, std::cin, std::cout));
     return 0;

@@ -58,7 +58,8 @@ Status detokenize_lines(const TokenizeOptions& options, std::istream& in, std::o
 Run add_tokenize(CLI::App& app) {
   auto options = std::make_shared<TokenizeOptions>();
   app.add_option("--base", options->base, "Folder with tokenizer.json")->required();
-  app.add_flag("--special", options->special, "Add the special tokens of the file's template (BOS)");
+  app.add_flag("--special", options->special,
+               "Add the special tokens of the file's template (BOS)");
   return [options]() -> Result<int> {
     TRIMTAB_CHECK_OK(tokenize_lines(*options, std::cin, std::cout));
     return 0;

@@ -44,9 +44,10 @@ Status check(const BpeTrainerSettings& settings) {
   }
   const auto least = static_cast<std::int64_t>(256 + distinct.size());
   if (settings.vocab_size < least) {
-    return fail(Code::kInvalid, "vocab_size " + std::to_string(settings.vocab_size) +
-                                    " does not hold 256 bytes and the special tokens; give at least " +
-                                    std::to_string(least));
+    return fail(Code::kInvalid,
+                "vocab_size " + std::to_string(settings.vocab_size) +
+                    " does not hold 256 bytes and the special tokens; give at least " +
+                    std::to_string(least));
   }
   return {};
 }
@@ -124,7 +125,8 @@ class Merger {
     std::vector<Symbol> out;
     out.reserve(word.symbols.size());
     for (std::size_t i = 0; i < word.symbols.size(); ++i) {
-      const bool here = i + 1 < word.symbols.size() && Pair{word.symbols[i], word.symbols[i + 1]} == pair;
+      const bool here =
+          i + 1 < word.symbols.size() && Pair{word.symbols[i], word.symbols[i + 1]} == pair;
       out.push_back(here ? product : word.symbols[i]);
       if (here) ++i;
     }
@@ -150,20 +152,23 @@ class Merger {
 };
 
 OrderedJson added_token(const std::string& content, std::size_t id) {
-  return {{"id", id},          {"content", content}, {"single_word", false}, {"lstrip", false},
-          {"rstrip", false},   {"normalized", false}, {"special", true}};
+  return {{"id", id},        {"content", content},  {"single_word", false}, {"lstrip", false},
+          {"rstrip", false}, {"normalized", false}, {"special", true}};
 }
 
 std::string document(const BpeTrainerSettings& settings, const std::vector<std::string>& vocabulary,
                      const std::vector<std::pair<std::string, std::string>>& merges) {
-  OrderedJson added = OrderedJson::array(), vocab = OrderedJson::object(), list = OrderedJson::array();
+  OrderedJson added = OrderedJson::array(), vocab = OrderedJson::object(),
+              list = OrderedJson::array();
   for (std::size_t i = 0; i < settings.special_tokens.size(); ++i) {
     added.push_back(added_token(settings.special_tokens[i], i));
   }
   for (std::size_t i = 0; i < vocabulary.size(); ++i) vocab[vocabulary[i]] = i;
   for (const auto& [left, right] : merges) list.push_back(OrderedJson::array({left, right}));
-  const OrderedJson byte_level = {
-      {"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", true}};
+  const OrderedJson byte_level = {{"type", "ByteLevel"},
+                                  {"add_prefix_space", false},
+                                  {"trim_offsets", true},
+                                  {"use_regex", true}};
   const OrderedJson json = {{"version", "1.0"},
                             {"truncation", nullptr},
                             {"padding", nullptr},
@@ -198,7 +203,8 @@ Result<std::string> train_bpe(std::span<const std::string> texts,
   std::sort(bytes.begin(), bytes.end());  // UTF-8 order is code-point order
   vocabulary.insert(vocabulary.end(), bytes.begin(), bytes.end());
   std::unordered_map<std::string, Symbol> ids;
-  for (std::size_t i = 0; i < vocabulary.size(); ++i) ids.emplace(vocabulary[i], static_cast<Symbol>(i));
+  for (std::size_t i = 0; i < vocabulary.size(); ++i)
+    ids.emplace(vocabulary[i], static_cast<Symbol>(i));
   Merger merger(vocabulary, ids);
   for (const auto& [text, count] : words) merger.add_word(text, count);
   const auto merges =

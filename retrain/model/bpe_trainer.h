@@ -19,7 +19,8 @@
 namespace trimtab::model {
 
 struct BpeTrainerSettings {
-  // Special tokens included. 2,000 fits the demo's few thousand sentences (issue: "vocabulary 2,000").
+  // Special tokens included. 2,000 fits the demo's few thousand sentences (issue: "vocabulary
+  // 2,000").
   std::int64_t vocab_size = 2000;
   // A pair seen less often is not worth an entry; `tokenizers` has 0, 2 keeps one-off names out.
   std::int64_t min_frequency = 2;

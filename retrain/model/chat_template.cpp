@@ -40,7 +40,8 @@ Value strftime_now(Interpreter&, const Arguments& a) {
   std::tm local{};
   localtime_r(&now, &local);
   char text[512];
-  const std::size_t length = std::strftime(text, sizeof(text), a.positional[0].text().c_str(), &local);
+  const std::size_t length =
+      std::strftime(text, sizeof(text), a.positional[0].text().c_str(), &local);
   return std::string(text, length);
 }
 
@@ -67,11 +68,13 @@ Value make_dict(Interpreter&, const Arguments& a) {
 Value range(Interpreter&, const Arguments& a) {
   const auto at = [&](std::size_t i) {
     if (!a.positional[i].is_integral()) {
-      throw JinjaError("'" + a.positional[i].python_type() + "' object cannot be interpreted as an integer");
+      throw JinjaError("'" + a.positional[i].python_type() +
+                       "' object cannot be interpreted as an integer");
     }
     return a.positional[i].integer();
   };
-  if (a.positional.empty() || a.positional.size() > 3) throw JinjaError("range() takes 1 to 3 numbers");
+  if (a.positional.empty() || a.positional.size() > 3)
+    throw JinjaError("range() takes 1 to 3 numbers");
   const std::int64_t start = a.positional.size() > 1 ? at(0) : 0;
   const std::int64_t stop = a.positional.size() > 1 ? at(1) : at(0);
   const std::int64_t step = a.positional.size() > 2 ? at(2) : 1;
@@ -111,7 +114,8 @@ using Tokens = std::vector<std::pair<std::string, std::string>>;
 
 Tokens special_tokens(const Json& config) {
   Tokens tokens;
-  for (const char* name : {"bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"}) {
+  for (const char* name : {"bos_token", "eos_token", "unk_token", "sep_token", "pad_token",
+                           "cls_token", "mask_token"}) {
     const Json value = config.is_object() ? config.value(name, Json()) : Json();
     std::string text = value.is_string() ? value.get<std::string>() : "";
     if (value.is_object()) text = json_or<std::string>(value, "content", "");
@@ -162,7 +166,8 @@ Result<ChatTemplate> ChatTemplate::load(const std::filesystem::path& folder) {
   if (text) {
     auto json = parse_json(*text);
     if (!json || !json->is_object()) {
-      return fail(Code::kInvalid, path.string() + ": " + (json ? "no JSON object" : json.error().message));
+      return fail(Code::kInvalid,
+                  path.string() + ": " + (json ? "no JSON object" : json.error().message));
     }
     config = std::move(*json);
   } else if (text.error().code != Code::kNotFound) {
@@ -176,8 +181,9 @@ Result<ChatTemplate> ChatTemplate::load(const std::filesystem::path& folder) {
     source = template_of(config);
     if (!source) return fail_in(path.string(), source.error());
     if (source->empty()) {
-      return fail(Code::kNotFound, folder.string() + ": no chat template (neither chat_template.jinja "
-                                                     "nor 'chat_template' in tokenizer_config.json)");
+      return fail(Code::kNotFound, folder.string() +
+                                       ": no chat template (neither chat_template.jinja "
+                                       "nor 'chat_template' in tokenizer_config.json)");
     }
   }
   auto body = parse_body(*source);
@@ -200,7 +206,8 @@ Result<std::string> ChatTemplate::render(const OrderedJson& messages,
     put(all, "add_generation_prompt", false);
     put(all, "messages", Value::from_json(messages));
     if (variables.is_object()) {
-      for (auto it = variables.begin(); it != variables.end(); ++it) put(all, it.key(), Value::from_json(*it));
+      for (auto it = variables.begin(); it != variables.end(); ++it)
+        put(all, it.key(), Value::from_json(*it));
     }
     return Interpreter().render(program_->body, std::move(all));
   } catch (const JinjaError& error) {

@@ -29,10 +29,10 @@ class ChatTemplate {
                                                   std::string eos_token);
 
   // `messages`: [{"role","content",..}, ..]; `variables`: an object of further names, such as
-  // {"add_generation_prompt": true, "enable_thinking": false, "tools": [..]} (null: none). The order
-  // of keys matters to templates that print objects, hence ordered_json.
-  // kInvalid with raise_exception's own text when the template rejects the messages, or with what
-  // went wrong in it.
+  // {"add_generation_prompt": true, "enable_thinking": false, "tools": [..]} (null: none). The
+  // order of keys matters to templates that print objects, hence ordered_json. kInvalid with
+  // raise_exception's own text when the template rejects the messages, or with what went wrong in
+  // it.
   [[nodiscard]] Result<std::string> render(const nlohmann::ordered_json& messages,
                                            const nlohmann::ordered_json& variables) const;
   // The common call: messages and whether the assistant's turn is opened at the end.

@@ -16,14 +16,24 @@ using ExprPtr = std::unique_ptr<Expr>;
 
 struct Expr {
   enum class Kind {
-    kConst, kName, kList, kTuple, kDict,
+    kConst,
+    kName,
+    kList,
+    kTuple,
+    kDict,
     kAttribute,  // children[0].text
     kItem,       // children[0][children[1]]
     kSlice,      // children[0][children[1]:children[2]:children[3]], the last three may be null
-    kCall, kFilter, kTest,  // children[0] is the subject, then the positional arguments
-    kNot, kNegate, kPositive, kAnd, kOr,
-    kBinary,   // text: + - * / // % ** ~
-    kCompare,  // children[0] ops[0] children[1] ops[1] ..
+    kCall,
+    kFilter,
+    kTest,  // children[0] is the subject, then the positional arguments
+    kNot,
+    kNegate,
+    kPositive,
+    kAnd,
+    kOr,
+    kBinary,     // text: + - * / // % ** ~
+    kCompare,    // children[0] ops[0] children[1] ops[1] ..
     kCondition,  // children[0] if children[1] else children[2] (may be null)
   };
   Kind kind = Kind::kConst;
@@ -36,13 +46,25 @@ struct Expr {
 };
 
 struct Statement {
-  enum class Kind { kText, kOutput, kIf, kFor, kSet, kSetBlock, kMacro, kCallBlock, kFilterBlock,
-                    kScope, kBreak, kContinue };
+  enum class Kind {
+    kText,
+    kOutput,
+    kIf,
+    kFor,
+    kSet,
+    kSetBlock,
+    kMacro,
+    kCallBlock,
+    kFilterBlock,
+    kScope,
+    kBreak,
+    kContinue
+  };
   Kind kind = Kind::kText;
-  std::string text;                  // kText; kMacro: the name
-  ExprPtr expr;                      // kOutput, kIf's condition, kFor's iterable, kSet's value, ..
-  ExprPtr condition;                 // kFor: the `if` part, may be null
-  ExprPtr target;                    // kFor, kSet: name, tuple of names, or ns.attribute
+  std::string text;   // kText; kMacro: the name
+  ExprPtr expr;       // kOutput, kIf's condition, kFor's iterable, kSet's value, ..
+  ExprPtr condition;  // kFor: the `if` part, may be null
+  ExprPtr target;     // kFor, kSet: name, tuple of names, or ns.attribute
   std::vector<std::unique_ptr<Statement>> body;
   std::vector<std::unique_ptr<Statement>> otherwise;
   std::vector<std::string> parameters;  // kMacro, kCallBlock

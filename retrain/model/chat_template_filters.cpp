@@ -1,5 +1,6 @@
 // Jinja's filters and tests (jinja2/filters.py, tests.py), those that chat templates use. Each is a
 // row in a table; the parser refuses names that are not there.
+// Over 400 lines because it is one table of about sixty rows, a few lines each.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -16,11 +17,13 @@ namespace {
 using Filter = Value (*)(Interpreter&, const Value&, const Arguments&);
 using Test = bool (*)(Interpreter&, const Value&, const Arguments&);
 
-Value method(Interpreter& run, const char* name, const std::string& text, const Arguments& arguments = {}) {
+Value method(Interpreter& run, const char* name, const std::string& text,
+             const Arguments& arguments = {}) {
   return run.call(method_of(Value(text), name), arguments);
 }
 
-std::int64_t int_argument(const Arguments& a, std::size_t i, const char* name, std::int64_t fallback) {
+std::int64_t int_argument(const Arguments& a, std::size_t i, const char* name,
+                          std::int64_t fallback) {
   const Value* value = a.find(i, name);
   if (value == nullptr || value->is_none()) return fallback;
   if (!value->is_integral()) throw JinjaError(std::string("'") + name + "' is no whole number");
@@ -39,8 +42,11 @@ Value path(Interpreter& run, const Value& subject, const Value& attribute) {
   while (true) {
     const std::size_t dot = rest.find('.');
     const std::string part(rest.substr(0, dot));
-    const bool number = !part.empty() && std::all_of(part.begin(), part.end(), [](char c) { return c >= '0' && c <= '9'; });
-    at = run.item(at, number && part.size() < 10 ? Value(static_cast<std::int64_t>(std::stoll(part))) : Value(part));
+    const bool number = !part.empty() && std::all_of(part.begin(), part.end(),
+                                                     [](char c) { return c >= '0' && c <= '9'; });
+    at =
+        run.item(at, number && part.size() < 10 ? Value(static_cast<std::int64_t>(std::stoll(part)))
+                                                : Value(part));
     if (dot == std::string_view::npos) return at;
     rest.remove_prefix(dot + 1);
   }
@@ -94,7 +100,8 @@ Value filter_tojson(Interpreter&, const Value& v, const Arguments& a) {
   if (!ascii && !a.positional.empty()) ascii = &a.positional[0];
   std::int64_t width = -1;
   if (indent && !indent->is_none()) {
-    if (!indent->is_integral() || indent->integer() > 64) throw JinjaError("tojson's indent is no small whole number");
+    if (!indent->is_integral() || indent->integer() > 64)
+      throw JinjaError("tojson's indent is no small whole number");
     width = std::max<std::int64_t>(indent->integer(), 0);
   }
   return v.to_json(static_cast<int>(width), sorted && sorted->truth(), ascii && ascii->truth());
@@ -102,10 +109,13 @@ Value filter_tojson(Interpreter&, const Value& v, const Arguments& a) {
 
 Value filter_indent(Interpreter&, const Value& v, const Arguments& a) {
   const Value* width = a.find(0, "width");
-  const bool first = flag_argument(a, 1, "first", false), blank = flag_argument(a, 2, "blank", false);
+  const bool first = flag_argument(a, 1, "first", false),
+             blank = flag_argument(a, 2, "blank", false);
   const std::string margin = width && width->is_string()
-      ? width->text()
-      : std::string(static_cast<std::size_t>(std::clamp<std::int64_t>(int_argument(a, 0, "width", 4), 0, 1000)), ' ');
+                                 ? width->text()
+                                 : std::string(static_cast<std::size_t>(std::clamp<std::int64_t>(
+                                                   int_argument(a, 0, "width", 4), 0, 1000)),
+                                               ' ');
   const std::string text = v.str();
   std::string out;
   std::size_t begin = 0;
@@ -129,9 +139,11 @@ Value sort_key(Interpreter& run, const Value& item, const Value* attribute, bool
 }
 
 Value filter_sort(Interpreter& run, const Value& v, const Arguments& a) {
-  const bool reverse = flag_argument(a, 0, "reverse", false), sensitive = flag_argument(a, 1, "case_sensitive", false);
+  const bool reverse = flag_argument(a, 0, "reverse", false),
+             sensitive = flag_argument(a, 1, "case_sensitive", false);
   std::vector<std::pair<Value, Value>> keyed;
-  for (auto& item : v.iterate()) keyed.emplace_back(sort_key(run, item, a.find(2, "attribute"), sensitive), item);
+  for (auto& item : v.iterate())
+    keyed.emplace_back(sort_key(run, item, a.find(2, "attribute"), sensitive), item);
   // A merge by hand would be stable too; std::stable_sort may be given an order that throws.
   std::stable_sort(keyed.begin(), keyed.end(), [&](const auto& x, const auto& y) {
     return reverse ? y.first.compare(x.first, "<") < 0 : x.first.compare(y.first, "<") < 0;
@@ -147,7 +159,8 @@ Value filter_unique(Interpreter& run, const Value& v, const Arguments& a) {
   for (const auto& item : v.iterate()) {
     const Value key = sort_key(run, item, a.find(1, "attribute"), sensitive);
     run.step();
-    if (std::any_of(keys.begin(), keys.end(), [&](const Value& k) { return k.equals(key); })) continue;
+    if (std::any_of(keys.begin(), keys.end(), [&](const Value& k) { return k.equals(key); }))
+      continue;
     keys.push_back(key);
     if (keys.size() > 10'000) throw JinjaError("unique takes at most 10,000 items");
     out.push_back(item);
@@ -159,7 +172,9 @@ Value extreme(Interpreter& run, const Value& v, const Arguments& a, int wanted) 
   const auto items = v.iterate();
   if (items.empty()) return Value(Undefined{"No aggregated item, sequence was empty."});
   const bool sensitive = flag_argument(a, 0, "case_sensitive", false);
-  const auto key = [&](const Value& item) { return sort_key(run, item, a.find(1, "attribute"), sensitive); };
+  const auto key = [&](const Value& item) {
+    return sort_key(run, item, a.find(1, "attribute"), sensitive);
+  };
   const Value* best = &items[0];
   for (const auto& item : items) {
     if (key(item).compare(key(*best), "<") * wanted > 0) best = &item;
@@ -186,7 +201,8 @@ Value filter_int(Interpreter&, const Value& v, const Arguments& a) {
   v.require_defined();
   const std::int64_t fallback = int_argument(a, 0, "default", 0);
   if (v.is_integral()) return v.integer();
-  if (v.is_float()) return std::abs(v.number()) < 9e18 ? static_cast<std::int64_t>(v.number()) : fallback;
+  if (v.is_float())
+    return std::abs(v.number()) < 9e18 ? static_cast<std::int64_t>(v.number()) : fallback;
   if (!v.is_string()) return fallback;
   const std::string text = strip(v.text(), nullptr, true, true);
   char* end = nullptr;
@@ -194,7 +210,8 @@ Value filter_int(Interpreter&, const Value& v, const Arguments& a) {
   const long long whole = std::strtoll(text.c_str(), &end, 10);
   if (!text.empty() && *end == '\0' && errno == 0) return static_cast<std::int64_t>(whole);
   const double d = std::strtod(text.c_str(), &end);
-  return !text.empty() && *end == '\0' && std::abs(d) < 9e18 ? static_cast<std::int64_t>(d) : fallback;
+  return !text.empty() && *end == '\0' && std::abs(d) < 9e18 ? static_cast<std::int64_t>(d)
+                                                             : fallback;
 }
 
 Value filter_float(Interpreter&, const Value& v, const Arguments& a) {
@@ -234,7 +251,8 @@ Value filter_map(Interpreter& run, const Value& v, const Arguments& a) {
       out.push_back(got.is_undefined() && fallback ? *fallback : got);
       continue;
     }
-    if (a.positional.empty() || !a.positional[0].is_string()) throw JinjaError("map requires a filter argument");
+    if (a.positional.empty() || !a.positional[0].is_string())
+      throw JinjaError("map requires a filter argument");
     Arguments rest;
     rest.positional.assign(a.positional.begin() + 1, a.positional.end());
     rest.named = a.named;
@@ -254,7 +272,8 @@ Value choose(Interpreter& run, const Value& v, const Arguments& a, bool by_attri
     bool holds = subject.truth();
     if (a.positional.size() > skip) {
       Arguments rest;
-      rest.positional.assign(a.positional.begin() + static_cast<std::ptrdiff_t>(skip) + 1, a.positional.end());
+      rest.positional.assign(a.positional.begin() + static_cast<std::ptrdiff_t>(skip) + 1,
+                             a.positional.end());
       holds = run.apply_test(a.positional[skip].str(), subject, rest);
     }
     if (holds == keep) out.push_back(item);
@@ -276,7 +295,8 @@ Value filter_items(Interpreter&, const Value& v, const Arguments&) {
 
 Value filter_dictsort(Interpreter& run, const Value& v, const Arguments& a) {
   if (!v.is_dict()) throw JinjaError("dictsort takes an object");
-  const bool sensitive = flag_argument(a, 0, "case_sensitive", false), reverse = flag_argument(a, 2, "reverse", false);
+  const bool sensitive = flag_argument(a, 0, "case_sensitive", false),
+             reverse = flag_argument(a, 2, "reverse", false);
   const Value* by = a.find(1, "by");
   const bool by_value = by && by->str() == "value";
   auto fields = v.fields();
@@ -331,20 +351,43 @@ const std::map<std::string, Filter, std::less<>>& filter_table() {
     t["trim"] = [](Interpreter&, const Value& v, const Arguments& a) -> Value {
       return strip(v.str(), a.find(0, "chars"), true, true);
     };
-    t["length"] = t["count"] = [](Interpreter&, const Value& v, const Arguments&) { return length(v); };
-    t["upper"] = [](Interpreter& r, const Value& v, const Arguments&) { return method(r, "upper", v.str()); };
-    t["lower"] = [](Interpreter& r, const Value& v, const Arguments&) { return method(r, "lower", v.str()); };
-    t["capitalize"] = [](Interpreter& r, const Value& v, const Arguments&) { return method(r, "capitalize", v.str()); };
-    t["title"] = [](Interpreter& r, const Value& v, const Arguments&) { return method(r, "title", v.str()); };
+    t["length"] =
+        t["count"] = [](Interpreter&, const Value& v, const Arguments&) { return length(v); };
+    t["upper"] = [](Interpreter& r, const Value& v, const Arguments&) {
+      return method(r, "upper", v.str());
+    };
+    t["lower"] = [](Interpreter& r, const Value& v, const Arguments&) {
+      return method(r, "lower", v.str());
+    };
+    t["capitalize"] = [](Interpreter& r, const Value& v, const Arguments&) {
+      return method(r, "capitalize", v.str());
+    };
+    t["title"] = [](Interpreter& r, const Value& v, const Arguments&) {
+      return method(r, "title", v.str());
+    };
     t["string"] = [](Interpreter&, const Value& v, const Arguments&) -> Value { return v.str(); };
     t["safe"] = t["string"];
-    t["list"] = [](Interpreter&, const Value& v, const Arguments&) { return Value::list(v.iterate()); };
-    t["select"] = [](Interpreter& r, const Value& v, const Arguments& a) { return choose(r, v, a, false, true); };
-    t["reject"] = [](Interpreter& r, const Value& v, const Arguments& a) { return choose(r, v, a, false, false); };
-    t["selectattr"] = [](Interpreter& r, const Value& v, const Arguments& a) { return choose(r, v, a, true, true); };
-    t["rejectattr"] = [](Interpreter& r, const Value& v, const Arguments& a) { return choose(r, v, a, true, false); };
-    t["min"] = [](Interpreter& r, const Value& v, const Arguments& a) { return extreme(r, v, a, -1); };
-    t["max"] = [](Interpreter& r, const Value& v, const Arguments& a) { return extreme(r, v, a, 1); };
+    t["list"] = [](Interpreter&, const Value& v, const Arguments&) {
+      return Value::list(v.iterate());
+    };
+    t["select"] = [](Interpreter& r, const Value& v, const Arguments& a) {
+      return choose(r, v, a, false, true);
+    };
+    t["reject"] = [](Interpreter& r, const Value& v, const Arguments& a) {
+      return choose(r, v, a, false, false);
+    };
+    t["selectattr"] = [](Interpreter& r, const Value& v, const Arguments& a) {
+      return choose(r, v, a, true, true);
+    };
+    t["rejectattr"] = [](Interpreter& r, const Value& v, const Arguments& a) {
+      return choose(r, v, a, true, false);
+    };
+    t["min"] = [](Interpreter& r, const Value& v, const Arguments& a) {
+      return extreme(r, v, a, -1);
+    };
+    t["max"] = [](Interpreter& r, const Value& v, const Arguments& a) {
+      return extreme(r, v, a, 1);
+    };
     t["default"] = t["d"] = filter_default;
     t["join"] = filter_join;
     t["replace"] = filter_replace;
@@ -395,7 +438,9 @@ const std::map<std::string, Test, std::less<>>& test_table() {
     t["integer"] = [](I&, V v, A) { return v.is_int(); };
     t["float"] = [](I&, V v, A) { return v.is_float(); };
     t["mapping"] = [](I&, V v, A) { return v.is_dict(); };
-    t["sequence"] = [](I&, V v, A) { return v.is_list() || v.is_string() || v.is_dict() || v.is_undefined(); };
+    t["sequence"] = [](I&, V v, A) {
+      return v.is_list() || v.is_string() || v.is_dict() || v.is_undefined();
+    };
     t["iterable"] = t["sequence"];
     t["callable"] = [](I&, V v, A) { return v.is_callable(); };
     t["odd"] = [](I&, V v, A) { return !divisible(v, 2); };
@@ -423,13 +468,15 @@ const std::map<std::string, Test, std::less<>>& test_table() {
 bool is_filter(std::string_view name) { return filter_table().contains(name); }
 bool is_test(std::string_view name) { return test_table().contains(name); }
 
-Value Interpreter::apply_filter(const std::string& name, const Value& subject, const Arguments& arguments) {
+Value Interpreter::apply_filter(const std::string& name, const Value& subject,
+                                const Arguments& arguments) {
   const auto it = filter_table().find(name);
   if (it == filter_table().end()) throw JinjaError("No filter named '" + name + "'.");
   return it->second(*this, subject, arguments);
 }
 
-bool Interpreter::apply_test(const std::string& name, const Value& subject, const Arguments& arguments) {
+bool Interpreter::apply_test(const std::string& name, const Value& subject,
+                             const Arguments& arguments) {
   static const std::map<std::string, std::string, std::less<>> kSigns = {
       {"==", "eq"}, {"!=", "ne"}, {"<", "lt"}, {"<=", "le"}, {">", "gt"}, {">=", "ge"}};
   const auto sign = kSigns.find(name);

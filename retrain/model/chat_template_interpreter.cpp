@@ -1,3 +1,4 @@
+// Over 400 lines because it is one class with a case for each kind of statement and expression.
 #include "retrain/model/chat_template_interpreter.h"
 
 #include <fmt/format.h>
@@ -16,126 +17,6 @@ constexpr int kMaxDepth = 150;                // of evaluations inside evaluatio
 
 using Kind = Expr::Kind;
 
-std::int64_t checked(std::int64_t a, std::int64_t b, char op) {
-  std::int64_t result = 0;
-  const bool over = op == '+'   ? __builtin_add_overflow(a, b, &result)
-                    : op == '-' ? __builtin_sub_overflow(a, b, &result)
-                                : __builtin_mul_overflow(a, b, &result);
-  if (over) throw JinjaError("a whole number grows beyond 64 bits");
-  return result;
-}
-
-std::int64_t floor_divide(std::int64_t a, std::int64_t b) {
-  if (b == 0) throw JinjaError("integer division or modulo by zero");
-  if (b == -1) return checked(0, a, '-');
-  return a / b - ((a % b != 0 && (a < 0) != (b < 0)) ? 1 : 0);
-}
-
-Value power(const Value& a, const Value& b) {
-  if (a.is_integral() && b.is_integral() && b.integer() >= 0) {
-    if (b.integer() > 64 && std::abs(a.integer()) > 1) throw JinjaError("a power grows beyond 64 bits");
-    std::int64_t result = 1;
-    const std::int64_t exponent = std::abs(a.integer()) > 1 ? b.integer() : b.integer() % 2 + 2 * (b.integer() > 0);
-    for (std::int64_t i = 0; i < exponent; ++i) result = checked(result, a.integer(), '*');
-    return result;
-  }
-  return std::pow(a.number(), b.number());
-}
-
-Value arithmetic(const std::string& op, const Value& a, const Value& b) {
-  if (op == "**") return power(a, b);
-  const bool whole = a.is_integral() && b.is_integral();
-  if (op == "/") {
-    if (b.number() == 0) throw JinjaError("division by zero");
-    return a.number() / b.number();
-  }
-  if (op == "//") {
-    if (whole) return floor_divide(a.integer(), b.integer());
-    if (b.number() == 0) throw JinjaError("float floor division by zero");
-    return std::floor(a.number() / b.number());
-  }
-  if (op == "%") {
-    if (whole) return a.integer() - floor_divide(a.integer(), b.integer()) * b.integer();
-    if (b.number() == 0) throw JinjaError("float modulo");
-    return a.number() - std::floor(a.number() / b.number()) * b.number();
-  }
-  if (whole) return checked(a.integer(), b.integer(), op[0]);
-  if (op == "+") return a.number() + b.number();
-  if (op == "-") return a.number() - b.number();
-  return a.number() * b.number();
-}
-
-Value repeat(const Value& sequence, std::int64_t times) {
-  times = std::max<std::int64_t>(times, 0);
-  if (sequence.is_string()) {
-    if (static_cast<double>(times) * static_cast<double>(sequence.text().size()) > kMaxTextBytes) {
-      throw JinjaError("a text grows beyond 16 MiB");
-    }
-    std::string out;
-    for (std::int64_t i = 0; i < times; ++i) out += sequence.text();
-    return out;
-  }
-  if (static_cast<double>(times) * static_cast<double>(sequence.items().size()) > kMaxItems) {
-    throw JinjaError("a list grows beyond a million items");
-  }
-  std::vector<Value> out;
-  for (std::int64_t i = 0; i < times; ++i) {
-    out.insert(out.end(), sequence.items().begin(), sequence.items().end());
-  }
-  return Value::list(std::move(out), sequence.is_tuple());
-}
-
-Value binary(const std::string& op, const Value& a, const Value& b) {
-  if (op == "~") return a.str() + b.str();
-  a.require_defined();
-  b.require_defined();
-  if (a.is_number() && b.is_number()) return arithmetic(op, a, b);
-  if (op == "+") {
-    if (a.is_string() && b.is_string()) return a.text() + b.text();
-    if (a.is_list() && b.is_list() && a.is_tuple() == b.is_tuple()) {
-      std::vector<Value> out = a.items();
-      out.insert(out.end(), b.items().begin(), b.items().end());
-      return Value::list(std::move(out), a.is_tuple());
-    }
-    if (a.is_string() || (a.is_list() && !a.is_tuple()) || a.is_tuple()) {
-      throw JinjaError(fmt::format("can only concatenate {0} (not \"{1}\") to {0}", a.python_type(),
-                                   b.python_type()));
-    }
-  }
-  if (op == "*") {
-    if ((a.is_string() || a.is_list()) && b.is_integral()) return repeat(a, b.integer());
-    if ((b.is_string() || b.is_list()) && a.is_integral()) return repeat(b, a.integer());
-  }
-  if (op == "%" && a.is_string()) throw JinjaError("text formatting by '%' is not covered");
-  throw JinjaError(fmt::format("unsupported operand type(s) for {}{}: '{}' and '{}'", op,
-                               op == "**" ? " or pow()" : "", a.python_type(), b.python_type()));
-}
-
-struct Bounds {
-  std::int64_t start, stop, step;
-};
-// Python's slice.indices().
-Bounds slice_bounds(const Value& start, const Value& stop, const Value& step, std::int64_t size) {
-  const auto read = [](const Value& value, std::int64_t fallback) {
-    if (value.is_none()) return fallback;
-    value.require_defined();
-    if (!value.is_integral()) {
-      throw JinjaError("slice indices must be integers or None or have an __index__ method");
-    }
-    return value.integer();
-  };
-  Bounds bounds{0, 0, read(step, 1)};
-  if (bounds.step == 0) throw JinjaError("slice step cannot be zero");
-  const bool back = bounds.step < 0;
-  const std::int64_t low = back ? -1 : 0, high = back ? size - 1 : size;
-  const auto clamp = [&](std::int64_t at) {
-    return at < 0 ? std::max(at + size, low) : std::min(at, high);
-  };
-  bounds.start = start.is_none() ? (back ? high : low) : clamp(read(start, 0));
-  bounds.stop = stop.is_none() ? (back ? low : high) : clamp(read(stop, 0));
-  return bounds;
-}
-
 Value loop_value(const std::vector<Value>& items, std::size_t i) {
   Value loop = Value::name_space();
   const auto n = static_cast<std::int64_t>(items.size()), at = static_cast<std::int64_t>(i);
@@ -150,7 +31,8 @@ Value loop_value(const std::vector<Value>& items, std::size_t i) {
   f.emplace_back("depth", std::int64_t{1});
   f.emplace_back("depth0", std::int64_t{0});
   f.emplace_back("previtem", i > 0 ? items[i - 1] : Value(Undefined{"there is no previous item"}));
-  f.emplace_back("nextitem", i + 1 < items.size() ? items[i + 1] : Value(Undefined{"there is no next item"}));
+  f.emplace_back("nextitem",
+                 i + 1 < items.size() ? items[i + 1] : Value(Undefined{"there is no next item"}));
   f.emplace_back("cycle", Function([i](Interpreter&, const Arguments& a) -> Value {
                    if (a.positional.empty()) throw JinjaError("no items for cycling given");
                    return a.positional[i % a.positional.size()];
@@ -195,11 +77,13 @@ void Interpreter::step() {
 }
 
 void Interpreter::write(std::string& out, std::string_view text) {
-  if (out.size() + text.size() > kMaxTextBytes) throw JinjaError("the rendered text grows beyond 16 MiB");
+  if (out.size() + text.size() > kMaxTextBytes)
+    throw JinjaError("the rendered text grows beyond 16 MiB");
   out += text;
 }
 
-std::string Interpreter::render(const Body& body, std::vector<std::pair<std::string, Value>> variables) {
+std::string Interpreter::render(const Body& body,
+                                std::vector<std::pair<std::string, Value>> variables) {
   Scope globals;
   globals.names = std::move(variables);
   Scope top;  // the template's own names, over those it was given
@@ -229,7 +113,9 @@ Interpreter::Flow Interpreter::run_one(const Statement& statement, Scope& scope,
       return run(evaluate(*statement.expr, scope).truth() ? statement.body : statement.otherwise,
                  scope, out);
     case S::kFor: return run_for(statement, scope, out);
-    case S::kSet: assign(*statement.target, evaluate(*statement.expr, scope), scope); return Flow::kNormal;
+    case S::kSet:
+      assign(*statement.target, evaluate(*statement.expr, scope), scope);
+      return Flow::kNormal;
     case S::kSetBlock: run_set_block(statement, scope); return Flow::kNormal;
     case S::kMacro: scope.set(statement.text, make_macro(statement, scope)); return Flow::kNormal;
     case S::kCallBlock: {
@@ -312,7 +198,8 @@ void Interpreter::assign(const Expr& target, const Value& value, Scope& scope) {
     const std::vector<Value> parts = value.iterate();
     const std::size_t wanted = target.children.size();
     if (parts.size() < wanted) {
-      throw JinjaError(fmt::format("not enough values to unpack (expected {}, got {})", wanted, parts.size()));
+      throw JinjaError(
+          fmt::format("not enough values to unpack (expected {}, got {})", wanted, parts.size()));
     }
     if (parts.size() > wanted) {
       throw JinjaError(fmt::format("too many values to unpack (expected {})", wanted));
@@ -355,16 +242,20 @@ Value Interpreter::run_macro(const Statement& statement, Scope& scope, const Arg
     throw JinjaError(fmt::format("macro '{}' takes not more than {} argument(s)", name, count));
   }
   for (const auto& [key, value] : arguments.named) {
-    if (std::find(statement.parameters.begin(), statement.parameters.end(), key) == statement.parameters.end()) {
+    if (std::find(statement.parameters.begin(), statement.parameters.end(), key) ==
+        statement.parameters.end()) {
       throw JinjaError(fmt::format("macro '{}' takes no keyword argument '{}'", name, key));
     }
   }
   const std::size_t first_default = count - statement.defaults.size();
   for (std::size_t i = 0; i < count; ++i) {
     const std::string& parameter = statement.parameters[i];
-    if (const Value* given = arguments.find(i, parameter)) inner.set(parameter, *given);
-    else if (i >= first_default) inner.set(parameter, evaluate(*statement.defaults[i - first_default], inner));
-    else inner.set(parameter, Value(Undefined{"parameter '" + parameter + "' was not provided"}));
+    if (const Value* given = arguments.find(i, parameter))
+      inner.set(parameter, *given);
+    else if (i >= first_default)
+      inner.set(parameter, evaluate(*statement.defaults[i - first_default], inner));
+    else
+      inner.set(parameter, Value(Undefined{"parameter '" + parameter + "' was not provided"}));
   }
   if (caller != nullptr) inner.set("caller", *caller);
   std::string out;
@@ -396,20 +287,8 @@ Value Interpreter::evaluate(const Expr& expr, Scope& scope) {
       return found ? *found : Value(Undefined{"'" + expr.text + "' is undefined"});
     }
     case Kind::kList:
-    case Kind::kTuple: {
-      std::vector<Value> items;
-      for (const auto& one : expr.children) items.push_back(evaluate(*one, scope));
-      return Value::list(std::move(items), expr.kind == Kind::kTuple);
-    }
-    case Kind::kDict: {
-      Value dict = Value::dict();
-      for (std::size_t i = 0; i + 1 < expr.children.size(); i += 2) {
-        const Value key = child(i);
-        if (!key.is_string()) throw JinjaError("keys of an object that are no texts are not covered");
-        dict.set_field(key.text(), child(i + 1));
-      }
-      return dict;
-    }
+    case Kind::kTuple: return evaluate_list(expr, scope);
+    case Kind::kDict: return evaluate_dict(expr, scope);
     case Kind::kAttribute: return attribute(child(0), expr.text);
     case Kind::kItem: return item(child(0), child(1));
     case Kind::kSlice: return evaluate_slice(expr, scope);
@@ -427,14 +306,7 @@ Value Interpreter::evaluate(const Expr& expr, Scope& scope) {
     }
     case Kind::kNot: return !child(0).truth();
     case Kind::kNegate:
-    case Kind::kPositive: {
-      const Value value = child(0);
-      value.require_defined();
-      const bool negate = expr.kind == Kind::kNegate;
-      if (value.is_integral()) return checked(0, value.integer(), negate ? '-' : '+');
-      if (value.is_float()) return negate ? -value.number() : value.number();
-      throw JinjaError(fmt::format("bad operand type for unary {}: '{}'", negate ? '-' : '+', value.python_type()));
-    }
+    case Kind::kPositive: return unary(expr.kind == Kind::kNegate, child(0));
     case Kind::kAnd: {
       Value left = child(0);
       return left.truth() ? child(1) : left;
@@ -455,6 +327,24 @@ Value Interpreter::evaluate(const Expr& expr, Scope& scope) {
   return Value();
 }
 
+Value Interpreter::evaluate_list(const Expr& expr, Scope& scope) {
+  std::vector<Value> items;
+  for (const auto& one : expr.children) items.push_back(evaluate(*one, scope));
+  return Value::list(std::move(items), expr.kind == Kind::kTuple);
+}
+
+Value Interpreter::evaluate_dict(const Expr& expr, Scope& scope) {
+  Value dict = Value::dict();
+  for (std::size_t i = 0; i + 1 < expr.children.size(); i += 2) {
+    const Value key = evaluate(*expr.children[i], scope);
+    if (!key.is_string()) {
+      throw JinjaError("keys of an object that are no texts are not covered");
+    }
+    dict.set_field(key.text(), evaluate(*expr.children[i + 1], scope));
+  }
+  return dict;
+}
+
 Arguments Interpreter::evaluate_arguments(const Expr& expr, Scope& scope) {
   Arguments arguments;
   for (std::size_t i = 1; i < expr.children.size(); ++i) {
@@ -472,21 +362,7 @@ Value Interpreter::evaluate_slice(const Expr& expr, Scope& scope) {
     return expr.children[i] ? evaluate(*expr.children[i], scope) : Value(None{});
   };
   const Value start = part(1), stop = part(2), step_by = part(3);
-  subject.require_defined();
-  if (!subject.is_list() && !subject.is_string()) {
-    return missing(subject, Value("slice"));
-  }
-  const std::vector<Value> items = subject.iterate();
-  const Bounds b = slice_bounds(start, stop, step_by, static_cast<std::int64_t>(items.size()));
-  std::vector<Value> out;
-  for (std::int64_t i = b.start; b.step > 0 ? i < b.stop : i > b.stop;) {
-    out.push_back(items[static_cast<std::size_t>(i)]);
-    if (__builtin_add_overflow(i, b.step, &i)) break;
-  }
-  if (subject.is_list()) return Value::list(std::move(out), subject.is_tuple());
-  std::string text;
-  for (const auto& c : out) text += c.text();
-  return text;
+  return slice(subject, start, stop, step_by);
 }
 
 Value Interpreter::evaluate_binary(const Expr& expr, Scope& scope) {
@@ -505,14 +381,22 @@ Value Interpreter::evaluate_compare(const Expr& expr, Scope& scope) {
     Value right = evaluate(*expr.children[i + 1], scope);
     const std::string& op = expr.names[i];
     bool holds = false;
-    if (op == "==") holds = left.equals(right);
-    else if (op == "!=") holds = !left.equals(right);
-    else if (op == "in") holds = contains(right, left);
-    else if (op == "not in") holds = !contains(right, left);
-    else if (op == "<") holds = left.compare(right, "<") < 0;
-    else if (op == "<=") holds = left.compare(right, "<=") <= 0;
-    else if (op == ">") holds = left.compare(right, ">") > 0;
-    else holds = left.compare(right, ">=") >= 0;
+    if (op == "==")
+      holds = left.equals(right);
+    else if (op == "!=")
+      holds = !left.equals(right);
+    else if (op == "in")
+      holds = contains(right, left);
+    else if (op == "not in")
+      holds = !contains(right, left);
+    else if (op == "<")
+      holds = left.compare(right, "<") < 0;
+    else if (op == "<=")
+      holds = left.compare(right, "<=") <= 0;
+    else if (op == ">")
+      holds = left.compare(right, ">") > 0;
+    else
+      holds = left.compare(right, ">=") >= 0;
     if (!holds) return false;
     left = std::move(right);
   }
@@ -521,7 +405,8 @@ Value Interpreter::evaluate_compare(const Expr& expr, Scope& scope) {
 
 Value Interpreter::call(const Value& callee, const Arguments& arguments) {
   callee.require_defined();
-  if (!callee.is_callable()) throw JinjaError("'" + callee.python_type() + "' object is not callable");
+  if (!callee.is_callable())
+    throw JinjaError("'" + callee.python_type() + "' object is not callable");
   if (++depth_ > kMaxDepth) {
     --depth_;
     throw JinjaError("calls go more than 150 deep");
@@ -560,28 +445,6 @@ Value Interpreter::item(const Value& subject, const Value& key) {
     if (!method.is_undefined()) return method;
   }
   return missing(subject, key);
-}
-
-Value missing(const Value& subject, const Value& key) {
-  const std::string owner = subject.is_none() ? "None" : subject.python_type() + " object";
-  if (!key.is_string()) return Value(Undefined{owner + " has no element " + key.repr()});
-  return Value(Undefined{"'" + owner + "' has no attribute '" + key.text() + "'"});
-}
-
-bool contains(const Value& container, const Value& item) {
-  if (container.is_string()) {
-    item.require_defined();
-    if (!item.is_string()) {
-      throw JinjaError("'in <string>' requires string as left operand, not " + item.python_type());
-    }
-    return container.text().find(item.text()) != std::string::npos;
-  }
-  if (container.is_dict()) return item.is_string() && container.field(item.text()) != nullptr;
-  if (!container.is_list() && !container.is_undefined()) {
-    throw JinjaError("argument of type '" + container.python_type() + "' is not iterable");
-  }
-  const auto items = container.iterate();
-  return std::any_of(items.begin(), items.end(), [&](const Value& one) { return one.equals(item); });
 }
 
 }  // namespace trimtab::model::jinja

@@ -33,8 +33,8 @@ class Interpreter {
 
   // For filters and functions.
   Value call(const Value& callee, const Arguments& arguments);
-  Value attribute(const Value& subject, const std::string& name);   // subject.name
-  Value item(const Value& subject, const Value& key);               // subject[key]
+  Value attribute(const Value& subject, const std::string& name);  // subject.name
+  Value item(const Value& subject, const Value& key);              // subject[key]
   Value apply_filter(const std::string& name, const Value& subject, const Arguments& arguments);
   bool apply_test(const std::string& name, const Value& subject, const Arguments& arguments);
   // A namespace made by the template; kept to break reference cycles at the end.
@@ -55,6 +55,8 @@ class Interpreter {
   void write(std::string& out, std::string_view text);
 
   Value evaluate(const Expr& expr, Scope& scope);
+  Value evaluate_list(const Expr& expr, Scope& scope);
+  Value evaluate_dict(const Expr& expr, Scope& scope);
   Value evaluate_slice(const Expr& expr, Scope& scope);
   Value evaluate_binary(const Expr& expr, Scope& scope);
   Value evaluate_compare(const Expr& expr, Scope& scope);
@@ -69,6 +71,11 @@ class Interpreter {
 // Methods of texts, lists and objects ("x".strip()); an undefined value when there is none.
 [[nodiscard]] Value method_of(const Value& subject, const std::string& name);
 [[nodiscard]] std::string strip(std::string_view text, const Value* chars, bool left, bool right);
+// Python's operators (chat_template_operators.cpp); they throw where Python raises.
+[[nodiscard]] Value binary(const std::string& op, const Value& a, const Value& b);
+[[nodiscard]] Value unary(bool negate, const Value& value);
+[[nodiscard]] Value slice(const Value& subject, const Value& start, const Value& stop,
+                          const Value& step);
 [[nodiscard]] bool contains(const Value& container, const Value& item);
 // "'dict object' has no attribute 'x'", as Jinja says it.
 [[nodiscard]] Value missing(const Value& subject, const Value& key);

@@ -51,16 +51,22 @@ class Lexer {
       std::size_t inside = open + 2;
       const char sign = inside < in_.size() ? in_[inside] : ' ';
       const bool signed_tag = sign == '-' || sign == '+';
-      if (sign == '-') text = right_stripped(text);
-      else if (sign != '+' && kind != '{') text = left_line_stripped(text);
+      if (sign == '-')
+        text = right_stripped(text);
+      else if (sign != '+' && kind != '{')
+        text = left_line_stripped(text);
       if (signed_tag) ++inside;
       put_text(text);
       line_ += count_lines(at_, open);
       at_ = inside;
-      if (kind == '#') comment();
-      else if (kind == '%' && is_raw()) raw();
-      else if (kind == '%') tag(Token::Kind::kBlockBegin, "%}");
-      else tag(Token::Kind::kVariableBegin, "}}");
+      if (kind == '#')
+        comment();
+      else if (kind == '%' && is_raw())
+        raw();
+      else if (kind == '%')
+        tag(Token::Kind::kBlockBegin, "%}");
+      else
+        tag(Token::Kind::kVariableBegin, "}}");
     }
     tokens_.push_back({Token::Kind::kEnd, "", line_});
     return std::move(tokens_);
@@ -102,8 +108,10 @@ class Lexer {
   void after_tag(char sign, std::size_t mark_size, bool block) {
     const std::size_t before = at_;
     at_ += mark_size;
-    if (sign == '-') at_ = skip_space(in_, at_);
-    else if (sign != '+' && block && at_ < in_.size() && in_[at_] == '\n') ++at_;
+    if (sign == '-')
+      at_ = skip_space(in_, at_);
+    else if (sign != '+' && block && at_ < in_.size() && in_[at_] == '\n')
+      ++at_;
     line_ += count_lines(before, at_);
     line_starting_ = at_ > 0 && in_[at_ - 1] == '\n';
   }
@@ -111,7 +119,8 @@ class Lexer {
   void comment() {
     const std::size_t close = in_.find("#}", at_);
     if (close == std::string_view::npos) refuse("missing end of comment tag");
-    const char sign = close > at_ && (in_[close - 1] == '-' || in_[close - 1] == '+') ? in_[close - 1] : ' ';
+    const char sign =
+        close > at_ && (in_[close - 1] == '-' || in_[close - 1] == '+') ? in_[close - 1] : ' ';
     line_ += count_lines(at_, close);
     at_ = close;
     after_tag(sign, 2, true);
@@ -142,8 +151,10 @@ class Lexer {
       if (end_sign != ' ') ++at;
       if (!in_.substr(at).starts_with("%}")) continue;
       std::string_view text = in_.substr(at_, open - at_);
-      if (sign == '-') text = right_stripped(text);
-      else if (sign != '+') text = left_line_stripped(text);
+      if (sign == '-')
+        text = right_stripped(text);
+      else if (sign != '+')
+        text = left_line_stripped(text);
       put_text(text);
       line_ += count_lines(at_, at);
       at_ = at;
@@ -163,7 +174,8 @@ class Lexer {
       at_ = next;
       if (at_ >= in_.size()) refuse("unexpected end of template inside a tag");
       const std::string_view rest = in_.substr(at_);
-      const bool signed_end = (rest[0] == '-' || (rest[0] == '+' && block)) && rest.substr(1).starts_with(close);
+      const bool signed_end =
+          (rest[0] == '-' || (rest[0] == '+' && block)) && rest.substr(1).starts_with(close);
       if (depth == 0 && (rest.starts_with(close) || signed_end)) {
         const char sign = signed_end ? rest[0] : ' ';
         tokens_.push_back({block ? Token::Kind::kBlockEnd : Token::Kind::kVariableEnd, "", line_});
@@ -225,9 +237,11 @@ class Lexer {
       if (from + i >= in_.size() || !std::isxdigit(static_cast<unsigned char>(in_[from + i]))) {
         refuse("a broken escape in a string");
       }
-      value = value * 16 + static_cast<char32_t>(std::stoi(std::string(1, in_[from + i]), nullptr, 16));
+      value =
+          value * 16 + static_cast<char32_t>(std::stoi(std::string(1, in_[from + i]), nullptr, 16));
     }
-    if (value > 0x10FFFF || (value >= 0xD800 && value <= 0xDFFF)) refuse("an escape that is no character");
+    if (value > 0x10FFFF || (value >= 0xD800 && value <= 0xDFFF))
+      refuse("an escape that is no character");
     return value;
   }
 
@@ -243,7 +257,9 @@ class Lexer {
       case 'b': out += '\b'; return;
       case 'f': out += '\f'; return;
       case 'v': out += '\v'; return;
-      case '\\': case '\'': case '"': out += c; return;
+      case '\\':
+      case '\'':
+      case '"': out += c; return;
       case '\n': return;
       default: break;
     }
@@ -292,7 +308,8 @@ class Lexer {
       refuse(std::string("unexpected char '") + c + "'");
     }
     if (c == '(' || c == '[' || c == '{') ++depth;
-    if ((c == ')' || c == ']' || c == '}') && --depth < 0) refuse(std::string("unexpected '") + c + "'");
+    if ((c == ')' || c == ']' || c == '}') && --depth < 0)
+      refuse(std::string("unexpected '") + c + "'");
     put(Token::Kind::kOperator, at_ + 1);
   }
 

@@ -11,8 +11,19 @@
 namespace trimtab::model::jinja {
 
 struct Token {
-  enum class Kind { kText, kVariableBegin, kVariableEnd, kBlockBegin, kBlockEnd, kName, kInteger,
-                    kFloat, kString, kOperator, kEnd };
+  enum class Kind {
+    kText,
+    kVariableBegin,
+    kVariableEnd,
+    kBlockBegin,
+    kBlockEnd,
+    kName,
+    kInteger,
+    kFloat,
+    kString,
+    kOperator,
+    kEnd
+  };
   Kind kind = Kind::kEnd;
   std::string text;
   int line = 1;

@@ -32,7 +32,9 @@ std::int64_t count_argument(const Arguments& a, std::size_t i, const char* name)
 // str.startswith and endswith take a text or a tuple of texts.
 bool any_affix(const std::string& text, const Arguments& a, bool start, const char* method) {
   const auto fits = [&](const Value& value) {
-    if (!value.is_string()) throw JinjaError(std::string(method) + " first arg must be str or a tuple of str, not " + value.python_type());
+    if (!value.is_string())
+      throw JinjaError(std::string(method) + " first arg must be str or a tuple of str, not " +
+                       value.python_type());
     return start ? text.starts_with(value.text()) : text.ends_with(value.text());
   };
   if (a.positional.size() != 1) throw JinjaError(std::string(method) + "() takes one argument");
@@ -64,7 +66,8 @@ Value split(const std::string& text, const Arguments& a) {
   const Value* separator = a.find(0, "sep");
   const std::int64_t limit = count_argument(a, 1, "maxsplit");
   if (separator == nullptr || separator->is_none()) return split_space(text, limit);
-  if (!separator->is_string()) throw JinjaError("must be str or None, not " + separator->python_type());
+  if (!separator->is_string())
+    throw JinjaError("must be str or None, not " + separator->python_type());
   const std::string& sep = separator->text();
   if (sep.empty()) throw JinjaError("empty separator");
   std::vector<Value> parts;
@@ -127,8 +130,11 @@ std::string upper(const std::string& text) {
   std::string out;
   for (std::size_t at = 0; at < text.size();) {
     const char32_t c = next_code_point(text, at);
-    if (c == 0xDF) out += "SS";
-    else append_code_point(out, static_cast<char32_t>(utf8proc_toupper(static_cast<utf8proc_int32_t>(c))));
+    if (c == 0xDF)
+      out += "SS";
+    else
+      append_code_point(out,
+                        static_cast<char32_t>(utf8proc_toupper(static_cast<utf8proc_int32_t>(c))));
   }
   return out;
 }
@@ -170,11 +176,14 @@ Value split_lines(const std::string& text, const Arguments& a) {
   for (std::size_t at = 0; at < text.size();) {
     const std::size_t begin = at;
     const char32_t c = next_code_point(text, at);
-    const bool end = (c >= 0x0A && c <= 0x0D) || (c >= 0x1C && c <= 0x1E) || c == 0x85 || c == 0x2028 || c == 0x2029;
+    const bool end = (c >= 0x0A && c <= 0x0D) || (c >= 0x1C && c <= 0x1E) || c == 0x85 ||
+                     c == 0x2028 || c == 0x2029;
     if (end && c == '\r' && at < text.size() && text[at] == '\n') ++at;
     if (!end || keep_ends) line += text.substr(begin, at - begin);
-    if (end) out.emplace_back(std::exchange(line, {}));
-    else if (at >= text.size()) out.emplace_back(line);
+    if (end)
+      out.emplace_back(std::exchange(line, {}));
+    else if (at >= text.size())
+      out.emplace_back(line);
   }
   return Value::list(std::move(out));
 }
@@ -185,7 +194,8 @@ Value join(const std::string& text, const Arguments& a) {
   std::size_t index = 0;
   for (const auto& item : a.positional[0].iterate()) {
     if (!item.is_string()) {
-      throw JinjaError("sequence item " + std::to_string(index) + ": expected str instance, " + item.python_type() + " found");
+      throw JinjaError("sequence item " + std::to_string(index) + ": expected str instance, " +
+                       item.python_type() + " found");
     }
     if (index++ > 0) out += text;
     out += item.text();
@@ -206,7 +216,8 @@ bool all_characters(const std::string& text, Predicate predicate) {
 bool cased(const std::string& text, bool want_upper) {
   bool any = false;
   for (std::size_t at = 0; at < text.size();) {
-    const auto category = utf8proc_category(static_cast<utf8proc_int32_t>(next_code_point(text, at)));
+    const auto category =
+        utf8proc_category(static_cast<utf8proc_int32_t>(next_code_point(text, at)));
     if (category == (want_upper ? UTF8PROC_CATEGORY_LL : UTF8PROC_CATEGORY_LU)) return false;
     any = any || category == (want_upper ? UTF8PROC_CATEGORY_LU : UTF8PROC_CATEGORY_LL);
   }
@@ -234,23 +245,29 @@ const std::map<std::string, TextMethod, std::less<>>& text_methods() {
       {"title", [](T t, A) -> Value { return title(t); }},
       {"find", [](T t, A a) { return find(t, a, false); }},
       {"rfind", [](T t, A a) { return find(t, a, true); }},
-      {"index", [](T t, A a) {
+      {"index",
+       [](T t, A a) {
          Value at = find(t, a, false);
          if (at.integer() < 0) throw JinjaError("substring not found");
          return at;
        }},
-      {"count", [](T t, A a) -> Value {
+      {"count",
+       [](T t, A a) -> Value {
          const std::string& wanted = text_argument(a, 0, "count");
          if (wanted.empty()) return static_cast<std::int64_t>(character_count(t) + 1);
          std::int64_t n = 0;
-         for (std::size_t at = t.find(wanted); at != std::string::npos; at = t.find(wanted, at + wanted.size())) ++n;
+         for (std::size_t at = t.find(wanted); at != std::string::npos;
+              at = t.find(wanted, at + wanted.size()))
+           ++n;
          return n;
        }},
-      {"removeprefix", [](T t, A a) -> Value {
+      {"removeprefix",
+       [](T t, A a) -> Value {
          const std::string& p = text_argument(a, 0, "removeprefix");
          return t.starts_with(p) ? t.substr(p.size()) : t;
        }},
-      {"removesuffix", [](T t, A a) -> Value {
+      {"removesuffix",
+       [](T t, A a) -> Value {
          const std::string& s = text_argument(a, 0, "removesuffix");
          return t.ends_with(s) ? t.substr(0, t.size() - s.size()) : t;
        }},
@@ -258,7 +275,10 @@ const std::map<std::string, TextMethod, std::less<>>& text_methods() {
       {"isnumeric", [](T t, A) -> Value { return all_characters(t, is_numeric); }},
       {"isspace", [](T t, A) -> Value { return all_characters(t, python_space); }},
       {"isalpha", [](T t, A) -> Value { return all_characters(t, is_letter); }},
-      {"isalnum", [](T t, A) -> Value { return all_characters(t, [](char32_t c) { return is_letter(c) || is_numeric(c); }); }},
+      {"isalnum",
+       [](T t, A) -> Value {
+         return all_characters(t, [](char32_t c) { return is_letter(c) || is_numeric(c); });
+       }},
       {"islower", [](T t, A) -> Value { return cased(t, false); }},
       {"isupper", [](T t, A) -> Value { return cased(t, true); }},
   };
@@ -271,16 +291,20 @@ Value list_method(const Value& list, const std::string& name) {
       for (std::size_t i = 0; a.positional.size() == 1 && i < list.items().size(); ++i) {
         if (list.items()[i].equals(a.positional[0])) return static_cast<std::int64_t>(i);
       }
-      throw JinjaError(a.positional.empty() ? "index() takes a value" : a.positional[0].repr() + " is not in list");
+      throw JinjaError(a.positional.empty() ? "index() takes a value"
+                                            : a.positional[0].repr() + " is not in list");
     });
   }
   if (name == "count") {
     return Function([list](Interpreter&, const Arguments& a) -> Value {
       if (a.positional.size() != 1) throw JinjaError("count() takes one argument");
-      return static_cast<std::int64_t>(std::count_if(list.items().begin(), list.items().end(), [&](const Value& one) { return one.equals(a.positional[0]); }));
+      return static_cast<std::int64_t>(
+          std::count_if(list.items().begin(), list.items().end(),
+                        [&](const Value& one) { return one.equals(a.positional[0]); }));
     });
   }
-  for (const auto* changing : {"append", "extend", "insert", "pop", "remove", "clear", "sort", "reverse"}) {
+  for (const auto* changing :
+       {"append", "extend", "insert", "pop", "remove", "clear", "sort", "reverse"}) {
     if (name == changing && !list.is_tuple()) {
       throw JinjaError("access to attribute '" + name + "' of 'list' object is unsafe.");
     }
@@ -292,7 +316,8 @@ Value dict_method(const Value& dict, const std::string& name) {
   if (name == "get") {
     return Function([dict](Interpreter&, const Arguments& a) -> Value {
       if (a.positional.empty()) throw JinjaError("get expected at least 1 argument, got 0");
-      const Value* found = a.positional[0].is_string() ? dict.field(a.positional[0].text()) : nullptr;
+      const Value* found =
+          a.positional[0].is_string() ? dict.field(a.positional[0].text()) : nullptr;
       if (found) return *found;
       return a.positional.size() > 1 ? a.positional[1] : Value(None{});
     });
@@ -301,14 +326,17 @@ Value dict_method(const Value& dict, const std::string& name) {
     return Function([dict, name](Interpreter&, const Arguments&) -> Value {
       std::vector<Value> out;
       for (const auto& [key, value] : dict.fields()) {
-        if (name == "items") out.push_back(Value::list({Value(key), value}, true));
-        else out.push_back(name == "keys" ? Value(key) : value);
+        if (name == "items")
+          out.push_back(Value::list({Value(key), value}, true));
+        else
+          out.push_back(name == "keys" ? Value(key) : value);
       }
       return Value::list(std::move(out));
     });
   }
   for (const auto* changing : {"pop", "popitem", "setdefault", "update", "clear"}) {
-    if (name == changing) throw JinjaError("access to attribute '" + name + "' of 'dict' object is unsafe.");
+    if (name == changing)
+      throw JinjaError("access to attribute '" + name + "' of 'dict' object is unsafe.");
   }
   return Value();
 }
@@ -316,7 +344,8 @@ Value dict_method(const Value& dict, const std::string& name) {
 }  // namespace
 
 std::string strip(std::string_view text, const Value* chars, bool left, bool right) {
-  if (chars && !chars->is_none() && !chars->is_string()) throw JinjaError("strip arg must be None or str");
+  if (chars && !chars->is_none() && !chars->is_string())
+    throw JinjaError("strip arg must be None or str");
   const bool given = chars && chars->is_string();
   const auto drops = [&](std::string_view one, char32_t c) {
     return given ? chars->text().find(one) != std::string::npos : python_space(c);
@@ -341,7 +370,9 @@ Value method_of(const Value& subject, const std::string& name) {
   if (subject.is_string()) {
     const auto it = text_methods().find(name);
     if (it == text_methods().end()) return Value();
-    return Function([text = subject, run = it->second](Interpreter&, const Arguments& a) { return run(text.text(), a); });
+    return Function([text = subject, run = it->second](Interpreter&, const Arguments& a) {
+      return run(text.text(), a);
+    });
   }
   if (subject.is_list()) return list_method(subject, name);
   if (subject.is_dict()) return dict_method(subject, name);

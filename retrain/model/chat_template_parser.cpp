@@ -1,4 +1,5 @@
 // Recursive descent over Jinja's grammar (jinja2/parser.py), the part that chat templates use.
+// Over 400 lines because it is one class with a function for each rule of the grammar.
 #include <algorithm>
 #include <array>
 #include <utility>
@@ -48,14 +49,16 @@ class Parser {
     return true;
   }
   void expect_operator(std::string_view text) {
-    if (!take_operator(text)) refuse("expected '" + std::string(text) + "', got '" + peek().text + "'");
+    if (!take_operator(text))
+      refuse("expected '" + std::string(text) + "', got '" + peek().text + "'");
   }
   std::string expect_name() {
     if (peek().kind != Kind::kName) refuse("expected a name");
     return next().text;
   }
   void expect_block_end() {
-    if (peek().kind != Kind::kBlockEnd) refuse("expected the end of the tag, got '" + peek().text + "'");
+    if (peek().kind != Kind::kBlockEnd)
+      refuse("expected the end of the tag, got '" + peek().text + "'");
     ++at_;
   }
   struct Deeper {
@@ -111,7 +114,8 @@ class Parser {
     return make_with(Expr::Kind::kNot, "", negation());
   }
   [[nodiscard]] std::string comparison_operator() {
-    static constexpr std::array<std::string_view, 6> kOperators = {"==", "!=", "<", "<=", ">", ">="};
+    static constexpr std::array<std::string_view, 6> kOperators = {"==", "!=", "<",
+                                                                   "<=", ">",  ">="};
     for (const auto op : kOperators) {
       if (take_operator(op)) return std::string(op);
     }
@@ -143,7 +147,8 @@ class Parser {
   }
   ExprPtr concatenation() {
     ExprPtr left = product();
-    while (take_operator("~")) left = make_with(Expr::Kind::kBinary, "~", std::move(left), product());
+    while (take_operator("~"))
+      left = make_with(Expr::Kind::kBinary, "~", std::move(left), product());
     return left;
   }
   ExprPtr product() {
@@ -156,15 +161,19 @@ class Parser {
   }
   ExprPtr power() {
     ExprPtr left = unary(true);
-    while (take_operator("**")) left = make_with(Expr::Kind::kBinary, "**", std::move(left), unary(true));
+    while (take_operator("**"))
+      left = make_with(Expr::Kind::kBinary, "**", std::move(left), unary(true));
     return left;
   }
   ExprPtr unary(bool with_filters) {
     const Deeper deeper(*this);
     ExprPtr expr;
-    if (take_operator("-")) expr = make_with(Expr::Kind::kNegate, "", unary(false));
-    else if (take_operator("+")) expr = make_with(Expr::Kind::kPositive, "", unary(false));
-    else expr = primary();
+    if (take_operator("-"))
+      expr = make_with(Expr::Kind::kNegate, "", unary(false));
+    else if (take_operator("+"))
+      expr = make_with(Expr::Kind::kPositive, "", unary(false));
+    else
+      expr = primary();
     expr = postfix(std::move(expr));
     return with_filters ? filters(std::move(expr)) : std::move(expr);
   }
@@ -331,7 +340,9 @@ class Parser {
   }
   [[nodiscard]] bool starts_argument() const {
     switch (peek().kind) {
-      case Kind::kString: case Kind::kInteger: case Kind::kFloat: return true;
+      case Kind::kString:
+      case Kind::kInteger:
+      case Kind::kFloat: return true;
       case Kind::kOperator: return is_operator("[") || is_operator("{");
       case Kind::kName:
         return !is_name("else") && !is_name("or") && !is_name("and") && !is_name("if") &&
@@ -493,8 +504,10 @@ class Parser {
     expect_operator("(");
     while (!is_operator(")")) {
       statement.parameters.push_back(expect_name());
-      if (take_operator("=")) statement.defaults.push_back(expression());
-      else if (!statement.defaults.empty()) refuse("a parameter without default follows one with it");
+      if (take_operator("="))
+        statement.defaults.push_back(expression());
+      else if (!statement.defaults.empty())
+        refuse("a parameter without default follows one with it");
       if (!take_operator(",")) break;
     }
     expect_operator(")");

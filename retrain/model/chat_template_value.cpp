@@ -32,12 +32,18 @@ std::string quote_python(std::string_view text) {
   std::string out(1, quote);
   for (std::size_t at = 0; at < text.size();) {
     const char32_t c = next_code_point(text, at);
-    if (c == static_cast<char32_t>(quote) || c == '\\') out += {'\\', static_cast<char>(c)};
-    else if (c == '\n') out += "\\n";
-    else if (c == '\r') out += "\\r";
-    else if (c == '\t') out += "\\t";
-    else if (c < 0x20 || (c >= 0x7F && c < 0xA1)) out += fmt::format("\\x{:02x}", static_cast<unsigned>(c));
-    else append_code_point(out, c);
+    if (c == static_cast<char32_t>(quote) || c == '\\')
+      out += {'\\', static_cast<char>(c)};
+    else if (c == '\n')
+      out += "\\n";
+    else if (c == '\r')
+      out += "\\r";
+    else if (c == '\t')
+      out += "\\t";
+    else if (c < 0x20 || (c >= 0x7F && c < 0xA1))
+      out += fmt::format("\\x{:02x}", static_cast<unsigned>(c));
+    else
+      append_code_point(out, c);
   }
   return out + quote;
 }
@@ -91,12 +97,15 @@ bool Value::is_namespace() const {
   return is_object() && std::get<std::shared_ptr<DictData>>(data_)->name_space;
 }
 std::int64_t Value::integer() const {
-  return is_bool() ? static_cast<std::int64_t>(std::get<bool>(data_)) : std::get<std::int64_t>(data_);
+  return is_bool() ? static_cast<std::int64_t>(std::get<bool>(data_))
+                   : std::get<std::int64_t>(data_);
 }
 double Value::number() const {
   return is_float() ? std::get<double>(data_) : static_cast<double>(integer());
 }
-std::vector<Value>& Value::items() const { return std::get<std::shared_ptr<ListData>>(data_)->items; }
+std::vector<Value>& Value::items() const {
+  return std::get<std::shared_ptr<ListData>>(data_)->items;
+}
 bool Value::is_tuple() const {
   return is_list() && std::get<std::shared_ptr<ListData>>(data_)->tuple;
 }
@@ -207,7 +216,8 @@ int Value::compare(const Value& other, const char* op) const {
     }
     return number() < other.number() ? -1 : number() > other.number() ? 1 : 0;
   }
-  if (is_string() && other.is_string()) return text().compare(other.text()) < 0 ? -1 : text() == other.text() ? 0 : 1;
+  if (is_string() && other.is_string())
+    return text().compare(other.text()) < 0 ? -1 : text() == other.text() ? 0 : 1;
   if (is_list() && other.is_list()) {
     for (std::size_t i = 0; i < std::min(items().size(), other.items().size()); ++i) {
       if (!items()[i].equals(other.items()[i])) return items()[i].compare(other.items()[i], op);
@@ -247,8 +257,10 @@ std::string quote_json(std::string_view text, bool ascii) {
       case '\b': out += "\\b"; break;
       case '\f': out += "\\f"; break;
       default:
-        if (static_cast<unsigned char>(c) < 0x20) out += fmt::format("\\u{:04x}", c);
-        else out += c;
+        if (static_cast<unsigned char>(c) < 0x20)
+          out += fmt::format("\\u{:04x}", c);
+        else
+          out += c;
     }
   }
   return out + '"';
@@ -270,7 +282,8 @@ std::string Value::to_json(int indent, bool sort_keys, bool ascii, int depth) co
   }
   std::vector<std::string> parts;
   if (is_list()) {
-    for (const auto& item : items()) parts.push_back(item.to_json(indent, sort_keys, ascii, depth + 1));
+    for (const auto& item : items())
+      parts.push_back(item.to_json(indent, sort_keys, ascii, depth + 1));
   } else {
     auto entries = fields();
     if (sort_keys) {
@@ -285,7 +298,8 @@ std::string Value::to_json(int indent, bool sort_keys, bool ascii, int depth) co
   const char open = is_list() ? '[' : '{', close = is_list() ? ']' : '}';
   if (parts.empty()) return {open, close};
   const auto margin = [&](int level) {
-    return indent < 0 ? std::string() : "\n" + std::string(static_cast<std::size_t>(indent * level), ' ');
+    return indent < 0 ? std::string()
+                      : "\n" + std::string(static_cast<std::size_t>(indent * level), ' ');
   };
   std::string out(1, open);
   for (std::size_t i = 0; i < parts.size(); ++i) {
@@ -310,7 +324,8 @@ std::vector<std::string> characters(std::string_view text) {
     next_code_point(text, at);
     out.emplace_back(text.substr(begin, at - begin));
   }
-  if (out.size() > kMaxItems) throw JinjaError("a text is split into more than a million characters");
+  if (out.size() > kMaxItems)
+    throw JinjaError("a text is split into more than a million characters");
   return out;
 }
 

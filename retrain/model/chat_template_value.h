@@ -42,14 +42,14 @@ class Value {
  public:
   Value() : data_(Undefined{}) {}
   explicit Value(Undefined undefined) : data_(std::move(undefined)) {}
-  Value(None none) : data_(none) {}                  // NOLINT: values read like literals
-  Value(bool b) : data_(b) {}                        // NOLINT
-  Value(std::int64_t i) : data_(i) {}                // NOLINT
-  Value(double d) : data_(d) {}                      // NOLINT
-  Value(std::string text)                            // NOLINT
+  Value(None none) : data_(none) {}    // NOLINT: values read like literals
+  Value(bool b) : data_(b) {}          // NOLINT
+  Value(std::int64_t i) : data_(i) {}  // NOLINT
+  Value(double d) : data_(d) {}        // NOLINT
+  Value(std::string text)              // NOLINT
       : data_(std::make_shared<const std::string>(std::move(text))) {}
   Value(const char* text) : Value(std::string(text)) {}  // NOLINT
-  Value(Function function)                           // NOLINT
+  Value(Function function)                               // NOLINT
       : data_(Callable{std::make_shared<const Function>(std::move(function))}) {}
   static Value list(std::vector<Value> items, bool tuple = false);
   static Value dict();
@@ -62,9 +62,13 @@ class Value {
   [[nodiscard]] bool is_int() const { return std::holds_alternative<std::int64_t>(data_); }
   [[nodiscard]] bool is_float() const { return std::holds_alternative<double>(data_); }
   [[nodiscard]] bool is_string() const { return std::holds_alternative<Text>(data_); }
-  [[nodiscard]] bool is_list() const { return std::holds_alternative<std::shared_ptr<ListData>>(data_); }
-  [[nodiscard]] bool is_object() const { return std::holds_alternative<std::shared_ptr<DictData>>(data_); }
-  [[nodiscard]] bool is_dict() const;       // an object that is no namespace
+  [[nodiscard]] bool is_list() const {
+    return std::holds_alternative<std::shared_ptr<ListData>>(data_);
+  }
+  [[nodiscard]] bool is_object() const {
+    return std::holds_alternative<std::shared_ptr<DictData>>(data_);
+  }
+  [[nodiscard]] bool is_dict() const;  // an object that is no namespace
   [[nodiscard]] bool is_namespace() const;
   [[nodiscard]] bool is_callable() const { return std::holds_alternative<Callable>(data_); }
   [[nodiscard]] bool is_number() const { return is_int() || is_float() || is_bool(); }
@@ -82,9 +86,9 @@ class Value {
   [[nodiscard]] const std::string& why_undefined() const { return std::get<Undefined>(data_).why; }
 
   [[nodiscard]] bool truth() const;
-  [[nodiscard]] std::string str() const;              // Python's str(); "" when undefined
+  [[nodiscard]] std::string str() const;  // Python's str(); "" when undefined
   [[nodiscard]] std::string repr(int depth = 0) const;
-  [[nodiscard]] std::string python_type() const;      // "str", "NoneType", ..
+  [[nodiscard]] std::string python_type() const;  // "str", "NoneType", ..
   [[nodiscard]] bool equals(const Value& other, int depth = 0) const;
   // Throws JinjaError when Python could not order them.
   [[nodiscard]] int compare(const Value& other, const char* op) const;

@@ -141,8 +141,10 @@ Result<TokenIds> Tokenizer::encode(std::string_view text, bool add_special) cons
   TokenIds ids;
   if (add_special) ids = tables_->before;
   for (const auto& piece : pieces) {
-    if (piece.id) ids.push_back(*piece.id);
-    else tables_->model.encode(piece.text, ids);
+    if (piece.id)
+      ids.push_back(*piece.id);
+    else
+      tables_->model.encode(piece.text, ids);
   }
   if (add_special) ids.insert(ids.end(), tables_->after.begin(), tables_->after.end());
   return ids;
@@ -198,7 +200,8 @@ std::string StreamDecoder::push(TokenId id) {
   if (tokenizer_.tables_->byte_level_decoder) {
     append_token_bytes(*text, held_bytes_);
     const std::size_t tail = incomplete_tail(held_bytes_);
-    std::string ready = lossy_utf8(std::string_view(held_bytes_).substr(0, held_bytes_.size() - tail));
+    std::string ready =
+        lossy_utf8(std::string_view(held_bytes_).substr(0, held_bytes_.size() - tail));
     held_bytes_.erase(0, held_bytes_.size() - tail);
     return ready;
   }
@@ -208,7 +211,8 @@ std::string StreamDecoder::push(TokenId id) {
 }
 
 std::string StreamDecoder::emit() {
-  constexpr std::size_t kWindow = 4;  // tokens of context, enough for what decoders strip at a start
+  constexpr std::size_t kWindow =
+      4;  // tokens of context, enough for what decoders strip at a start
   const std::string before = tokenizer_.decode(window_, skip_special_);
   window_.insert(window_.end(), held_.begin(), held_.end());
   held_.clear();
@@ -245,7 +249,8 @@ std::string token_text_of(const Json& config, const char* key) {
   return value.is_object() ? json_or<std::string>(value, "content", "") : std::string();
 }
 
-Status add_ids(const Json& config, const char* key, const std::string& file, std::set<TokenId>& ids) {
+Status add_ids(const Json& config, const char* key, const std::string& file,
+               std::set<TokenId>& ids) {
   const Json value = config.is_object() ? config.value(key, Json()) : Json();
   if (value.is_null()) return {};
   const Json list = value.is_array() ? value : Json::array({value});

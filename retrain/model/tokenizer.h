@@ -38,8 +38,8 @@ class Tokenizer {
   // `json`: the content of a tokenizer.json.
   [[nodiscard]] static Result<Tokenizer> parse(std::string_view json);
 
-  // `add_special`: run the post-processor's template (BOS and so on). Fails (kInvalid) only when the
-  // file's own regular expression exceeds its matching bound on this text.
+  // `add_special`: run the post-processor's template (BOS and so on). Fails (kInvalid) only when
+  // the file's own regular expression exceeds its matching bound on this text.
   [[nodiscard]] Result<TokenIds> encode(std::string_view text, bool add_special) const;
   // Unknown ids give nothing. Bytes that form no UTF-8 become U+FFFD as in `tokenizers`.
   [[nodiscard]] std::string decode(std::span<const TokenId> ids, bool skip_special) const;
@@ -78,9 +78,9 @@ class StreamDecoder {
 
   Tokenizer tokenizer_;
   bool skip_special_;
-  TokenIds window_;          // the last ids already given out: context of the next ones
-  TokenIds held_;            // ids whose text is not yet certain
-  std::string held_bytes_;   // byte-level decoders: an incomplete UTF-8 tail
+  TokenIds window_;         // the last ids already given out: context of the next ones
+  TokenIds held_;           // ids whose text is not yet certain
+  std::string held_bytes_;  // byte-level decoders: an incomplete UTF-8 tail
 };
 
 // The special tokens of a snapshot, by its own files: bos/eos/pad/unk text from

@@ -171,8 +171,10 @@ Status AddedTokens::apply(Pieces& pieces, const Normalizer* normalizer) const {
     if (patterns.empty()) return;
     Pieces out;
     for (auto& piece : pieces) {
-      if (piece.id) out.push_back(std::move(piece));
-      else split(piece, patterns, out);
+      if (piece.id)
+        out.push_back(std::move(piece));
+      else
+        split(piece, patterns, out);
     }
     pieces = std::move(out);
   };

@@ -36,8 +36,8 @@ Result<BpeModel> BpeModel::parse(const Json& json) {
   if (!json.is_object()) return fail(Code::kInvalid, "'model' is no object");
   // GPT-2's own file has no type; its merges tell.
   if (json.contains("type") && json["type"] != "BPE") {
-    return fail(Code::kInvalid, "model type " + dump_json(json["type"]) +
-                                    " is not covered (only BPE)");
+    return fail(Code::kInvalid,
+                "model type " + dump_json(json["type"]) + " is not covered (only BPE)");
   }
   if (json.contains("dropout") && !json["dropout"].is_null() && json["dropout"] != 0.0) {
     return fail(Code::kInvalid, "'dropout' makes ids random; set it to null");
@@ -53,7 +53,8 @@ Result<BpeModel> BpeModel::parse(const Json& json) {
   TRIMTAB_TRY(const std::string unk, optional_text(json, "unk_token"));
   if (!unk.empty()) {
     const auto it = model.ids_.find(unk);
-    if (it == model.ids_.end()) return fail(Code::kInvalid, "'unk_token' " + unk + " is not in 'vocab'");
+    if (it == model.ids_.end())
+      return fail(Code::kInvalid, "'unk_token' " + unk + " is not in 'vocab'");
     model.unk_ = it->second;
   }
   model.byte_tokens_.assign(256, -1);
@@ -66,10 +67,11 @@ Result<BpeModel> BpeModel::parse(const Json& json) {
 
 Status BpeModel::read_vocabulary(const Json& json) {
   const auto vocab = json.find("vocab");
-  if (vocab == json.end() || !vocab->is_object()) return fail(Code::kInvalid, "'vocab' is no object");
+  if (vocab == json.end() || !vocab->is_object())
+    return fail(Code::kInvalid, "'vocab' is no object");
   if (vocab->size() > kMaxVocabulary) {
-    return fail(Code::kInvalid, fmt::format("'vocab' has {} entries, more than {}", vocab->size(),
-                                            kMaxVocabulary));
+    return fail(Code::kInvalid,
+                fmt::format("'vocab' has {} entries, more than {}", vocab->size(), kMaxVocabulary));
   }
   ids_.reserve(vocab->size());
   for (auto entry = vocab->begin(); entry != vocab->end(); ++entry) {
@@ -90,7 +92,8 @@ Status BpeModel::read_vocabulary(const Json& json) {
 
 Status BpeModel::read_merges(const Json& json) {
   const auto merges = json.find("merges");
-  if (merges == json.end() || !merges->is_array()) return fail(Code::kInvalid, "'merges' is no list");
+  if (merges == json.end() || !merges->is_array())
+    return fail(Code::kInvalid, "'merges' is no list");
   if (merges->size() > kMaxMerges) {
     return fail(Code::kInvalid,
                 fmt::format("'merges' has {} entries, more than {}", merges->size(), kMaxMerges));
@@ -103,15 +106,18 @@ Status BpeModel::read_merges(const Json& json) {
       if (text.starts_with("#version")) continue;
       const std::size_t space = text.find(' ');
       if (space == std::string::npos || text.find(' ', space + 1) != std::string::npos) {
-        return fail(Code::kInvalid, fmt::format("merge {} is not two parts with a space between", rank));
+        return fail(Code::kInvalid,
+                    fmt::format("merge {} is not two parts with a space between", rank));
       }
       TRIMTAB_CHECK_OK(add_merge(std::string_view(text).substr(0, space),
                                  std::string_view(text).substr(space + 1), rank));
-    } else if (entry.is_array() && entry.size() == 2 && entry[0].is_string() && entry[1].is_string()) {
+    } else if (entry.is_array() && entry.size() == 2 && entry[0].is_string() &&
+               entry[1].is_string()) {
       TRIMTAB_CHECK_OK(add_merge(entry[0].get_ref<const std::string&>(),
                                  entry[1].get_ref<const std::string&>(), rank));
     } else {
-      return fail(Code::kInvalid, fmt::format("merge {} is neither \"a b\" nor [\"a\", \"b\"]", rank));
+      return fail(Code::kInvalid,
+                  fmt::format("merge {} is neither \"a b\" nor [\"a\", \"b\"]", rank));
     }
     ++rank;
   }

@@ -27,7 +27,8 @@ class StepDecoder final : public Decoder {
 
 class DecoderSequence final : public Decoder {
  public:
-  explicit DecoderSequence(std::vector<std::unique_ptr<Decoder>> parts) : parts_(std::move(parts)) {}
+  explicit DecoderSequence(std::vector<std::unique_ptr<Decoder>> parts)
+      : parts_(std::move(parts)) {}
   void apply(Tokens& tokens) const override {
     for (const auto& part : parts_) part->apply(tokens);
   }
@@ -97,24 +98,12 @@ Result<std::function<void(Tokens&)>> make_strip(const Json& json) {
 
 Result<std::function<void(Tokens&)>> make_replace(const Json& json) {
   TRIMTAB_TRY(const std::string content, json_get<std::string>(json, "content"));
-  const Json pattern = json.value("pattern", Json());
-  std::optional<TokenRegex> regex;
-  if (pattern.is_object() && pattern.contains("String") && pattern["String"].is_string()) {
-    regex = TokenRegex::literal(pattern["String"].get<std::string>());
-  } else if (pattern.is_object() && pattern.contains("Regex") && pattern["Regex"].is_string()) {
-    TRIMTAB_TRY(regex, TokenRegex::compile(pattern["Regex"].get<std::string>()));
-  } else {
-    return fail(Code::kInvalid, "decoder 'Replace' has no pattern");
-  }
-  return [regex = *regex, content](Tokens& tokens) {
-    std::vector<TokenRegex::Span> spans;
+  TRIMTAB_TRY(const TokenRegex pattern, read_token_pattern(json.value("pattern", Json())));
+  return [pattern, content](Tokens& tokens) {
     for (auto& token : tokens) {
-      if (!regex.find_all(token, spans)) continue;  // a token's few bytes cannot exceed the bound
-      std::string out;
-      for (const auto& span : spans) {
-        out += span.matched ? content : token.substr(span.begin, span.end - span.begin);
-      }
-      token = std::move(out);
+      // A few bytes cannot exceed the matching bound; if they did, the token stays as it is.
+      if (std::string replaced = token; replace_matches(pattern, content, replaced))
+        token = replaced;
     }
   };
 }
@@ -131,8 +120,10 @@ Result<std::function<void(Tokens&)>> make_metaspace(const Json& json) {
       if (!mark.find_all(tokens[i], spans)) continue;  // a literal search cannot fail
       std::string out;
       for (const auto& span : spans) {
-        if (!span.matched) out += tokens[i].substr(span.begin, span.end - span.begin);
-        else if (i > 0 || !prepended) out += ' ';
+        if (!span.matched)
+          out += tokens[i].substr(span.begin, span.end - span.begin);
+        else if (i > 0 || !prepended)
+          out += ' ';
       }
       tokens[i] = std::move(out);
     }
@@ -148,8 +139,10 @@ Result<std::function<void(Tokens&)>> make_bpe(const Json& json) {
       if (!mark.find_all(tokens[i], spans)) continue;
       std::string out;
       for (const auto& span : spans) {
-        if (!span.matched) out += tokens[i].substr(span.begin, span.end - span.begin);
-        else if (i + 1 < tokens.size()) out += ' ';
+        if (!span.matched)
+          out += tokens[i].substr(span.begin, span.end - span.begin);
+        else if (i + 1 < tokens.size())
+          out += ' ';
       }
       tokens[i] = std::move(out);
     }

@@ -18,7 +18,8 @@ class Decoder {
 };
 
 // null for JSON null. kInvalid names what is malformed or not covered.
-[[nodiscard]] Result<std::unique_ptr<Decoder>> make_decoder(const nlohmann::json& json, int depth = 0);
+[[nodiscard]] Result<std::unique_ptr<Decoder>> make_decoder(const nlohmann::json& json,
+                                                            int depth = 0);
 
 // A token's bytes by GPT-2's alphabet; its own UTF-8 when a character is outside of it.
 void append_token_bytes(std::string_view token, std::string& bytes);

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/json.h"
 #include "retrain/model/tokenizer_unicode.h"
 
 namespace trimtab::model {
@@ -37,8 +38,8 @@ class Translator {
 
  private:
   tl::unexpected<Error> refuse(std::string_view what) const {
-    return fail(Code::kInvalid, "regular expression '" + std::string(in_.substr(0, 80)) + "' " +
-                                    std::string(what));
+    return fail(Code::kInvalid,
+                "regular expression '" + std::string(in_.substr(0, 80)) + "' " + std::string(what));
   }
   [[nodiscard]] bool next_is(std::string_view text) const {
     return in_.substr(at_).starts_with(text);
@@ -64,7 +65,8 @@ class Translator {
   // (?m) is Ruby's "dot matches line breaks", PCRE2's (?s).
   Status group() {
     copy(2);
-    while (at_ < in_.size() && (std::isalpha(static_cast<unsigned char>(in_[at_])) || in_[at_] == '-')) {
+    while (at_ < in_.size() &&
+           (std::isalpha(static_cast<unsigned char>(in_[at_])) || in_[at_] == '-')) {
       const char flag = in_[at_++];
       if (flag == 'm') {
         out_ += 's';
@@ -115,9 +117,21 @@ class Translator {
       case 'd': return put_set(kDigitSet, false);
       case 'D': return put_set(kDigitSet, true);
       case 'u': return hex4();
-      case 'h': case 'H': case 'R': case 'X': case 'O': case 'N': case 'K': case 'y': case 'Y':
-      case 'g': case 'k': case 'C': case 'M': case 'Q': case 'E':
-        return refuse(std::string("uses '\\") + c + "', which is not covered");
+      case 'h':
+      case 'H':
+      case 'R':
+      case 'X':
+      case 'O':
+      case 'N':
+      case 'K':
+      case 'y':
+      case 'Y':
+      case 'g':
+      case 'k':
+      case 'C':
+      case 'M':
+      case 'Q':
+      case 'E': return refuse(std::string("uses '\\") + c + "', which is not covered");
       default: break;
     }
     if (c == 'p' || c == 'P') return property();
@@ -240,9 +254,9 @@ Result<TokenRegex> TokenRegex::compile(std::string_view pattern) {
   pcre2_set_newline(context.value, PCRE2_NEWLINE_LF);
   int error = 0;
   PCRE2_SIZE offset = 0;
-  pcre2_code* code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(translated.data()),
-                                   translated.size(), PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE,
-                                   &error, &offset, context.value);
+  pcre2_code* code =
+      pcre2_compile(reinterpret_cast<PCRE2_SPTR>(translated.data()), translated.size(),
+                    PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE, &error, &offset, context.value);
   if (code == nullptr) {
     PCRE2_UCHAR text[160] = {};
     pcre2_get_error_message(error, text, sizeof(text));
@@ -268,8 +282,8 @@ Status TokenRegex::find_all(std::string_view text, std::vector<Span>& spans) con
     spans.push_back({0, 0, false});
     return {};
   }
-  std::size_t done = 0;   // everything before is in `spans`
-  std::size_t from = 0;   // where the next attempt starts
+  std::size_t done = 0;  // everything before is in `spans`
+  std::size_t from = 0;  // where the next attempt starts
   std::optional<std::size_t> last_end;
   while (from <= text.size()) {
     std::size_t begin = 0, end = 0;
@@ -281,8 +295,10 @@ Status TokenRegex::find_all(std::string_view text, std::vector<Span>& spans) con
       const int found = compiled_->match(text, from, begin, end);
       if (found == 0) break;
       if (found < 0) {
-        return fail(Code::kInvalid, "the tokenizer's regular expression needs too many steps on "
-                                    "this text (PCRE2 error " + std::to_string(found) + ")");
+        return fail(Code::kInvalid,
+                    "the tokenizer's regular expression needs too many steps on "
+                    "this text (PCRE2 error " +
+                        std::to_string(found) + ")");
       }
       if (begin == end && last_end == end) {  // no empty match right after a match
         if (from >= text.size()) break;
@@ -296,6 +312,29 @@ Status TokenRegex::find_all(std::string_view text, std::vector<Span>& spans) con
     last_end = end;
   }
   if (done < text.size()) spans.push_back({done, text.size(), false});
+  return {};
+}
+
+Result<TokenRegex> read_token_pattern(const Json& json) {
+  if (json.is_object() && json.contains("String") && json["String"].is_string()) {
+    return TokenRegex::literal(json["String"].get<std::string>());
+  }
+  if (json.is_object() && json.contains("Regex") && json["Regex"].is_string()) {
+    return TokenRegex::compile(json["Regex"].get<std::string>());
+  }
+  return fail(Code::kInvalid, "'pattern' is neither {\"String\": ..} nor {\"Regex\": ..}");
+}
+
+Status replace_matches(const TokenRegex& pattern, std::string_view content, std::string& text) {
+  std::vector<TokenRegex::Span> spans;
+  TRIMTAB_CHECK_OK(pattern.find_all(text, spans));
+  std::string out;
+  out.reserve(text.size());
+  for (const auto& span : spans) {
+    out +=
+        span.matched ? content : std::string_view(text).substr(span.begin, span.end - span.begin);
+  }
+  text = std::move(out);
   return {};
 }
 

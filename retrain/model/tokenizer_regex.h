@@ -10,6 +10,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -42,6 +43,12 @@ class TokenRegex {
   std::shared_ptr<const Compiled> compiled_;  // null: literal
   std::string literal_;
 };
+
+// {"String": "text"} or {"Regex": "expression"}, as normalizers, splits and decoders write it.
+[[nodiscard]] Result<TokenRegex> read_token_pattern(const nlohmann::json& json);
+// Every match in `text` becomes `content`.
+[[nodiscard]] Status replace_matches(const TokenRegex& pattern, std::string_view content,
+                                     std::string& text);
 
 // The translation alone, for its test.
 [[nodiscard]] Result<std::string> translate_oniguruma(std::string_view pattern);

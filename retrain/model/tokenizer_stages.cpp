@@ -7,124 +7,15 @@
 
 #include "base/json.h"
 #include "retrain/model/tokenizer_regex.h"
+#include "retrain/model/tokenizer_sequence.h"
 #include "retrain/model/tokenizer_unicode.h"
 
 namespace trimtab::model {
 namespace {
 
-constexpr int kMaxDepth = 16;  // Sequences inside Sequences; real files have 1
-
 tl::unexpected<Error> not_covered(std::string_view stage, const std::string& type) {
   return fail(Code::kInvalid, std::string(stage) + " '" + type + "' is not covered");
 }
-
-Result<TokenRegex> read_pattern(const Json& json) {
-  if (json.is_object() && json.contains("String") && json["String"].is_string()) {
-    return TokenRegex::literal(json["String"].get<std::string>());
-  }
-  if (json.is_object() && json.contains("Regex") && json["Regex"].is_string()) {
-    return TokenRegex::compile(json["Regex"].get<std::string>());
-  }
-  return fail(Code::kInvalid, "'pattern' is neither {\"String\": ..} nor {\"Regex\": ..}");
-}
-
-// ---- normalizers ----
-
-using Step = std::function<Status(std::string&)>;
-
-class StepNormalizer final : public Normalizer {
- public:
-  explicit StepNormalizer(Step step) : step_(std::move(step)) {}
-  Status apply(std::string& text) const override { return step_(text); }
-
- private:
-  Step step_;
-};
-
-class NormalizerSequence final : public Normalizer {
- public:
-  explicit NormalizerSequence(std::vector<std::unique_ptr<Normalizer>> parts)
-      : parts_(std::move(parts)) {}
-  Status apply(std::string& text) const override {
-    for (const auto& part : parts_) TRIMTAB_CHECK_OK(part->apply(text));
-    return {};
-  }
-
- private:
-  std::vector<std::unique_ptr<Normalizer>> parts_;
-};
-
-Status replace_all(const TokenRegex& pattern, std::string_view content, std::string& text) {
-  std::vector<TokenRegex::Span> spans;
-  TRIMTAB_CHECK_OK(pattern.find_all(text, spans));
-  std::string out;
-  out.reserve(text.size());
-  for (const auto& span : spans) {
-    out += span.matched ? content
-                        : std::string_view(text).substr(span.begin, span.end - span.begin);
-  }
-  text = std::move(out);
-  return {};
-}
-
-void strip(std::string& text, bool left, bool right) {
-  std::size_t begin = 0, end = 0, at = 0;
-  bool seen = false;
-  while (at < text.size()) {
-    const std::size_t start = at;
-    if (is_white_space(next_code_point(text, at))) continue;
-    if (!seen) begin = start;
-    seen = true;
-    end = at;
-  }
-  if (!seen) begin = end = text.size();
-  if (!left) begin = 0;
-  if (!right) end = text.size();
-  text = text.substr(begin, end > begin ? end - begin : 0);
-}
-
-Result<Step> make_step(const std::string& type, const Json& json) {
-  const auto form = [](NormalForm f) {
-    return Step([f](std::string& text) -> Status {
-      text = normalize(text, f);
-      return {};
-    });
-  };
-  if (type == "NFC") return form(NormalForm::kNfc);
-  if (type == "NFD") return form(NormalForm::kNfd);
-  if (type == "NFKC") return form(NormalForm::kNfkc);
-  if (type == "NFKD") return form(NormalForm::kNfkd);
-  if (type == "Lowercase") {
-    return Step([](std::string& text) -> Status {
-      text = lowercase(text);
-      return {};
-    });
-  }
-  if (type == "Prepend") {
-    TRIMTAB_TRY(std::string prepend, json_get<std::string>(json, "prepend"));
-    return Step([prepend](std::string& text) -> Status {
-      if (!text.empty()) text.insert(0, prepend);
-      return {};
-    });
-  }
-  if (type == "Replace") {
-    TRIMTAB_TRY(std::string content, json_get<std::string>(json, "content"));
-    TRIMTAB_TRY(TokenRegex pattern, read_pattern(json.value("pattern", Json())));
-    return Step([pattern, content](std::string& text) -> Status {
-      return replace_all(pattern, content, text);
-    });
-  }
-  if (type == "Strip") {
-    const bool left = json_or(json, "strip_left", true), right = json_or(json, "strip_right", true);
-    return Step([left, right](std::string& text) -> Status {
-      strip(text, left, right);
-      return {};
-    });
-  }
-  return not_covered("normalizer", type);
-}
-
-// ---- pre-tokenizers ----
 
 enum class Behavior { kRemoved, kIsolated, kMergedWithPrevious, kMergedWithNext, kContiguous };
 
@@ -159,8 +50,8 @@ void shape(Spans& spans, Behavior behavior) {
     return;
   }
   for (const auto& span : spans) {
-    const bool join = behavior == Behavior::kContiguous ? span.matched == previous
-                                                        : span.matched && !previous;
+    const bool join =
+        behavior == Behavior::kContiguous ? span.matched == previous : span.matched && !previous;
     if (join && !out.empty()) {
       out.back().end = span.end;
     } else {
@@ -262,16 +153,17 @@ class MetaspacePreTokenizer final : public PreTokenizer {
   MetaspacePreTokenizer(std::string replacement, Scheme scheme, bool split)
       : replacement_(std::move(replacement)),
         scheme_(scheme),
-        split_(split ? std::make_unique<SplitPreTokenizer>(
-                           by_regex(TokenRegex::literal(replacement_)), Behavior::kMergedWithNext,
-                           false)
-                     : nullptr) {}
+        split_(
+            split ? std::make_unique<SplitPreTokenizer>(by_regex(TokenRegex::literal(replacement_)),
+                                                        Behavior::kMergedWithNext, false)
+                  : nullptr) {}
 
   Status apply(Pieces& pieces) const override {
     for (auto& piece : pieces) {
       if (piece.id) continue;
-      TRIMTAB_CHECK_OK(replace_all(space_, replacement_, piece.text));
-      const bool wanted = scheme_ == Scheme::kAlways || (scheme_ == Scheme::kFirst && piece.at_start);
+      TRIMTAB_CHECK_OK(replace_matches(space_, replacement_, piece.text));
+      const bool wanted =
+          scheme_ == Scheme::kAlways || (scheme_ == Scheme::kFirst && piece.at_start);
       if (wanted && !piece.text.starts_with(replacement_)) piece.text.insert(0, replacement_);
     }
     return split_ ? split_->apply(pieces) : Status{};
@@ -308,10 +200,14 @@ Result<std::unique_ptr<PreTokenizer>> make_metaspace(const Json& json) {
   Scheme scheme = add_prefix ? Scheme::kAlways : Scheme::kNever;
   if (json.contains("prepend_scheme")) {
     TRIMTAB_TRY(const std::string name, json_get<std::string>(json, "prepend_scheme"));
-    if (name == "always") scheme = Scheme::kAlways;
-    else if (name == "first") scheme = Scheme::kFirst;
-    else if (name == "never") scheme = Scheme::kNever;
-    else return fail(Code::kInvalid, "Metaspace 'prepend_scheme' " + name + " is unknown");
+    if (name == "always")
+      scheme = Scheme::kAlways;
+    else if (name == "first")
+      scheme = Scheme::kFirst;
+    else if (name == "never")
+      scheme = Scheme::kNever;
+    else
+      return fail(Code::kInvalid, "Metaspace 'prepend_scheme' " + name + " is unknown");
     if (!add_prefix && scheme != Scheme::kNever) {
       return fail(Code::kInvalid, "Metaspace 'add_prefix_space' contradicts 'prepend_scheme'");
     }
@@ -331,25 +227,9 @@ Result<std::unique_ptr<PreTokenizer>> make_byte_level(const Json& json) {
 }
 
 Result<std::unique_ptr<PreTokenizer>> make_split(const Json& json) {
-  TRIMTAB_TRY(TokenRegex pattern, read_pattern(json.value("pattern", Json())));
+  TRIMTAB_TRY(TokenRegex pattern, read_token_pattern(json.value("pattern", Json())));
   TRIMTAB_TRY(const Behavior behavior, read_behavior(json, Behavior::kRemoved));
   return split_at(by_regex(std::move(pattern)), behavior, json_or(json, "invert", false));
-}
-
-// The parts of a Sequence, each made by `make`.
-template <typename Part, typename Make>
-Result<std::vector<std::unique_ptr<Part>>> make_parts(const Json& json, const char* key, int depth,
-                                                      Make make) {
-  if (depth >= kMaxDepth) return fail(Code::kInvalid, "Sequence nested too deeply");
-  if (!json.contains(key) || !json[key].is_array() || json[key].size() > 64) {
-    return fail(Code::kInvalid, std::string("Sequence without a list '") + key + "' of at most 64");
-  }
-  std::vector<std::unique_ptr<Part>> parts;
-  for (const auto& item : json[key]) {
-    TRIMTAB_TRY(auto part, make(item, depth + 1));
-    if (part) parts.push_back(std::move(part));
-  }
-  return parts;
 }
 
 struct ByteAlphabet {
@@ -381,17 +261,6 @@ std::optional<unsigned char> character_byte(char32_t character) {
   return it->second;
 }
 
-Result<std::unique_ptr<Normalizer>> make_normalizer(const Json& json, int depth) {
-  if (json.is_null()) return std::unique_ptr<Normalizer>();
-  TRIMTAB_TRY(const std::string type, json_get<std::string>(json, "type"));
-  if (type == "Sequence") {
-    TRIMTAB_TRY(auto parts, make_parts<Normalizer>(json, "normalizers", depth, make_normalizer));
-    return std::make_unique<NormalizerSequence>(std::move(parts));
-  }
-  TRIMTAB_TRY(Step step, make_step(type, json));
-  return std::make_unique<StepNormalizer>(std::move(step));
-}
-
 Result<std::unique_ptr<PreTokenizer>> make_pre_tokenizer(const Json& json, int depth) {
   if (json.is_null()) return std::unique_ptr<PreTokenizer>();
   TRIMTAB_TRY(const std::string type, json_get<std::string>(json, "type"));
@@ -410,7 +279,8 @@ Result<std::unique_ptr<PreTokenizer>> make_pre_tokenizer(const Json& json, int d
   }
   if (type == "WhitespaceSplit") return split_at(by_character(is_white_space), Behavior::kRemoved);
   if (type == "Whitespace") {
-    TRIMTAB_TRY(TokenRegex regex, TokenRegex::compile("\\w+|[^\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\s]+"));
+    TRIMTAB_TRY(TokenRegex regex,
+                TokenRegex::compile("\\w+|[^\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\s]+"));
     return split_at(by_regex(std::move(regex)), Behavior::kRemoved, true);
   }
   if (type == "Punctuation") {

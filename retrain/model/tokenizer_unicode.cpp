@@ -47,7 +47,8 @@ char32_t next_code_point(std::string_view text, std::size_t& at) {
   if (lead < 0x80) return lead;
   const int more = lead >= 0xF0 ? 3 : lead >= 0xE0 ? 2 : 1;
   char32_t value = lead & (0x3F >> more);
-  for (int i = 0; i < more; ++i) value = (value << 6) | (static_cast<unsigned char>(text[at++]) & 0x3F);
+  for (int i = 0; i < more; ++i)
+    value = (value << 6) | (static_cast<unsigned char>(text[at++]) & 0x3F);
   return value;
 }
 
@@ -139,7 +140,8 @@ std::string lowercase(std::string_view text) {
     if (c == 0x130) {  // the one letter whose lower case is two code points
       out += "i\u0307";
     } else {
-      append_code_point(out, static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(c))));
+      append_code_point(out,
+                        static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(c))));
     }
   }
   return out;
