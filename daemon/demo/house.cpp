@@ -23,8 +23,7 @@ control: {{tick: 250ms, reconcile_interval: 5s}}
 targets:
   - name: {target}
     base: {base}
-    unit_key: session
-    session_window: 1h
+    unit_key: session_id
     serving:
       driver: vllm
       endpoints: [{{url: "{serve_url}"}}]
@@ -57,10 +56,7 @@ targets:
         max_duration: {job_limit}s
         nice: 5
     promotion:
-      unit_key: session_id
-      cooldown: 5s
       reverse_shadow_dwell: 20s
-      router_lease: 30s
       plan:
         margin: 0.05
         margin_live: 0.1
