@@ -21,6 +21,10 @@ constexpr std::uint64_t kRecentWindow = 512;
 constexpr std::uint64_t kStrayRecords = 3;
 constexpr double kMismatchShare = 0.01;
 
+// Hard SLO, see ab.h.
+constexpr std::uint64_t kSloWindow = 64, kSloRequests = 20;
+constexpr double kSloErrorShare = 0.5, kSloTimesControl = 2.0;
+
 std::optional<double> as_bad(const std::optional<bool>& flag) {
   if (!flag) return std::nullopt;
   return *flag ? 1.0 : 0.0;
@@ -109,12 +113,37 @@ void LiveAb::count_served(bool matched) {
   recent_mismatched_ /= 2;
 }
 
+void LiveAb::count_error(bool candidate, const std::optional<bool>& error) {
+  if (!error) return;
+  const std::size_t arm = candidate ? kCandidate : kControl;
+  recent_requests_[arm] += 1;
+  recent_errors_[arm] += *error ? 1 : 0;
+  if (recent_requests_[arm] < kSloWindow) return;
+  recent_requests_[arm] /= 2;
+  recent_errors_[arm] /= 2;
+}
+
+std::string LiveAb::slo_breach() const {
+  const auto share = [&](std::size_t arm) {
+    return static_cast<double>(recent_errors_[arm]) /
+           static_cast<double>(std::max<std::uint64_t>(recent_requests_[arm], 1));
+  };
+  const double candidate = share(kCandidate), control = share(kControl);
+  if (recent_requests_[kCandidate] < kSloRequests || candidate < kSloErrorShare ||
+      candidate < kSloTimesControl * control) {
+    return {};
+  }
+  return fmt::format("{:.0f} % errors in its last {} requests, control {:.0f} %",
+                     100.0 * candidate, recent_requests_[kCandidate], 100.0 * control);
+}
+
 void LiveAb::on_record(const LiveRecord& record, const RoutingHistory& routing) {
   const Eligibility found = eligible(record, routing);
   if (found == Eligibility::kUnattested) unattested_ += 1;
   if (found == Eligibility::kMismatch) count_served(false);
   if (found != Eligibility::kControl && found != Eligibility::kCandidate) return;
   count_served(true);
+  count_error(found == Eligibility::kCandidate, record.error);
   last_unit_ms_ = std::max(last_unit_ms_, record.ts_ms);
   const std::uint64_t hash = stable_hash(record.unit);
   if (seen_.count(hash) != 0) return;
@@ -234,7 +263,7 @@ bool LiveAb::is_ship(const LiveVerdict& verdict) const {
                   [](const EvidenceRow& row) { return row.non_inferior; });
   const bool clean =
       !verdict.exposed.mismatch && !verdict.labelled.mismatch && !verdict.mismatch_hold;
-  return primary_ok && guards_ok && clean && !verdict.harm;
+  return primary_ok && guards_ok && clean && !verdict.harm && verdict.slo_breach.empty();
 }
 
 std::string LiveAb::missing_for_ship(const LiveVerdict& verdict) const {
@@ -281,6 +310,7 @@ LiveVerdict LiveAb::verdict() const {
   const double recent = static_cast<double>(recent_matched_ + recent_mismatched_);
   verdict.mismatch_hold = recent_mismatched_ >= kStrayRecords &&
                           static_cast<double>(recent_mismatched_) > kMismatchShare * recent;
+  verdict.slo_breach = slo_breach();
   verdict.ship = is_ship(verdict);
   verdict.message = missing_for_ship(verdict);
   return verdict;
@@ -327,6 +357,8 @@ Json LiveAb::save() const {
           {"closed", closed_},
           {"exposed", exposed_},
           {"labelled", labelled_},
+          {"recent_requests", recent_requests_},
+          {"recent_errors", recent_errors_},
           {"counters",
            {mismatched_, unattested_, overflowed_, late_feedback_, recent_matched_,
             recent_mismatched_}},
@@ -377,6 +409,8 @@ Result<LiveAb> LiveAb::restore(Params params, const Json& saved) {
     two("closed", ab.closed_);
     two("exposed", ab.exposed_);
     two("labelled", ab.labelled_);
+    two("recent_requests", ab.recent_requests_);
+    two("recent_errors", ab.recent_errors_);
     std::uint64_t* counters[] = {&ab.mismatched_,    &ab.unattested_,     &ab.overflowed_,
                                  &ab.late_feedback_, &ab.recent_matched_, &ab.recent_mismatched_};
     for (std::size_t i = 0; i < std::size(counters); ++i) {

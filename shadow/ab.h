@@ -10,6 +10,8 @@
 // Sample-ratio mismatch on units exposed, and on units with a randomly selected label.
 // Ship: primary superior (plan improve; else non-inferior at margin_live), every guardrail
 // non-inferior at margin_live, no harm anywhere, no mismatch. Harm: alpha_harm / metrics each.
+// Hard SLO: half of the candidate's recent requests (at least 20, about the last 64; every request,
+// not only first ones) end in errors, twice the control's share. No statistics: a broken server.
 // A unit is counted once: later requests of a unit that has opened change nothing.
 // One thread; deterministic; event time only. Memory: max_open_units open units (about 300 bytes),
 // about 60 bytes a unit ever opened (at most max_open_units + 2 ab_max_units), kMaxWaiting unpaired values
@@ -115,6 +117,8 @@ class LiveAb {
   [[nodiscard]] std::vector<std::optional<double>> guard_values(const LiveRecord& record) const;
   [[nodiscard]] std::int64_t close_ms(const OpenUnit& open) const;
   void count_served(bool matched);
+  void count_error(bool candidate, const std::optional<bool>& error);
+  [[nodiscard]] std::string slo_breach() const;
   void close(const std::string& unit, const OpenUnit& open);
   void pair(Metric& metric, bool candidate, std::optional<double> bad);
   [[nodiscard]] SrmRow srm_row(const std::uint64_t (&counts)[2]) const;
@@ -133,6 +137,7 @@ class LiveAb {
   std::uint64_t closed_[2] = {0, 0}, exposed_[2] = {0, 0}, labelled_[2] = {0, 0};
   std::uint64_t mismatched_ = 0, unattested_ = 0, overflowed_ = 0, late_feedback_ = 0;
   std::uint64_t recent_matched_ = 0, recent_mismatched_ = 0;
+  std::uint64_t recent_requests_[2] = {0, 0}, recent_errors_[2] = {0, 0};
   std::int64_t watermark_ms_ = 0, last_unit_ms_ = 0;
 };
 

@@ -203,6 +203,7 @@ void fields(S& s, V& visit) {
   visit("last_unit_ms", s.last_unit_ms);
   visit("exposed", s.exposed);
   visit("labelled", s.labelled);
+  visit("slo_breach", s.slo_breach);
   visit("mismatch_hold", s.mismatch_hold);
   visit("ship", s.ship);
   visit("harm", s.harm);

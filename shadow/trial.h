@@ -196,7 +196,8 @@ struct Evidence {
   std::uint64_t acked_generation = 0;  // lowest acknowledged by all live routers; 0: none is live
   std::int64_t oldest_unacked_ms = 0;  // how long the slowest live router has owed one
   std::string slow_router;             // its instance, for the message
-  std::string slo_breach;              // hard breach of the candidate's arm; empty: none
+  // Hard breach of the candidate's arm that the daemon saw beside LiveVerdict's; empty: none.
+  std::string slo_breach;
   std::string newer_candidate;         // for the same drift; empty: none
   double alpha_spent = 0.0;            // lifetime error budget used by earlier trials
   double error_budget = 1.0;

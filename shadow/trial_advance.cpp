@@ -52,11 +52,19 @@ std::string row_message(const std::vector<EvidenceRow>& rows, const std::string&
   return metric;
 }
 
+std::string slo_breach(const Context& at) {
+  if (!at.evidence.slo_breach.empty()) return at.evidence.slo_breach;
+  const bool after_ab = at.trial.state == State::kPromoting || at.trial.state == State::kBaking;
+  const auto& live = after_ab ? at.evidence.bake : at.evidence.live;
+  return live ? live->slo_breach : std::string();
+}
+
 Decision harm_rule(const Context& at) {
   const State state = at.trial.state;
-  if (is_live(state) && !at.evidence.slo_breach.empty()) {
-    return roll_back(at, State::kRolledBack, Reason::kSloBreach, at.evidence.slo_breach,
-                     "the candidate's arm broke a hard limit: " + at.evidence.slo_breach);
+  const std::string breach = slo_breach(at);
+  if (is_live(state) && !breach.empty()) {
+    return roll_back(at, State::kRolledBack, Reason::kSloBreach, breach,
+                     "the candidate's arm broke a hard limit: " + breach);
   }
   const bool live = state == State::kCanary || state == State::kAb || state == State::kPromoting;
   if (live && at.evidence.live && at.evidence.live->harm) {

@@ -77,6 +77,7 @@ struct LiveVerdict {
   std::uint64_t late_feedback = 0;  // after the unit closed: trains, decides nothing
   std::int64_t last_unit_ms = 0;    // event time of the last eligible request
   SrmRow exposed, labelled;
+  std::string slo_breach;           // hard limit broken by the candidate's arm; empty: none
   bool mismatch_hold = false;       // more than a stray record was served by another adapter
   bool ship = false;
   bool harm = false;

@@ -251,6 +251,21 @@ TEST_F(World, AWrongFleetHoldsAndAStrayRecordDoesNot) {
   EXPECT_EQ(21u, ab.verdict().mismatched);
 }
 
+TEST_F(World, ABrokenServerIsAHardBreachAndASharedOutageIsNot) {
+  LiveAb broken(params_of()), outage(params_of());
+  for (int i = 0; i < 80; ++i) {
+    const Request one = request("w" + std::to_string(i));
+    LiveRecord record = one.record(1);
+    record.error = one.arm == kArmCandidate && i % 4 != 0;
+    broken.on_record(record, history);
+    record.error = i % 4 != 0;
+    outage.on_record(record, history);
+  }
+  EXPECT_NE("", broken.verdict().slo_breach);
+  EXPECT_FALSE(broken.verdict().ship);
+  EXPECT_EQ("", outage.verdict().slo_breach);
+}
+
 TEST_F(World, OpenUnitsAreBounded) {
   Plan plan = demo_plan();
   plan.max_open_units = 50;

@@ -302,7 +302,7 @@ TEST(Trial, HarmAndBreachesRollBackAtOnceEvenWhilePaused) {
         drive.evidence.live->harm = true;
         drive.evidence.live->harm_on = "complaint";
       } else {
-        drive.evidence.slo_breach = "error rate 40 %";
+        drive.evidence.live->slo_breach = "70 % errors";
       }
       drive.step();
       EXPECT_EQ(State::kRollingBack, drive.trial.state);
