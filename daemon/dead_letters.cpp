@@ -46,8 +46,8 @@ Result<std::unique_ptr<DeadLetters>> DeadLetters::open(const config::KafkaSettin
                                                        Clock& clock, Metrics& metrics) {
   auto& counter = metrics.counter("trimtab_dlq_records_total",
                                   "Messages that could not be used, by reason", {"reason"});
-  auto state = std::make_unique<State>(State{settings, clock, {}, {}, 0, 0,
-                                             log::RateLimit(kLinesPerMinute), counter, {}});
+  auto state = std::make_unique<State>(
+      State{settings, clock, {}, {}, 0, 0, log::RateLimit(kLinesPerMinute), counter, {}});
   for (int reason = 0; reason < kDeadReasons; ++reason) {
     state->by_reason[static_cast<std::size_t>(reason)] =
         &counter.with({std::string(dead_reason_name(static_cast<DeadReason>(reason)))});

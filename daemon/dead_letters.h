@@ -1,5 +1,5 @@
 // DeadLetters: what cannot be used goes to the dead-letter topic unchanged, with headers
-// `__connect.errors.{topic,partition,offset,stage,exception.class.name,exception.message,timestamp}`
+// __connect.errors.{topic,partition,offset,stage,exception.class.name,exception.message,timestamp}
 // (RECORDS.md section 3), counted by reason, logged at a limited rate.
 //
 // add() never blocks for the broker; flush() returns OK only when every letter added was

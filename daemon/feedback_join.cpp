@@ -10,7 +10,7 @@ namespace {
 constexpr std::size_t kDelaysKept = 1'000;
 constexpr std::size_t kDelaysNeeded = 50;
 // Upper edges for labels: from a click at once to a week of back office.
-const std::vector<double> kDelayBuckets = {1,     10,     60,      300,     1'800,
+const std::vector<double> kDelayBuckets = {1,     10,     60,     300,     1'800,
                                            7'200, 28'800, 86'400, 259'200, 604'800};
 
 // What the feedback waits for. Ids and trace ids share the table, so they are told apart.
@@ -43,17 +43,25 @@ FeedbackJoin::FeedbackJoin(const config::IngestSettings& settings, Metrics& metr
     : settings_(settings),
       received_(metrics.counter("trimtab_feedback_received_total", "Pieces of feedback, new ones")
                     .with()),
-      matched_(metrics.counter("trimtab_feedback_matched_total",
-                               "Pieces of feedback that found their record").with()),
-      unmatched_(metrics.counter("trimtab_feedback_unmatched_total",
-                                 "Pieces of feedback that waited in vain for a stored record")
+      matched_(metrics
+                   .counter("trimtab_feedback_matched_total",
+                            "Pieces of feedback that found their record")
+                   .with()),
+      unmatched_(metrics
+                     .counter("trimtab_feedback_unmatched_total",
+                              "Pieces of feedback that waited in vain for a stored record")
                      .with()),
-      ratio_(metrics.gauge("trimtab_labels_matched_ratio",
-                           "Share of the feedback that found its record").with()),
-      delay_(metrics.histogram("trimtab_label_delay_seconds",
-                               "Time from a record to its feedback", kDelayBuckets).with()),
-      waiting_gauge_(metrics.gauge("trimtab_feedback_waiting",
-                                   "Pieces of feedback that wait for their record").with()) {}
+      ratio_(
+          metrics
+              .gauge("trimtab_labels_matched_ratio", "Share of the feedback that found its record")
+              .with()),
+      delay_(metrics
+                 .histogram("trimtab_label_delay_seconds", "Time from a record to its feedback",
+                            kDelayBuckets)
+                 .with()),
+      waiting_gauge_(
+          metrics.gauge("trimtab_feedback_waiting", "Pieces of feedback that wait for their record")
+              .with()) {}
 
 Status FeedbackJoin::load(StateQueries& state) {
   index_.clear();
@@ -85,8 +93,8 @@ void FeedbackJoin::forget(const std::string& feedback_id) {
   waiting_gauge_.set(static_cast<double>(key_of_.size()));
 }
 
-Result<Joined> FeedbackJoin::join(Transaction& write, FeedbackRow feedback,
-                                  const RecordRow& record, bool replaces) {
+Result<Joined> FeedbackJoin::join(Transaction& write, FeedbackRow feedback, const RecordRow& record,
+                                  bool replaces) {
   feedback.record_row = record.row;
   feedback.target = record.target;
   TRIMTAB_CHECK_OK(write.join_feedback(feedback.feedback_id, record.row, record.target));
@@ -203,7 +211,8 @@ std::string FeedbackJoin::save() const {
 Status FeedbackJoin::restore(std::string_view text) {
   TRIMTAB_TRY(const Json saved, parse_json(text));
   TRIMTAB_TRY(newest_ms_, (json_get<std::map<std::string, std::int64_t>>(saved, "newest_ms")));
-  TRIMTAB_TRY(delays_, (json_get<std::map<std::string, std::deque<std::int64_t>>>(saved, "delays")));
+  TRIMTAB_TRY(delays_,
+              (json_get<std::map<std::string, std::deque<std::int64_t>>>(saved, "delays")));
   return {};
 }
 

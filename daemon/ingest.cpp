@@ -75,16 +75,16 @@ Status Ingest::State::decode(const RawBatch& raw) {
       const bool route = letter->reason == DeadReason::kUnknownTarget;
       // A full local queue: what was added so far is flushed before this batch may go on.
       while (true) {
-        const Status added = dead->add(message, held->topics[message.topic], *letter,
-                                       route ? "route" : "decode");
+        const Status added =
+            dead->add(message, held->topics[message.topic], *letter, route ? "route" : "decode");
         if (added) break;
         if (!added && thread.get_stop_token().stop_requested()) return added;
         log::error("{}", added.error().message);
       }
     }
-    held->records.push_back({Origin{message.topic, message.partition, message.offset,
-                                    message.timestamp_ms},
-                             std::move(decoded)});
+    held->records.push_back(
+        {Origin{message.topic, message.partition, message.offset, message.timestamp_ms},
+         std::move(decoded)});
   }
   bytes.add(sum);
   source->release();  // one retained message would pin its whole receive buffer
@@ -146,15 +146,14 @@ void Ingest::State::run(std::stop_token stop) {
   }
 }
 
-Result<std::unique_ptr<Ingest>> Ingest::create(Options options, OffsetBook& book,
-                                               BatchQueue& queue, BatchPool& pool, Clock& clock,
-                                               Metrics& metrics) {
+Result<std::unique_ptr<Ingest>> Ingest::create(Options options, OffsetBook& book, BatchQueue& queue,
+                                               BatchPool& pool, Clock& clock, Metrics& metrics) {
   TRIMTAB_TRY(auto codec, RecordCodec::create(options.ingest, options.targets));
   for (const auto& [target, pointers] : options.pointers) {
     TRIMTAB_CHECK_OK(codec.set_pointers(target, pointers));
   }
-  auto state = std::make_unique<State>(std::move(options), queue, pool, clock, std::move(codec),
-                                       metrics);
+  auto state =
+      std::make_unique<State>(std::move(options), queue, pool, clock, std::move(codec), metrics);
   const config::KafkaSettings& kafka = state->options.kafka;
   TRIMTAB_TRY(state->source, KafkaSource::open(kafka, {kafka.topics.records, kafka.topics.feedback},
                                                book, clock, metrics));

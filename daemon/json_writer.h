@@ -28,9 +28,7 @@ class JsonObjectWriter {
     out_ += ':';
     return out_;
   }
-  void text(std::string_view name, std::string_view value) {
-    append_json_string(value, key(name));
-  }
+  void text(std::string_view name, std::string_view value) { append_json_string(value, key(name)); }
   void text_unless_empty(std::string_view name, std::string_view value) {
     if (!value.empty()) text(name, value);
   }

@@ -27,8 +27,7 @@ Status set_property(rd_kafka_conf_t* conf, const std::string& name, const std::s
 constexpr int kCooperativeSafe = 0x020a00ff;
 
 Status set_properties(rd_kafka_conf_t* conf, const config::KafkaSettings& s) {
-  if (s.assignor == config::Assignor::kCooperativeSticky &&
-      rd_kafka_version() < kCooperativeSafe) {
+  if (s.assignor == config::Assignor::kCooperativeSticky && rd_kafka_version() < kCooperativeSafe) {
     return fail(Code::kInvalid, std::string("kafka.assignor: cooperative-sticky needs librdkafka "
                                             "2.10 or newer, this is ") +
                                     rd_kafka_version_str());
@@ -46,8 +45,8 @@ Status set_properties(rd_kafka_conf_t* conf, const config::KafkaSettings& s) {
       {"enable.partition.eof", "true"},
       {"isolation.level", committed ? "read_committed" : "read_uncommitted"},
       {"session.timeout.ms", std::to_string(s.session_timeout_ms)},
-      {"heartbeat.interval.ms", std::to_string(std::clamp<std::int64_t>(
-                                    s.session_timeout_ms / 10, 100, 3'000))},
+      {"heartbeat.interval.ms",
+       std::to_string(std::clamp<std::int64_t>(s.session_timeout_ms / 10, 100, 3'000))},
       {"max.poll.interval.ms", std::to_string(s.max_poll_interval_ms)},
       {"queued.max.messages.kbytes", std::to_string(s.queued_max_bytes / 1024)},
       {"queued.min.messages", std::to_string(s.queued_min_messages)},
@@ -104,16 +103,18 @@ std::vector<std::pair<std::string, std::string>> message_headers(const RawMessag
   std::vector<std::pair<std::string, std::string>> out;
   rd_kafka_headers_t* headers = nullptr;
   const auto* native = static_cast<const rd_kafka_message_t*>(message.native);
-  if (native == nullptr || rd_kafka_message_headers(native, &headers) != RD_KAFKA_RESP_ERR_NO_ERROR) {
+  if (native == nullptr ||
+      rd_kafka_message_headers(native, &headers) != RD_KAFKA_RESP_ERR_NO_ERROR) {
     return out;
   }
   const char* name = nullptr;
   const void* value = nullptr;
   std::size_t size = 0;
-  for (std::size_t at = 0; rd_kafka_header_get_all(headers, at, &name, &value, &size) ==
-                           RD_KAFKA_RESP_ERR_NO_ERROR;
+  for (std::size_t at = 0;
+       rd_kafka_header_get_all(headers, at, &name, &value, &size) == RD_KAFKA_RESP_ERR_NO_ERROR;
        ++at) {
-    out.emplace_back(name, std::string(static_cast<const char*>(value), value == nullptr ? 0 : size));
+    out.emplace_back(name,
+                     std::string(static_cast<const char*>(value), value == nullptr ? 0 : size));
   }
   return out;
 }
@@ -178,7 +179,8 @@ Result<std::vector<std::string>> foreign_members(rd_kafka_t* consumer,
   const auto error = rd_kafka_list_groups(consumer, settings.group.c_str(), &groups, timeout_ms);
   if (error != RD_KAFKA_RESP_ERR_NO_ERROR) {
     if (groups != nullptr) rd_kafka_group_list_destroy(groups);
-    return fail(Code::kUnavailable, std::string("kafka: group members: ") + rd_kafka_err2str(error));
+    return fail(Code::kUnavailable,
+                std::string("kafka: group members: ") + rd_kafka_err2str(error));
   }
   std::vector<std::string> foreign;
   bool described = false;
@@ -230,7 +232,8 @@ Status commit_and_wait(rd_kafka_t* consumer, rd_kafka_topic_partition_list_t* of
   }
   rd_kafka_queue_destroy(answers);
   if (error != RD_KAFKA_RESP_ERR_NO_ERROR) {
-    return fail(Code::kUnavailable, std::string("kafka: offset commit: ") + rd_kafka_err2str(error));
+    return fail(Code::kUnavailable,
+                std::string("kafka: offset commit: ") + rd_kafka_err2str(error));
   }
   return {};
 }

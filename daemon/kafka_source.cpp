@@ -1,128 +1,28 @@
 // The poll loop, rebalances and pauses. See the header for the contract.
-// Longer than the usual file: it is one state machine over one consumer handle, and its callbacks
-// share all of that state.
 #include "daemon/kafka_source.h"
 
-#include <fmt/format.h>
-
-#include <algorithm>
 #include <array>
+#include <tuple>
 
 #include "base/check.h"
-#include "base/log.h"
-#include "daemon/kafka_client.h"
+#include "daemon/kafka_source_state.h"
 
 namespace trimtab::daemon {
-namespace {
-
-constexpr int kAskMs = 5'000;               // patience with one question to the cluster
-constexpr std::int64_t kRevokeWaitMs = 10'000;  // for what was handed out, before giving up
-constexpr std::int64_t kCommitEveryMs = 5'000;  // to the broker, only to show lag
-constexpr std::int64_t kGroupCheckMs = 2'000;   // while a foreign member is there
-
-struct Partition {
-  std::int64_t next = RD_KAFKA_OFFSET_INVALID;  // the next offset to hand out; may be logical
-  std::int64_t eof = -1;                        // the fetcher saw the end here
-  std::int64_t end = -1;                        // by the statistics
-  std::int64_t told = -1;                       // last offset committed to the broker
-  std::uint16_t topic = 0;
-
-  [[nodiscard]] std::int64_t lag() const {
-    if (end < 0 || next < 0) return 0;
-    return std::max<std::int64_t>(0, end - std::max(next, eof));
-  }
-};
-
-}  // namespace
-
-struct KafkaSource::State {
-  config::KafkaSettings settings;
-  std::vector<std::string> topics;
-  OffsetBook& book;
-  Clock& clock;
-  rd_kafka_t* consumer = nullptr;
-  rd_kafka_queue_t* queue = nullptr;
-
-  // The poll thread's own.
-  std::map<TopicPartition, Partition> assigned;
-  std::map<TopicPartition, std::int64_t> handed_out;
-  std::vector<rd_kafka_message_t*> messages;
-  std::size_t message_count = 0;
-  bool check_group = false;
-  bool paused = false;       // by pause()
-  bool blocked = false;      // foreign member or offset gone: nothing is handed out
-  bool fetching = true;      // false: partitions are paused in the client
-  bool broker_up = false;
-  bool rebuilt = false;
-  std::int64_t last_progress_ms = 0;
-  std::int64_t last_commit_ms = 0;
-  std::int64_t last_group_check_ms = 0;
-  std::optional<Error> fatal;
-  log::RateLimit lines{10};
-  std::atomic<bool> reseek{false};
-
-  mutable std::mutex mutex;  // guards status
-  SourceStatus status;
-
-  Family<Counter>& rebalances;
-  Family<Gauge>& lag;
-
-  State(const config::KafkaSettings& s, std::vector<std::string> t, OffsetBook& b, Clock& c,
-        Metrics& m)
-      : settings(s),
-        topics(std::move(t)),
-        book(b),
-        clock(c),
-        rebalances(m.counter("trimtab_kafka_rebalances_total",
-                             "Times that the consumer group assigned partitions anew")),
-        lag(m.gauge("trimtab_kafka_lag_records", "Messages behind the end of the partition",
-                    {"topic", "partition"})) {
-    messages.resize(static_cast<std::size_t>(std::max<std::int64_t>(1, settings.batch_records)));
-  }
-  ~State() { destroy(); }
-
-  Status create();
-  void destroy();
-  void free_messages();
-  void set_state(SourceState state, std::string detail);
-  void publish();
-  void say(const std::string& what);
-  PartitionList list_assigned(bool with_offsets) const;
-  std::int64_t start_offset(const TopicPartition& where) const;
-  void on_assign(rd_kafka_topic_partition_list_t* partitions);
-  void on_revoke(rd_kafka_topic_partition_list_t* partitions);
-  void on_stats(std::string_view json);
-  void on_error(int code, const char* reason);
-  void set_fetching(bool on);
-  void restart_fetch();
-  void refetch_from_book();
-  void examine_group();
-  void offset_gone(const rd_kafka_message_t& message);
-  bool accept(const rd_kafka_message_t& message, RawBatch& out);
-  void handle_error_message(const rd_kafka_message_t& message);
-  void collect(RawBatch& out);
-  PartitionList progress_to_tell();
-  void tell_broker();
-  Status watchdog(std::int64_t now_ms);
-  Status check_fatal();
-
-  static State& from(void* opaque) { return *static_cast<State*>(opaque); }
-};
 
 Status KafkaSource::State::create() {
-  const ConsumerCallbacks callbacks{
-      [](rd_kafka_t*, rd_kafka_resp_err_t error, rd_kafka_topic_partition_list_t* partitions,
-         void* opaque) {
-        if (error == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS) return from(opaque).on_assign(partitions);
-        from(opaque).on_revoke(partitions);
-      },
-      [](rd_kafka_t*, int code, const char* reason, void* opaque) {
-        from(opaque).on_error(code, reason);
-      },
-      [](rd_kafka_t*, char* json, std::size_t size, void* opaque) {
-        from(opaque).on_stats({json, size});
-        return 0;  // the client frees the text
-      }};
+  const ConsumerCallbacks callbacks{[](rd_kafka_t*, rd_kafka_resp_err_t error,
+                                       rd_kafka_topic_partition_list_t* partitions, void* opaque) {
+                                      if (error == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS)
+                                        return from(opaque).on_assign(partitions);
+                                      from(opaque).on_revoke(partitions);
+                                    },
+                                    [](rd_kafka_t*, int code, const char* reason, void* opaque) {
+                                      from(opaque).on_error(code, reason);
+                                    },
+                                    [](rd_kafka_t*, char* json, std::size_t size, void* opaque) {
+                                      from(opaque).on_stats({json, size});
+                                      return 0;  // the client frees the text
+                                    }};
   TRIMTAB_TRY(consumer, new_consumer(settings, callbacks, this));
   queue = rd_kafka_queue_get_consumer(consumer);
   PartitionList subscription(rd_kafka_topic_partition_list_new(static_cast<int>(topics.size())));
@@ -179,70 +79,6 @@ void KafkaSource::State::say(const std::string& what) {
   }
 }
 
-PartitionList KafkaSource::State::list_assigned(bool with_offsets) const {
-  PartitionList list(rd_kafka_topic_partition_list_new(static_cast<int>(assigned.size())));
-  for (const auto& [where, partition] : assigned) {
-    auto* entry = rd_kafka_topic_partition_list_add(list.get(), where.topic.c_str(),
-                                                    where.partition);
-    if (with_offsets) entry->offset = partition.next;
-  }
-  return list;
-}
-
-// What SQLite says; a partition it has never seen begins at the configured end of a topic that is
-// new to us, and at its beginning if the topic only grew.
-std::int64_t KafkaSource::State::start_offset(const TopicPartition& where) const {
-  if (const auto next = book.next(where)) return *next;
-  const bool latest = settings.first_offset == config::OffsetReset::kLatest;
-  return latest && !book.knows_topic(where.topic) ? RD_KAFKA_OFFSET_END
-                                                  : RD_KAFKA_OFFSET_BEGINNING;
-}
-
-void KafkaSource::State::on_assign(rd_kafka_topic_partition_list_t* partitions) {
-  assigned.clear();
-  handed_out.clear();
-  for (int i = 0; i < partitions->cnt; ++i) {
-    auto& entry = partitions->elems[i];
-    const TopicPartition where{entry.topic, entry.partition};
-    Partition partition;
-    partition.next = entry.offset = start_offset(where);
-    const auto topic = std::find(topics.begin(), topics.end(), where.topic);
-    partition.topic = static_cast<std::uint16_t>(topic - topics.begin());
-    assigned[where] = partition;
-  }
-  const auto error = rd_kafka_assign(consumer, partitions);
-  if (error != RD_KAFKA_RESP_ERR_NO_ERROR) say(fmt::format("assign: {}", rd_kafka_err2str(error)));
-  rd_kafka_resume_partitions(consumer, partitions);  // an earlier pause outlives the assignment
-  fetching = true;
-  blocked = false;
-  check_group = true;
-  last_progress_ms = clock.mono_ms();
-  rebalances.with().add();
-  {
-    std::lock_guard lock(mutex);
-    ++status.rebalances;
-  }
-  publish();
-}
-
-void KafkaSource::State::on_revoke(rd_kafka_topic_partition_list_t*) {
-  // Finish: whatever was handed out should be committed before another member may read on.
-  if (!book.wait_for(handed_out, kRevokeWaitMs)) {
-    say("partitions were revoked before their last batches were committed; they are read again");
-  }
-  if (rd_kafka_assignment_lost(consumer) == 0) {
-    const PartitionList progress = progress_to_tell();
-    if (const Status told = commit_and_wait(consumer, progress.get(), kAskMs); !told) {
-      say(told.error().message);
-    }
-  }
-  rd_kafka_assign(consumer, nullptr);
-  assigned.clear();
-  handed_out.clear();
-  set_state(SourceState::kStarting, "");
-  publish();
-}
-
 void KafkaSource::State::on_stats(std::string_view json) {
   const auto statistics =
       parse_statistics(json, settings.isolation == config::Isolation::kReadCommitted);
@@ -266,8 +102,8 @@ void KafkaSource::State::on_error(int code, const char* reason) {
                               settings.group_instance_id, settings.group)};
     return;
   }
-  fatal = Error{Code::kInternal, fmt::format("kafka: fatal: {} ({})", why.data(),
-                                             rd_kafka_err2name(original))};
+  fatal = Error{Code::kInternal,
+                fmt::format("kafka: fatal: {} ({})", why.data(), rd_kafka_err2name(original))};
 }
 
 Status KafkaSource::State::check_fatal() {
@@ -275,95 +111,6 @@ Status KafkaSource::State::check_fatal() {
   set_state(fatal->code == Code::kConflict ? SourceState::kFenced : SourceState::kFailed,
             fatal->message);
   return tl::unexpected<Error>(*fatal);
-}
-
-void KafkaSource::State::set_fetching(bool on) {
-  if (on == fetching || assigned.empty()) return;
-  if (on) return restart_fetch();
-  const PartitionList list = list_assigned(false);
-  rd_kafka_pause_partitions(consumer, list.get());
-  fetching = false;
-}
-
-// Begins again at the offsets not yet handed out. Resuming by the client would also do, were its
-// position after a pause not the weak spot of old versions.
-void KafkaSource::State::restart_fetch() {
-  const PartitionList list = list_assigned(true);
-  rd_kafka_assign(consumer, list.get());
-  PartitionList flags = list_assigned(false);
-  rd_kafka_resume_partitions(consumer, flags.get());
-  fetching = true;
-  last_progress_ms = clock.mono_ms();
-}
-
-void KafkaSource::State::refetch_from_book() {
-  for (auto& [where, partition] : assigned) {
-    partition.next = start_offset(where);
-    partition.eof = -1;
-  }
-  handed_out.clear();
-  blocked = false;
-  {
-    std::lock_guard lock(mutex);
-    status.gone.reset();
-  }
-  set_state(SourceState::kRunning, "");
-  restart_fetch();
-}
-
-// One writer per group: is there a member that is not this process?
-void KafkaSource::State::examine_group() {
-  last_group_check_ms = clock.mono_ms();
-  check_group = false;
-  std::string who;
-  if (const auto foreign = foreign_members(consumer, settings, kAskMs)) {
-    if (!foreign->empty()) who = fmt::format("{}", fmt::join(*foreign, ", "));
-  } else if (const auto existing = existing_partitions(consumer, topics, kAskMs)) {
-    // No answer about members: partitions that exist but are not ours belong to somebody.
-    const auto missing = static_cast<std::int64_t>(existing->size()) -
-                         static_cast<std::int64_t>(assigned.size());
-    if (missing > 0) who = fmt::format("unknown, holds {} of {} partitions", missing,
-                                       existing->size());
-  } else {
-    check_group = true;  // no answer at all: ask again at the next turn
-    return;
-  }
-  if (!who.empty()) {
-    blocked = true;
-    set_fetching(false);
-    return set_state(SourceState::kForeignMember,
-                     fmt::format("another consumer is in group '{}': {}; paused until it leaves",
-                                 settings.group, who));
-  }
-  const bool was_foreign = blocked;
-  blocked = false;
-  if (was_foreign || status.state != SourceState::kBackpressure) {
-    set_state(SourceState::kRunning, "");
-  }
-  if (was_foreign) refetch_from_book();
-}
-
-void KafkaSource::State::offset_gone(const rd_kafka_message_t& message) {
-  const TopicPartition where{rd_kafka_topic_name(message.rkt), message.partition};
-  const auto at = assigned.find(where);
-  if (at == assigned.end()) return;
-  std::int64_t low = -1;
-  std::int64_t high = -1;
-  rd_kafka_query_watermark_offsets(consumer, where.topic.c_str(), where.partition, &low, &high,
-                                   kAskMs);
-  {
-    std::lock_guard lock(mutex);
-    status.gone = where;
-    status.gone_offset = at->second.next;
-    status.log_start = low;
-    status.log_end = high;
-  }
-  blocked = true;
-  set_fetching(false);
-  set_state(SourceState::kOffsetGone,
-            fmt::format("{}/{} has no offset {} any more (it has {}..{}): decide with 'trimtab "
-                        "offsets reset --to earliest|latest|OFFSET'",
-                        where.topic, where.partition, at->second.next, low, high));
 }
 
 void KafkaSource::State::handle_error_message(const rd_kafka_message_t& message) {
@@ -507,9 +254,8 @@ Status KafkaSource::poll(RawBatch& out) {
   s.free_messages();
   out.messages.clear();
   out.ranges.clear();
-  const ssize_t count =
-      rd_kafka_consume_batch_queue(s.queue, static_cast<int>(s.settings.batch_wait_ms),
-                                   s.messages.data(), s.messages.size());
+  const ssize_t count = rd_kafka_consume_batch_queue(
+      s.queue, static_cast<int>(s.settings.batch_wait_ms), s.messages.data(), s.messages.size());
   s.message_count = count > 0 ? static_cast<std::size_t>(count) : 0;
   const std::int64_t now = s.clock.mono_ms();
   const bool foreign = s.status.state == SourceState::kForeignMember;  // only this thread writes
@@ -561,8 +307,8 @@ SourceStatus KafkaSource::status() const {
 
 const std::vector<std::string>& KafkaSource::topics() const { return state_->topics; }
 
-Result<std::pair<std::int64_t, std::int64_t>> KafkaSource::watermarks(const TopicPartition& where,
-                                                                      std::int64_t timeout_ms) const {
+Result<std::pair<std::int64_t, std::int64_t>> KafkaSource::watermarks(
+    const TopicPartition& where, std::int64_t timeout_ms) const {
   std::int64_t low = 0;
   std::int64_t high = 0;
   const auto error =

@@ -48,7 +48,7 @@ class OffsetBook {
 };
 
 enum class SourceState {
-  kStarting,       // no assignment yet
+  kStarting,  // no assignment yet
   kRunning,
   kBackpressure,   // the queue behind is full: partitions paused
   kForeignMember,  // another consumer in our group holds partitions: paused until it leaves

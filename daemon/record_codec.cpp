@@ -56,8 +56,8 @@ bool is_overflow(simdjson::error_code error, std::string_view message) {
   if (error != simdjson::NUMBER_ERROR) return false;
   // A long exponent, or a number of more digits than a double can hold.
   for (std::size_t at = 0; at + 3 < message.size(); ++at) {
-    if ((message[at] == 'e' || message[at] == 'E') && at > 0 &&
-        message[at - 1] >= '0' && message[at - 1] <= '9') {
+    if ((message[at] == 'e' || message[at] == 'E') && at > 0 && message[at - 1] >= '0' &&
+        message[at - 1] <= '9') {
       std::size_t digit = at + 1;
       if (message[digit] == '+') ++digit;
       std::size_t count = 0;
@@ -99,7 +99,8 @@ void append_json(const Element& element, std::string& out) {
       out += '}';
       return;
     }
-    case dom::element_type::STRING: return append_json_string(element.get_string().value_unsafe(), out);
+    case dom::element_type::STRING:
+      return append_json_string(element.get_string().value_unsafe(), out);
     case dom::element_type::INT64:
       fmt::format_to(std::back_inserter(out), "{}", element.get_int64().value_unsafe());
       return;
@@ -133,8 +134,8 @@ struct RecordCodec::State {
   Decoded from_element(Element root, std::string_view default_kind, RecordBuilder::Times times,
                        TextArena& arena);
   void attach_pointers(Element root, InferenceRecord& record, TextArena& arena);
-  Decoded parse(std::string_view message, std::string_view default_kind,
-                RecordBuilder::Times times, TextArena& arena);
+  Decoded parse(std::string_view message, std::string_view default_kind, RecordBuilder::Times times,
+                TextArena& arena);
   Status parse_array(std::string_view body, std::string_view default_kind,
                      RecordBuilder::Times times, RecordBatch& batch);
 };
@@ -240,8 +241,8 @@ Result<RecordCodec> RecordCodec::create(const config::IngestSettings& settings,
     return fail(Code::kInvalid, "ingest.max_depth must be at least 4, max_record_bytes positive");
   }
   // simdjson counts the root as one level.
-  const auto error = state->parser.allocate(64 * 1024,
-                                            static_cast<std::size_t>(settings.max_depth) + 1);
+  const auto error =
+      state->parser.allocate(64 * 1024, static_cast<std::size_t>(settings.max_depth) + 1);
   if (error != simdjson::SUCCESS) return fail(Code::kInternal, "simdjson: cannot allocate");
   return RecordCodec(std::move(state));
 }
@@ -315,8 +316,8 @@ Status RecordCodec::decode_body(std::string_view body, std::string_view default_
     const std::string_view line = body.substr(0, end);
     body.remove_prefix(std::min(end + 1, body.size()));
     if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
-    batch.records.push_back({Origin{0, -1, index++, now_ms},
-                             state_->parse(line, default_kind, times, batch.arena)});
+    batch.records.push_back(
+        {Origin{0, -1, index++, now_ms}, state_->parse(line, default_kind, times, batch.arena)});
   }
   return {};
 }

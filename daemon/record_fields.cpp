@@ -14,8 +14,6 @@ namespace {
 
 namespace dom = simdjson::dom;
 
-// An id, a name or a label: long enough for any real one, short enough to be a key.
-constexpr std::size_t kMaxNameBytes = 1024;
 // Before this a number is almost surely in another unit (seconds, say).
 constexpr std::int64_t kYear2000Ms = 946'684'800'000;
 // Beyond any calendar: not a wrong clock, but no time at all.
@@ -139,8 +137,7 @@ std::optional<std::int64_t> RecordBuilder::time(const Element& element, Field fi
   return static_cast<std::int64_t>(*number);
 }
 
-void RecordBuilder::start_time(const FoundFields& found, std::int64_t& ts_ms,
-                               TimeSource& source) {
+void RecordBuilder::start_time(const FoundFields& found, std::int64_t& ts_ms, TimeSource& source) {
   // The message's own time stands in, itself held to the present.
   const std::int64_t ahead = times_.now_ms + settings_.future_tolerance_ms;
   const std::int64_t fallback =
@@ -204,18 +201,6 @@ std::span<const float> RecordBuilder::floats(const FoundFields& found, Field fie
     floats_.push_back(narrow);
   }
   return arena_->keep(std::span<const float>(floats_));
-}
-
-std::string_view RecordBuilder::raw(const FoundFields& found, Field field, bool object) {
-  const Element* element = found.get(field);
-  if (element == nullptr) return {};
-  if (object ? !element->is_object() : !element->is_array()) {
-    fail_with(DeadReason::kBadType, field, object ? "must be an object" : "must be an array");
-    return {};
-  }
-  scratch_.clear();
-  append_json(*element, scratch_);
-  return arena_->keep(scratch_);
 }
 
 void RecordBuilder::served(const FoundFields& found, InferenceRecord& record) {
@@ -290,111 +275,6 @@ void RecordBuilder::target(const FoundFields& found, const TargetRules& targets,
   }
 }
 
-std::string_view RecordBuilder::content(const Element& element, Field field) {
-  std::string_view plain;
-  if (element.is_null()) return {};
-  if (element.get_string().get(plain) == simdjson::SUCCESS) return arena_->keep(plain);
-  dom::array parts;
-  if (element.get_array().get(parts) != simdjson::SUCCESS) {
-    fail_with(DeadReason::kBadType, field, "content must be a string or a list of parts");
-    return {};
-  }
-  scratch_.clear();
-  for (const Element part : parts) {
-    std::string_view piece;
-    if (part.get_string().get(piece) != simdjson::SUCCESS &&
-        part["text"].get(piece) != simdjson::SUCCESS &&
-        part["content"].get(piece) != simdjson::SUCCESS) {
-      continue;  // an image, a tool's call: no text
-    }
-    if (!scratch_.empty()) scratch_ += '\n';
-    scratch_ += piece;
-  }
-  return arena_->keep(scratch_);
-}
-
-void RecordBuilder::append_turn(const Element& element, Field field) {
-  dom::object message;
-  std::string_view plain;
-  if (element.get_string().get(plain) == simdjson::SUCCESS) {
-    turns_.push_back({"user", arena_->keep(plain)});
-    return;
-  }
-  if (element.get_object().get(message) != simdjson::SUCCESS) {
-    return fail_with(DeadReason::kBadType, field, "a message must be an object");
-  }
-  Turn turn{"user", {}};
-  for (const auto entry : message) {
-    if (entry.key == "role") {
-      std::string_view role;
-      if (entry.value.get_string().get(role) != simdjson::SUCCESS) {
-        return fail_with(DeadReason::kBadType, field, "a role must be a string");
-      }
-      turn.role = arena_->keep(role.substr(0, kMaxNameBytes));
-    } else if (entry.key == "content" || entry.key == "parts") {
-      turn.content = content(entry.value, field);
-    }
-  }
-  turns_.push_back(turn);
-}
-
-void RecordBuilder::append_turns(const Element& element, Field field) {
-  dom::array messages;
-  if (element.get_array().get(messages) == simdjson::SUCCESS) {
-    for (const Element message : messages) append_turn(message, field);
-    return;
-  }
-  dom::object object;
-  if (element.get_object().get(object) == simdjson::SUCCESS) {
-    // {"messages": [..]}, as some loggers wrap it, or one message alone.
-    Element inner;
-    if (object.at_key("messages").get(inner) == simdjson::SUCCESS) {
-      return append_turns(inner, field);
-    }
-  }
-  append_turn(element, field);
-}
-
-void RecordBuilder::turns(const FoundFields& found, InferenceRecord& record) {
-  turns_.clear();
-  if (const Element* system = found.get(Field::kSystem)) {
-    const std::string_view instructions = content(*system, Field::kSystem);
-    if (!instructions.empty()) turns_.push_back({"system", instructions});
-  }
-  if (const Element* input = found.get(Field::kInput)) append_turns(*input, Field::kInput);
-  record.input = arena_->keep(std::span<const Turn>(turns_));
-}
-
-void RecordBuilder::output(const FoundFields& found, InferenceRecord& record) {
-  const Element* found_output = found.get(Field::kOutput);
-  if (found_output == nullptr) return;
-  Element element = *found_output;
-  dom::array list;
-  if (element.get_array().get(list) == simdjson::SUCCESS) {
-    if (list.size() == 0) return;
-    element = list.at(list.size() - 1).value_unsafe();  // the last message answers
-  }
-  dom::object message;
-  if (element.get_object().get(message) != simdjson::SUCCESS) {
-    record.output = content(element, Field::kOutput);
-    return;
-  }
-  for (const auto entry : message) {
-    if (entry.key == "content" || entry.key == "parts" || entry.key == "text") {
-      record.output = content(entry.value, Field::kOutput);
-    } else if (entry.key == "tool_calls" && entry.value.is_array()) {
-      scratch_.clear();
-      append_json(entry.value, scratch_);
-      record.tool_calls = arena_->keep(scratch_);
-    } else if (entry.key == "finish_reason" && record.finish.empty()) {
-      std::string_view finish;
-      if (entry.value.get_string().get(finish) == simdjson::SUCCESS) {
-        record.finish = arena_->keep(finish.substr(0, kMaxNameBytes));
-      }
-    }
-  }
-}
-
 void RecordBuilder::inference(const FoundFields& found, const TargetRules& targets,
                               InferenceRecord& record) {
   record.id = text(found, Field::kId);
@@ -462,7 +342,8 @@ void RecordBuilder::feedback(const FoundFields& found, const TargetRules& target
   feedback.source_id = text(found, Field::kSourceId);
   feedback.score = number(found, Field::kScore);
   feedback.propensity = number(found, Field::kPropensity);
-  if (feedback.score && !(*feedback.score == -1.0 || (*feedback.score >= 0 && *feedback.score <= 1))) {
+  if (feedback.score &&
+      !(*feedback.score == -1.0 || (*feedback.score >= 0 && *feedback.score <= 1))) {
     fail_with(DeadReason::kOutOfRange, Field::kScore, "must be in 0..1, or -1");
   }
   if (feedback.propensity && !(*feedback.propensity > 0 && *feedback.propensity <= 1)) {

@@ -22,6 +22,9 @@ namespace trimtab::daemon {
 
 using Element = simdjson::dom::element;
 
+// An id, a name or a label: long enough for any real one, short enough to be a key.
+inline constexpr std::size_t kMaxNameBytes = 1024;
+
 // Every field of RECORDS.md section 1, inference and feedback together.
 // clang-format off
 enum class Field : std::uint8_t {
@@ -71,9 +74,9 @@ class FoundFields {
   }
 
   TimeUnit time_unit = TimeUnit::kMilliseconds;
-  std::string_view kind;       // set by a mapping that knows it otherwise; empty: see the field
+  std::string_view kind;         // set by a mapping that knows it otherwise; empty: see the field
   bool numbers_in_text = false;  // OTLP writes 64-bit integers as strings
-  bool has_ttft_from = false;  // time to first token = this time - ts
+  bool has_ttft_from = false;    // time to first token = this time - ts
   Element ttft_from_element;
 
  private:

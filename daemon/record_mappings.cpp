@@ -160,7 +160,8 @@ void otel_finish(const OtelAttributes& attributes, FoundFields& found) {
   const auto reasons = attributes.get("gen_ai.response.finish_reasons");
   if (!reasons) return;
   dom::array list;
-  if (reasons->get_array().get(list) != simdjson::SUCCESS) return take(found, Field::kFinish, reasons);
+  if (reasons->get_array().get(list) != simdjson::SUCCESS)
+    return take(found, Field::kFinish, reasons);
   for (Element reason : list) return take(found, Field::kFinish, otlp_value(reason));
 }
 
@@ -318,10 +319,10 @@ void map_langfuse(dom::object record, FoundFields& found) {
   }
   if (const auto metadata = as_object(at(body, "metadata"))) {
     found.set(Field::kAttributes, *at(body, "metadata"));
-    for (const Field field : {Field::kTarget, Field::kRoute, Field::kTenant, Field::kAdapter,
-                              Field::kArm, Field::kGeneration, Field::kExperiment,
-                              Field::kSessionId, Field::kUserId, Field::kProvider, Field::kOp,
-                              Field::kModelReq}) {
+    for (const Field field :
+         {Field::kTarget, Field::kRoute, Field::kTenant, Field::kAdapter, Field::kArm,
+          Field::kGeneration, Field::kExperiment, Field::kSessionId, Field::kUserId,
+          Field::kProvider, Field::kOp, Field::kModelReq}) {
       // Null is kept: a null adapter attests the bare base.
       if (const auto value = at(*metadata, field_name(field))) found.set_if_absent(field, *value);
     }

@@ -8,19 +8,19 @@ namespace trimtab::daemon {
 namespace {
 
 constexpr std::array<std::string_view, kFields> kFieldNames = {
-    "kind",       "schema",     "id",           "ts",          "ts_end",    "target",
-    "user_id",    "session_id", "trace_id",     "tenant",      "route",     "model_req",
-    "model",      "provider",   "op",           "adapter",     "arm",       "generation",
-    "experiment", "input",      "output",       "tok",         "tok.in",    "tok.out",
-    "tok.cache_r", "tok.cache_w", "tok.reason", "latency_s",   "ttft_s",    "mean_logprob",
-    "logprobs",   "embedding",  "finish",       "status",      "error",     "attributes",
-    "system",     "tool_calls", "feedback_id",  "name",        "score",     "label",
-    "correction", "source",     "source_id",    "selection",   "propensity"};
+    "kind",        "schema",      "id",          "ts",        "ts_end",    "target",
+    "user_id",     "session_id",  "trace_id",    "tenant",    "route",     "model_req",
+    "model",       "provider",    "op",          "adapter",   "arm",       "generation",
+    "experiment",  "input",       "output",      "tok",       "tok.in",    "tok.out",
+    "tok.cache_r", "tok.cache_w", "tok.reason",  "latency_s", "ttft_s",    "mean_logprob",
+    "logprobs",    "embedding",   "finish",      "status",    "error",     "attributes",
+    "system",      "tool_calls",  "feedback_id", "name",      "score",     "label",
+    "correction",  "source",      "source_id",   "selection", "propensity"};
 
 constexpr std::array<std::string_view, kDeadReasons> kReasonNames = {
-    "not_json",     "not_utf8",       "too_large",    "too_deep", "missing_id",
-    "unknown_target", "unknown_kind", "bad_type",     "bad_time", "non_finite",
-    "out_of_range", "newer_schema",   "empty"};
+    "not_json",       "not_utf8",     "too_large", "too_deep", "missing_id",
+    "unknown_target", "unknown_kind", "bad_type",  "bad_time", "non_finite",
+    "out_of_range",   "newer_schema", "empty"};
 
 // Open addressing over a power of two; filled once, before main.
 constexpr std::size_t kSlots = 256;

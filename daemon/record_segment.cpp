@@ -53,8 +53,8 @@ Result<std::string> read_at(int fd, std::int64_t at, std::size_t size,
   std::string bytes(size, '\0');
   std::size_t have = 0;
   while (have < size) {
-    const ssize_t got = ::pread(fd, bytes.data() + have, size - have,
-                                at + static_cast<std::int64_t>(have));
+    const ssize_t got =
+        ::pread(fd, bytes.data() + have, size - have, at + static_cast<std::int64_t>(have));
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) return file_error(file, "read", errno);
     if (got == 0) return fail(Code::kCorrupt, file.string() + ": ends inside a block");
@@ -73,9 +73,9 @@ void fsync_or_abort(int fd) {
 Result<std::string> pack_block(std::string_view plain) {
   BlockHeader header;
   std::string block(sizeof(header) + ZSTD_compressBound(plain.size()), '\0');
-  const std::size_t packed = ZSTD_compress(block.data() + sizeof(header),
-                                           block.size() - sizeof(header), plain.data(),
-                                           plain.size(), kLevel);
+  const std::size_t packed =
+      ZSTD_compress(block.data() + sizeof(header), block.size() - sizeof(header), plain.data(),
+                    plain.size(), kLevel);
   if (ZSTD_isError(packed) != 0) {
     return fail(Code::kInternal, std::string("zstd: ") + ZSTD_getErrorName(packed));
   }
@@ -107,8 +107,8 @@ Result<std::string> read_block(const std::filesystem::path& file, std::int64_t o
                 file.string() + ": the block at " + std::to_string(offset) + " was altered");
   }
   std::string plain(header.plain, '\0');
-  const std::size_t size = ZSTD_decompress(plain.data(), plain.size(), packed.data(),
-                                           packed.size());
+  const std::size_t size =
+      ZSTD_decompress(plain.data(), plain.size(), packed.data(), packed.size());
   if (ZSTD_isError(size) != 0 || size != plain.size()) {
     return fail(Code::kCorrupt,
                 file.string() + ": the block at " + std::to_string(offset) + " does not unpack");

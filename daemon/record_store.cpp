@@ -40,11 +40,11 @@ struct RecordStore::State {
   StateStore& state;
   Redactor redact;
 
-  Segment durable;   // the open segment as it is committed; its file exists once bytes were
-  Segment current;   // as the open transaction will have it
+  Segment durable;       // the open segment as it is committed; its file exists once bytes were
+  Segment current;       // as the open transaction will have it
   bool flushed = false;  // current is in a transaction whose end is not known yet
   SegmentFile file;      // closed for a segment that has nothing yet
-  std::string block;        // plain lines of the open block
+  std::string block;     // plain lines of the open block
   std::int64_t block_records = 0;
   std::int64_t second = -1;  // of the rate bound
   std::int64_t in_second = 0;
@@ -176,8 +176,8 @@ Result<std::vector<std::int64_t>> RecordStore::retain(Transaction& transaction,
   std::vector<std::int64_t> dropped;
   for (const Segment& segment : segments) {
     if (!segment.closed) continue;
-    const bool old = s.settings.retention_age_ms > 0 &&
-                     segment.last_ms < now_ms - s.settings.retention_age_ms;
+    const bool old =
+        s.settings.retention_age_ms > 0 && segment.last_ms < now_ms - s.settings.retention_age_ms;
     const bool much = s.settings.retention_bytes > 0 && total > s.settings.retention_bytes;
     if (!old && !much) break;  // segments lie in the order of time
     TRIMTAB_CHECK_OK(transaction.remove_segment(segment.segment));

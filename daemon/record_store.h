@@ -45,8 +45,8 @@ class RecordStore {
 
   // Repairs the segments to what `state` committed. `redact` may be empty (settings.redact off).
   [[nodiscard]] static Result<std::unique_ptr<RecordStore>> open(
-      const std::filesystem::path& folder, const config::StoreSettings& settings,
-      StateStore& state, Redactor redact);
+      const std::filesystem::path& folder, const config::StoreSettings& settings, StateStore& state,
+      Redactor redact);
   ~RecordStore();
 
   // Is the unit in the sample? Stable: the same answer for all its records and restarts.

@@ -11,7 +11,7 @@ namespace trimtab::daemon {
 // A thing with an identity and a life: an alarm, a job, a trial, an adapter, a tombstone..
 // `data` is JSON and belongs to whoever owns the kind. (kind, id) is the key.
 struct Document {
-  std::string kind;    // "alarm" | "job" | "trial" | "adapter" | "tombstone" | ..
+  std::string kind;  // "alarm" | "job" | "trial" | "adapter" | "tombstone" | ..
   std::string id;
   std::string target;
   std::string state;
@@ -28,8 +28,8 @@ struct Event {
   std::string actor;            // "control", "operator:NAME", "driver:NAME"
   std::string idempotency_key;  // unique when not empty
   std::string target;
-  std::string kind;             // "transition" | "command" | "effect" | "input" | ..
-  std::string subject;          // the alarm, job or trial it is about
+  std::string kind;     // "transition" | "command" | "effect" | "input" | ..
+  std::string subject;  // the alarm, job or trial it is about
   std::string from, to;
   std::int64_t generation = 0;
   std::string config_hash;
@@ -50,7 +50,7 @@ struct Intent {
   IntentState state = IntentState::kPending;
   std::int64_t attempts = 0;
   std::int64_t created_ms = 0, updated_ms = 0;
-  std::string result;   // JSON or a message, once applied or failed
+  std::string result;  // JSON or a message, once applied or failed
 };
 
 // Where the text of a stored record lies (record_store.h).
@@ -68,7 +68,7 @@ struct RecordRow {
   std::int64_t row = 0;  // given by add
   std::string target, id, trace_id;
   std::int64_t ts_ms = 0;
-  std::string topic;     // where it came from; empty over HTTP
+  std::string topic;  // where it came from; empty over HTTP
   std::int32_t partition = -1;
   std::int64_t offset = -1;
   std::uint64_t user_hash = 0, session_hash = 0;  // 0: had none. For erasure and units
@@ -76,8 +76,8 @@ struct RecordRow {
   bool eval = false;     // an evaluation unit: never trained on
   bool aborted = false;  // finish: aborted: never trained on
   std::string tenant, route;
-  bool attested = false; // `adapter` was present, null included
-  std::string adapter;   // empty = the bare base (when attested)
+  bool attested = false;  // `adapter` was present, null included
+  std::string adapter;    // empty = the bare base (when attested)
   std::string arm;
   std::int64_t generation = 0;
   std::string experiment;
@@ -87,14 +87,14 @@ struct RecordRow {
 // One piece of feedback, joined or waiting.
 struct FeedbackRow {
   std::string feedback_id;
-  std::string target;      // empty until joined, unless the message named it
+  std::string target;  // empty until joined, unless the message named it
   std::string record_id, trace_id;
   std::int64_t record_row = 0;  // 0: waits for its record
   std::string name;
   std::optional<double> score;  // on the 0..1 scale
   std::string label, correction;
   std::string source, source_id;
-  std::string selection;   // user | random | judge
+  std::string selection;  // user | random | judge
   std::optional<double> propensity;
   std::int64_t ts_ms = 0;
   std::int64_t arrived_ms = 0;
@@ -112,11 +112,11 @@ struct LabelQuery {
   std::optional<std::int64_t> since_ms, until_ms;  // of the record, [since, until)
   std::optional<bool> eval;
   std::optional<bool> quarantined;
-  std::string selection;        // empty: any
-  bool with_correction = false; // only those that carry the right output
-  std::string name;             // empty: any
-  std::int64_t after_row = 0;   // page on: only records with a larger row
-  std::int64_t limit = 10'000;  // rows, in (record row, feedback id) order
+  std::string selection;         // empty: any
+  bool with_correction = false;  // only those that carry the right output
+  std::string name;              // empty: any
+  std::int64_t after_row = 0;    // page on: only records with a larger row
+  std::int64_t limit = 10'000;   // rows, in (record row, feedback id) order
 };
 
 struct RecordQuery {
@@ -130,15 +130,15 @@ struct RecordQuery {
 
 // An input or a piece of evidence that a decision used: pairs, closed units, offset ranges.
 struct DecisionRow {
-  std::string subject;  // "trial-3", "al-1", ..
-  std::string stream;   // "pairs", "units", "inputs", ..
-  std::int64_t seq = 0; // counts up within (subject, stream); given by append
-  std::string data;     // JSON
+  std::string subject;   // "trial-3", "al-1", ..
+  std::string stream;    // "pairs", "units", "inputs", ..
+  std::int64_t seq = 0;  // counts up within (subject, stream); given by append
+  std::string data;      // JSON
 };
 
 struct Segment {
   std::int64_t segment = 0;
-  std::int64_t bytes = 0;     // committed length of the file
+  std::int64_t bytes = 0;  // committed length of the file
   std::int64_t records = 0;
   std::int64_t first_ms = 0, last_ms = 0;  // of arrival
   bool closed = false;

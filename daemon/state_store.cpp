@@ -66,9 +66,7 @@ Result<Transaction> StateStore::begin() {
   return Transaction(*this);
 }
 
-Status StateStore::checkpoint() {
-  return connection().execute("PRAGMA wal_checkpoint(TRUNCATE)");
-}
+Status StateStore::checkpoint() { return connection().execute("PRAGMA wal_checkpoint(TRUNCATE)"); }
 
 Status StateStore::scrub() {
   TRIMTAB_CHECK_OK(checkpoint());

@@ -20,8 +20,8 @@ constexpr std::string_view kFeedbackColumns =
     "f.quarantined";
 
 Document read_document(const Statement& s) {
-  return {s.text(0), s.text(1), s.text(2), s.text(3), s.text(4),
-          s.integer(5), s.integer(6), s.integer(7)};
+  return {s.text(0), s.text(1),    s.text(2),    s.text(3),
+          s.text(4), s.integer(5), s.integer(6), s.integer(7)};
 }
 
 Event read_event(const Statement& s) {
@@ -150,8 +150,8 @@ Result<std::string> StateQueries::blob(std::string_view target, std::string_view
   s.bind(target).bind(key);
   TRIMTAB_TRY(const bool found, s.step());
   if (!found) {
-    return fail(Code::kNotFound, "no state '" + std::string(key) + "' of target '" +
-                                     std::string(target) + "'");
+    return fail(Code::kNotFound,
+                "no state '" + std::string(key) + "' of target '" + std::string(target) + "'");
   }
   return s.text(0);
 }
@@ -166,7 +166,8 @@ Result<Document> StateQueries::document(std::string_view kind, std::string_view 
   TRIMTAB_TRY(auto s, connection().prepare(std::string(kDocument) + "WHERE kind=? AND id=?"));
   s.bind(kind).bind(id);
   TRIMTAB_TRY(const bool found, s.step());
-  if (!found) return fail(Code::kNotFound, "no " + std::string(kind) + " '" + std::string(id) + "'");
+  if (!found)
+    return fail(Code::kNotFound, "no " + std::string(kind) + " '" + std::string(id) + "'");
   return read_document(s);
 }
 
@@ -236,8 +237,9 @@ Result<std::vector<DecisionRow>> StateQueries::decisions(std::string_view subjec
                                                          std::string_view stream,
                                                          std::int64_t after_seq,
                                                          std::int64_t limit) {
-  TRIMTAB_TRY(auto s, connection().prepare("SELECT subject,stream,seq,data FROM decisions WHERE "
-                                           "subject=? AND stream=? AND seq>? ORDER BY seq LIMIT ?"));
+  TRIMTAB_TRY(auto s,
+              connection().prepare("SELECT subject,stream,seq,data FROM decisions WHERE "
+                                   "subject=? AND stream=? AND seq>? ORDER BY seq LIMIT ?"));
   s.bind(subject).bind(stream).bind(after_seq).bind(limit);
   return all_rows<DecisionRow>(s, [](const Statement& r) {
     return DecisionRow{r.text(0), r.text(1), r.integer(2), r.text(3)};
@@ -246,8 +248,8 @@ Result<std::vector<DecisionRow>> StateQueries::decisions(std::string_view subjec
 
 Result<std::optional<RecordRow>> StateQueries::record_by_id(std::string_view target,
                                                             std::string_view id) {
-  TRIMTAB_TRY(auto s, connection().prepare(select(
-                          kRecordColumns, "FROM records r WHERE r.id=? AND r.target=?")));
+  TRIMTAB_TRY(auto s, connection().prepare(
+                          select(kRecordColumns, "FROM records r WHERE r.id=? AND r.target=?")));
   s.bind(id).bind(target);
   return one_row<RecordRow>(s, [](const Statement& r) { return read_record(r, 0); });
 }
@@ -343,9 +345,9 @@ Result<std::vector<RecordRow>> StateQueries::records_of_person(std::uint64_t use
 }
 
 Result<std::vector<RecordRow>> StateQueries::records_in_segment(std::int64_t segment) {
-  TRIMTAB_TRY(auto s, connection().prepare(select(
-                          kRecordColumns,
-                          "FROM records r WHERE r.segment=? ORDER BY r.block, r.start")));
+  TRIMTAB_TRY(auto s,
+              connection().prepare(select(
+                  kRecordColumns, "FROM records r WHERE r.segment=? ORDER BY r.block, r.start")));
   s.bind(segment);
   return all_rows<RecordRow>(s, [](const Statement& r) { return read_record(r, 0); });
 }

@@ -94,18 +94,14 @@ tl::unexpected<Error> sqlite_error(sqlite3* db, int code, std::string_view doing
     case SQLITE_IOERR:
     case SQLITE_READONLY:
     case SQLITE_CANTOPEN:
-    case SQLITE_PERM:
-      return fail(Code::kIo, std::move(message));
+    case SQLITE_PERM: return fail(Code::kIo, std::move(message));
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
       return fail(Code::kCorrupt, message + ": restore the state folder from a copy");
     case SQLITE_BUSY:
-    case SQLITE_LOCKED:
-      return fail(Code::kUnavailable, std::move(message));
-    case SQLITE_CONSTRAINT:
-      return fail(Code::kConflict, std::move(message));
-    default:
-      return fail(Code::kInternal, std::move(message));
+    case SQLITE_LOCKED: return fail(Code::kUnavailable, std::move(message));
+    case SQLITE_CONSTRAINT: return fail(Code::kConflict, std::move(message));
+    default: return fail(Code::kInternal, std::move(message));
   }
 }
 
@@ -129,7 +125,8 @@ Status migrate(sqlite3* db, const std::string& file) {
   TRIMTAB_TRY(const std::int64_t version, pragma(db, "PRAGMA user_version", file));
   TRIMTAB_TRY(const std::int64_t tables, pragma(db, "SELECT count(*) FROM sqlite_master", file));
   if (id != kApplicationId && (id != 0 || tables != 0)) {
-    return fail(Code::kCorrupt, file + ": is a SQLite file, but not trimtab's; give another folder");
+    return fail(Code::kCorrupt,
+                file + ": is a SQLite file, but not trimtab's; give another folder");
   }
   if (version > kStateSchema) {
     return fail(Code::kCorrupt, file + ": has schema " + std::to_string(version) +

@@ -26,7 +26,9 @@ class Statement {
   Statement(sqlite3* db, sqlite3_stmt* statement, const std::string& file)
       : db_(db), statement_(statement), file_(&file) {}
   Statement(Statement&& other) noexcept
-      : db_(other.db_), statement_(std::exchange(other.statement_, nullptr)), file_(other.file_),
+      : db_(other.db_),
+        statement_(std::exchange(other.statement_, nullptr)),
+        file_(other.file_),
         next_(other.next_) {}
   Statement& operator=(Statement&&) = delete;
   ~Statement() {
@@ -93,9 +95,9 @@ class Statement {
   [[nodiscard]] std::string text(int column) const {
     const void* bytes = sqlite3_column_blob(statement_, column);
     const int size = sqlite3_column_bytes(statement_, column);
-    return bytes == nullptr ? std::string()
-                            : std::string(static_cast<const char*>(bytes),
-                                          static_cast<std::size_t>(size));
+    return bytes == nullptr
+               ? std::string()
+               : std::string(static_cast<const char*>(bytes), static_cast<std::size_t>(size));
   }
 
  private:

@@ -12,16 +12,16 @@ std::int64_t changes(sqlite3* db) { return sqlite3_changes64(db); }
 }  // namespace
 
 // Runs one write with the given parameters; a failure kills the transaction.
-#define TRIMTAB_WRITE(sql, parameters)                                          \
-  do {                                                                          \
-    CHECK(store_ != nullptr, "write in a finished transaction");                \
-    auto& c_ = store_->connection();                                            \
+#define TRIMTAB_WRITE(sql, parameters)                                                \
+  do {                                                                                \
+    CHECK(store_ != nullptr, "write in a finished transaction");                      \
+    auto& c_ = store_->connection();                                                  \
     if (c_.dead) return fail(Code::kInternal, c_.file + ": an earlier write failed"); \
-    c_.dead = true;                                                             \
-    TRIMTAB_TRY(auto s, c_.prepare(sql));                                       \
-    s parameters;                                                               \
-    TRIMTAB_CHECK_OK(s.run());                                                  \
-    c_.dead = false;                                                            \
+    c_.dead = true;                                                                   \
+    TRIMTAB_TRY(auto s, c_.prepare(sql));                                             \
+    s parameters;                                                                     \
+    TRIMTAB_CHECK_OK(s.run());                                                        \
+    c_.dead = false;                                                                  \
   } while (false)
 
 Status Transaction::advance_offsets(const std::vector<OffsetRange>& ranges) {
@@ -78,16 +78,17 @@ Status Transaction::append_seen(const std::vector<std::uint64_t>& hashes, std::s
 }
 
 Status Transaction::put(const Document& d) {
-  TRIMTAB_WRITE("INSERT INTO documents(kind,id,target,state,data,created_ms,updated_ms) "
-                "VALUES(?,?,?,?,?,?,?) ON CONFLICT(kind,id) DO UPDATE SET target=excluded.target,"
-                "state=excluded.state,data=excluded.data,updated_ms=excluded.updated_ms",
-                .bind(std::string_view(d.kind))
-                    .bind(std::string_view(d.id))
-                    .bind(std::string_view(d.target))
-                    .bind(std::string_view(d.state))
-                    .bind(std::string_view(d.data))
-                    .bind(d.created_ms)
-                    .bind(d.updated_ms));
+  TRIMTAB_WRITE(
+      "INSERT INTO documents(kind,id,target,state,data,created_ms,updated_ms) "
+      "VALUES(?,?,?,?,?,?,?) ON CONFLICT(kind,id) DO UPDATE SET target=excluded.target,"
+      "state=excluded.state,data=excluded.data,updated_ms=excluded.updated_ms",
+      .bind(std::string_view(d.kind))
+          .bind(std::string_view(d.id))
+          .bind(std::string_view(d.target))
+          .bind(std::string_view(d.state))
+          .bind(std::string_view(d.data))
+          .bind(d.created_ms)
+          .bind(d.updated_ms));
   return {};
 }
 
@@ -111,40 +112,41 @@ Result<std::int64_t> Transaction::append(const Event& e) {
     TRIMTAB_TRY(const auto known, store_->event_by_key(e.idempotency_key));
     if (known) {
       return fail(Code::kConflict, "Idempotency-Key '" + e.idempotency_key +
-                                       "' was used before, by event " +
-                                       std::to_string(known->seq));
+                                       "' was used before, by event " + std::to_string(known->seq));
     }
   }
-  TRIMTAB_WRITE("INSERT INTO events(ts_ms,actor,idempotency_key,target,kind,subject,\"from\",\"to\","
-                "generation,config_hash,evidence,reason,message,payload) "
-                "VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
-                .bind(e.ts_ms)
-                    .bind(std::string_view(e.actor))
-                    .bind_text_or_null(e.idempotency_key)
-                    .bind(std::string_view(e.target))
-                    .bind(std::string_view(e.kind))
-                    .bind(std::string_view(e.subject))
-                    .bind(std::string_view(e.from))
-                    .bind(std::string_view(e.to))
-                    .bind(e.generation)
-                    .bind(std::string_view(e.config_hash))
-                    .bind(std::string_view(e.evidence))
-                    .bind(std::string_view(e.reason))
-                    .bind(std::string_view(e.message))
-                    .bind(std::string_view(e.payload)));
+  TRIMTAB_WRITE(
+      "INSERT INTO events(ts_ms,actor,idempotency_key,target,kind,subject,\"from\",\"to\","
+      "generation,config_hash,evidence,reason,message,payload) "
+      "VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+      .bind(e.ts_ms)
+          .bind(std::string_view(e.actor))
+          .bind_text_or_null(e.idempotency_key)
+          .bind(std::string_view(e.target))
+          .bind(std::string_view(e.kind))
+          .bind(std::string_view(e.subject))
+          .bind(std::string_view(e.from))
+          .bind(std::string_view(e.to))
+          .bind(e.generation)
+          .bind(std::string_view(e.config_hash))
+          .bind(std::string_view(e.evidence))
+          .bind(std::string_view(e.reason))
+          .bind(std::string_view(e.message))
+          .bind(std::string_view(e.payload)));
   return sqlite3_last_insert_rowid(store_->connection().db);
 }
 
 Result<std::int64_t> Transaction::add(const Intent& i) {
-  TRIMTAB_WRITE("INSERT INTO intents(key,target,kind,subject,payload,state,attempts,created_ms,"
-                "updated_ms,result) VALUES(?,?,?,?,?,0,0,?,?,'') ON CONFLICT(key) DO NOTHING",
-                .bind(std::string_view(i.key))
-                    .bind(std::string_view(i.target))
-                    .bind(std::string_view(i.kind))
-                    .bind(std::string_view(i.subject))
-                    .bind(std::string_view(i.payload))
-                    .bind(i.created_ms)
-                    .bind(i.created_ms));
+  TRIMTAB_WRITE(
+      "INSERT INTO intents(key,target,kind,subject,payload,state,attempts,created_ms,"
+      "updated_ms,result) VALUES(?,?,?,?,?,0,0,?,?,'') ON CONFLICT(key) DO NOTHING",
+      .bind(std::string_view(i.key))
+          .bind(std::string_view(i.target))
+          .bind(std::string_view(i.kind))
+          .bind(std::string_view(i.subject))
+          .bind(std::string_view(i.payload))
+          .bind(i.created_ms)
+          .bind(i.created_ms));
   TRIMTAB_TRY(auto s, store_->connection().prepare("SELECT id FROM intents WHERE key=?"));
   s.bind(std::string_view(i.key));
   TRIMTAB_TRY(const bool found, s.step());
@@ -165,8 +167,8 @@ Status Transaction::count_attempt(std::int64_t id, std::int64_t now_ms) {
   return {};
 }
 
-Result<std::int64_t> Transaction::append_decision(std::string_view subject,
-                                                  std::string_view stream, std::string_view data) {
+Result<std::int64_t> Transaction::append_decision(std::string_view subject, std::string_view stream,
+                                                  std::string_view data) {
   std::int64_t seq = 1;
   {
     TRIMTAB_TRY(auto s, store_->connection().prepare("SELECT ifnull(max(seq),0)+1 FROM decisions "
@@ -217,31 +219,32 @@ Status Transaction::set_text(std::int64_t row, const TextPosition& text) {
 }
 
 Result<bool> Transaction::put_feedback(const FeedbackRow& f) {
-  TRIMTAB_WRITE("INSERT INTO feedback VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) "
-                "ON CONFLICT(feedback_id) DO UPDATE SET target=excluded.target,"
-                "record_id=excluded.record_id,trace_id=excluded.trace_id,"
-                "record_row=excluded.record_row,name=excluded.name,score=excluded.score,"
-                "label=excluded.label,correction=excluded.correction,source=excluded.source,"
-                "source_id=excluded.source_id,selection=excluded.selection,"
-                "propensity=excluded.propensity,ts_ms=excluded.ts_ms,"
-                "arrived_ms=excluded.arrived_ms,quarantined=excluded.quarantined "
-                "WHERE excluded.ts_ms > feedback.ts_ms",
-                .bind(std::string_view(f.feedback_id))
-                    .bind(std::string_view(f.target))
-                    .bind(std::string_view(f.record_id))
-                    .bind(std::string_view(f.trace_id))
-                    .bind(f.record_row)
-                    .bind(std::string_view(f.name))
-                    .bind(f.score)
-                    .bind(std::string_view(f.label))
-                    .bind(std::string_view(f.correction))
-                    .bind(std::string_view(f.source))
-                    .bind(std::string_view(f.source_id))
-                    .bind(std::string_view(f.selection))
-                    .bind(f.propensity)
-                    .bind(f.ts_ms)
-                    .bind(f.arrived_ms)
-                    .bind(f.quarantined));
+  TRIMTAB_WRITE(
+      "INSERT INTO feedback VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) "
+      "ON CONFLICT(feedback_id) DO UPDATE SET target=excluded.target,"
+      "record_id=excluded.record_id,trace_id=excluded.trace_id,"
+      "record_row=excluded.record_row,name=excluded.name,score=excluded.score,"
+      "label=excluded.label,correction=excluded.correction,source=excluded.source,"
+      "source_id=excluded.source_id,selection=excluded.selection,"
+      "propensity=excluded.propensity,ts_ms=excluded.ts_ms,"
+      "arrived_ms=excluded.arrived_ms,quarantined=excluded.quarantined "
+      "WHERE excluded.ts_ms > feedback.ts_ms",
+      .bind(std::string_view(f.feedback_id))
+          .bind(std::string_view(f.target))
+          .bind(std::string_view(f.record_id))
+          .bind(std::string_view(f.trace_id))
+          .bind(f.record_row)
+          .bind(std::string_view(f.name))
+          .bind(f.score)
+          .bind(std::string_view(f.label))
+          .bind(std::string_view(f.correction))
+          .bind(std::string_view(f.source))
+          .bind(std::string_view(f.source_id))
+          .bind(std::string_view(f.selection))
+          .bind(f.propensity)
+          .bind(f.ts_ms)
+          .bind(f.arrived_ms)
+          .bind(f.quarantined));
   return changes(store_->connection().db) > 0;
 }
 
@@ -260,9 +263,10 @@ Status Transaction::quarantine(std::string_view feedback_id, bool on) {
 
 Result<std::int64_t> Transaction::release_quarantine(std::string_view target,
                                                      std::string_view source_id) {
-  TRIMTAB_WRITE("UPDATE feedback SET quarantined=0 WHERE quarantined=1 AND target=?1 AND "
-                "(?2='' OR source_id=?2)",
-                .bind(target).bind(source_id));
+  TRIMTAB_WRITE(
+      "UPDATE feedback SET quarantined=0 WHERE quarantined=1 AND target=?1 AND "
+      "(?2='' OR source_id=?2)",
+      .bind(target).bind(source_id));
   return changes(store_->connection().db);
 }
 
@@ -272,20 +276,20 @@ Status Transaction::remove_feedback(std::string_view feedback_id) {
 }
 
 Status Transaction::put_segment(const Segment& g) {
-  TRIMTAB_WRITE("INSERT OR REPLACE INTO segments VALUES(?,?,?,?,?,?)",
-                .bind(g.segment)
-                    .bind(g.bytes)
-                    .bind(g.records)
-                    .bind(g.first_ms)
-                    .bind(g.last_ms)
-                    .bind(g.closed));
+  TRIMTAB_WRITE("INSERT OR REPLACE INTO segments VALUES(?,?,?,?,?,?)", .bind(g.segment)
+                                                                           .bind(g.bytes)
+                                                                           .bind(g.records)
+                                                                           .bind(g.first_ms)
+                                                                           .bind(g.last_ms)
+                                                                           .bind(g.closed));
   return {};
 }
 
 Status Transaction::remove_segment(std::int64_t segment) {
-  TRIMTAB_WRITE("DELETE FROM feedback WHERE record_row!=0 AND record_row IN "
-                "(SELECT row FROM records WHERE segment=?)",
-                .bind(segment));
+  TRIMTAB_WRITE(
+      "DELETE FROM feedback WHERE record_row!=0 AND record_row IN "
+      "(SELECT row FROM records WHERE segment=?)",
+      .bind(segment));
   TRIMTAB_WRITE("DELETE FROM records WHERE segment=?", .bind(segment));
   TRIMTAB_WRITE("DELETE FROM segments WHERE segment=?", .bind(segment));
   return {};
@@ -315,9 +319,10 @@ Result<std::int64_t> Transaction::trim(const Retention& keep) {
     removed += changes(db);
   }
   if (keep.decisions_kept_subjects > 0) {
-    TRIMTAB_WRITE("DELETE FROM decisions WHERE subject IN (SELECT id FROM documents WHERE kind IN "
-                  "('trial','alarm','job') ORDER BY seq DESC LIMIT -1 OFFSET ?)",
-                  .bind(keep.decisions_kept_subjects));
+    TRIMTAB_WRITE(
+        "DELETE FROM decisions WHERE subject IN (SELECT id FROM documents WHERE kind IN "
+        "('trial','alarm','job') ORDER BY seq DESC LIMIT -1 OFFSET ?)",
+        .bind(keep.decisions_kept_subjects));
     removed += changes(db);
   }
   return removed;

@@ -20,8 +20,9 @@ constexpr int kLives = 12;
 constexpr std::uint64_t kSeed = 20261123;
 
 std::string record_json(int n) {
-  return R"({"id":"r)" + std::to_string(n) + R"(","ts":1760000000000,"target":"bot","input":"hello )" +
-         std::to_string(n) + R"(","output":"world"})";
+  return R"({"id":"r)" + std::to_string(n) +
+         R"(","ts":1760000000000,"target":"bot","input":"hello )" + std::to_string(n) +
+         R"(","output":"world"})";
 }
 
 TEST(ExactlyOnce, AcrossKillNine) {

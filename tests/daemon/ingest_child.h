@@ -23,9 +23,9 @@ struct ChildOptions {
 
 // What the child has committed, read from its state file.
 struct Committed {
-  std::int64_t records = 0;      // rows: each id once
-  std::int64_t counted = 0;      // the child's own counter, kept as a blob
-  std::uint64_t sum = 0;         // order-free checksum of the ids counted
+  std::int64_t records = 0;  // rows: each id once
+  std::int64_t counted = 0;  // the child's own counter, kept as a blob
+  std::uint64_t sum = 0;     // order-free checksum of the ids counted
   std::map<std::int32_t, std::int64_t> offsets;
 };
 [[nodiscard]] Committed read_committed_state(const std::filesystem::path& state);
@@ -36,9 +36,9 @@ class IngestChild {
  public:
   explicit IngestChild(const ChildOptions& options);
   ~IngestChild();  // kills
-  void kill();      // SIGKILL
-  int stop();       // SIGTERM; returns the exit status
-  int wait();       // until it ends by itself
+  void kill();     // SIGKILL
+  int stop();      // SIGTERM; returns the exit status
+  int wait();      // until it ends by itself
   [[nodiscard]] bool running();
 
  private:

@@ -72,8 +72,8 @@ constexpr std::string_view kFull = R"({"kind":"inference","schema":1,"id":"r-1",
 
 TEST(RecordCodec, ReadsEveryField) {
   Codec codec;
-  ASSERT_TRUE(codec.codec().set_pointers(
-      "support-bot", {"/attributes/plan", "/attributes/n/1", "/attributes/none", "/attributes/n/2"}));
+  ASSERT_TRUE(codec.codec().set_pointers("support-bot", {"/attributes/plan", "/attributes/n/1",
+                                                         "/attributes/none", "/attributes/n/2"}));
   const InferenceRecord r = codec.record(kFull);
   EXPECT_EQ(r.id, "r-1");
   EXPECT_EQ(format_rfc3339(r.ts_ms), "2025-11-22T09:00:00.250Z");
@@ -132,7 +132,8 @@ TEST(RecordCodec, WhatIsStoredReadsBackTheSame) {
   EXPECT_EQ(again.tool_calls, first.tool_calls);
   EXPECT_EQ(again.adapter, first.adapter);
   line.clear();
-  append_record_json(first, [](std::string_view) { return std::string("[X]"); }, line);
+  append_record_json(
+      first, [](std::string_view) { return std::string("[X]"); }, line);
   const InferenceRecord masked = codec.record(line);
   EXPECT_EQ(masked.output, "[X]");
   EXPECT_EQ(masked.input[1].content, "[X]");
@@ -254,8 +255,8 @@ TEST(RecordCodec, BadInputHasANameEach) {
       {"unknown_target", R"({"kind":"feedback","id":"a","target":"dog"})"},
   };
   for (const Bad& bad : cases) {
-    EXPECT_EQ(codec.reason(bad.json), bad.reason) << bad.json.substr(0, 100) << "\n  says "
-                                                  << codec.dead(bad.json);
+    EXPECT_EQ(codec.reason(bad.json), bad.reason)
+        << bad.json.substr(0, 100) << "\n  says " << codec.dead(bad.json);
   }
   // And after all of that the codec still reads.
   EXPECT_EQ(codec.record(R"({"id":"a","target":"cat"})").id, "a");
@@ -313,7 +314,8 @@ TEST(RecordCodec, OpenTelemetry) {
   EXPECT_EQ(flat.input[0].role, "system");
   EXPECT_EQ(flat.input[1].content, "hi");
   EXPECT_EQ(flat.output, "yo");
-  const InferenceRecord otlp = codec.record(R"({"traceId":"abc","startTimeUnixNano":"1763800000000000000",
+  const InferenceRecord otlp =
+      codec.record(R"({"traceId":"abc","startTimeUnixNano":"1763800000000000000",
     "endTimeUnixNano":"1763800002000000000","attributes":[
     {"key":"gen_ai.response.id","value":{"stringValue":"r2"}},
     {"key":"gen_ai.request.model","value":{"stringValue":"cat"}},
@@ -335,7 +337,8 @@ TEST(RecordCodec, LiteLlm) {
   config::IngestSettings settings;
   settings.mapping = config::Mapping::kLitellm;
   Codec codec(settings);
-  const InferenceRecord r = codec.record(R"({"id":"chatcmpl-1","trace_id":"t","call_type":"acompletion",
+  const InferenceRecord r =
+      codec.record(R"({"id":"chatcmpl-1","trace_id":"t","call_type":"acompletion",
     "custom_llm_provider":"openai","model":"gpt-4o","model_group":"cat","startTime":1763800000.5,
     "endTime":1763800002.5,"completionStartTime":1763800001.0,"prompt_tokens":3,"completion_tokens":4,
     "status":"success","messages":[{"role":"user","content":"hi"}],"metadata":{"user_api_key_team_id":"team",
@@ -360,7 +363,8 @@ TEST(RecordCodec, Langfuse) {
   config::IngestSettings settings;
   settings.mapping = config::Mapping::kLangfuse;
   Codec codec(settings);
-  const InferenceRecord r = codec.record(R"({"id":"e","type":"generation-create","timestamp":"2025-11-22T10:00:03Z",
+  const InferenceRecord r =
+      codec.record(R"({"id":"e","type":"generation-create","timestamp":"2025-11-22T10:00:03Z",
     "body":{"id":"g1","traceId":"t","startTime":"2025-11-22T10:00:00Z","endTime":"2025-11-22T10:00:02Z",
     "completionStartTime":"2025-11-22T10:00:00.500Z","model":"gpt","input":"hi","output":"yo",
     "usageDetails":{"input":3,"output":4},"metadata":{"target":"cat","session_id":"s"},"level":"DEFAULT"}})");
@@ -369,7 +373,8 @@ TEST(RecordCodec, Langfuse) {
   EXPECT_DOUBLE_EQ(*r.ttft_s, 0.5);
   EXPECT_EQ(r.tok.out, 4);
   EXPECT_EQ(r.input[0].content, "hi");
-  const Feedback f = codec.feedback(R"({"type":"score-create","body":{"id":"sc","name":"user","value":1,
+  const Feedback f =
+      codec.feedback(R"({"type":"score-create","body":{"id":"sc","name":"user","value":1,
     "dataType":"NUMERIC","traceId":"t","observationId":"g1"}})");
   EXPECT_EQ(f.feedback_id, "sc");
   EXPECT_EQ(f.record_id, "g1");

@@ -115,8 +115,9 @@ Status KafkaFixture::prepare() {
     TRIMTAB_CHECK_OK(make_folders(jars));
     const std::string pom = std::string(TRIMTAB_SOURCE_DIR) + "/tests/integration/kafka_pom.xml";
     const std::string log = (cache / "mvn.log").string();
-    if (run("timeout 300 mvn -q -B -f '" + pom + "' dependency:copy-dependencies -DoutputDirectory='" +
-            jars.string() + "' >'" + log + "' 2>&1") != 0) {
+    if (run("timeout 300 mvn -q -B -f '" + pom +
+            "' dependency:copy-dependencies -DoutputDirectory='" + jars.string() + "' >'" + log +
+            "' 2>&1") != 0) {
       return fail(Code::kUnavailable, "Maven Central cannot be reached; see " + log);
     }
     TRIMTAB_CHECK_OK(write_atomic(cache / "complete", "yes\n"));
@@ -141,8 +142,8 @@ Status KafkaFixture::prepare() {
                              (folder_.path() / "server.properties").string() + "' >'" +
                              (folder_.path() / "format.log").string() + "' 2>&1";
   if (run(format) != 0) {
-    return fail(Code::kInternal, "StorageTool: " +
-                                     read_file(folder_.path() / "format.log").value_or("failed"));
+    return fail(Code::kInternal,
+                "StorageTool: " + read_file(folder_.path() / "format.log").value_or("failed"));
   }
   return {};
 }
@@ -195,18 +196,16 @@ void KafkaFixture::create_topic(const std::string& topic, int partitions) {
 void KafkaFixture::produce(const std::string& topic, const std::vector<std::string>& values,
                            const std::string& codec, int partition) {
   const Client producer =
-      client(RD_KAFKA_PRODUCER, {{"bootstrap.servers", bootstrap_},
-                                 {"compression.type", codec},
-                                 {"linger.ms", "50"}});
+      client(RD_KAFKA_PRODUCER,
+             {{"bootstrap.servers", bootstrap_}, {"compression.type", codec}, {"linger.ms", "50"}});
   send_all(producer.get(), topic, values, partition);
   EXPECT_EQ(rd_kafka_flush(producer.get(), kAskMs), RD_KAFKA_RESP_ERR_NO_ERROR);
 }
 
 void KafkaFixture::produce_transaction(const std::string& topic,
                                        const std::vector<std::string>& values, bool commit) {
-  const Client producer =
-      client(RD_KAFKA_PRODUCER,
-             {{"bootstrap.servers", bootstrap_}, {"transactional.id", "tx-" + topic}});
+  const Client producer = client(
+      RD_KAFKA_PRODUCER, {{"bootstrap.servers", bootstrap_}, {"transactional.id", "tx-" + topic}});
   expect_ok(rd_kafka_init_transactions(producer.get(), kAskMs), "init");
   expect_ok(rd_kafka_begin_transaction(producer.get()), "begin");
   send_all(producer.get(), topic, values, 0);

@@ -1,4 +1,5 @@
-// The ingest path against a real Apache Kafka. Skips, saying so, where Maven Central is out of reach.
+// The ingest path against a real Apache Kafka. Skips, saying so, where Maven Central is out of
+// reach.
 #include <gtest/gtest.h>
 
 #include <functional>
