@@ -1,5 +1,6 @@
 #include "config/document.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "base/hash.h"
@@ -87,6 +88,19 @@ std::string scalar_yaml(const Row& row, const Value& value) {
 
 bool is_empty_yaml(const std::string& text) { return text == "\"\"" || text == "[]" || text == "{}"; }
 
+// Behind a value where it fits the line, above a section or a long line.
+void add_doc(const Row& row, const std::string& indent, bool in_list, std::string& whole,
+             std::string& out) {
+  constexpr std::size_t kColumn = 40, kWidth = 98;
+  const std::size_t column = std::max(kColumn, whole.size() + 2);
+  const bool value = row.kind != Kind::kSection && row.kind != Kind::kSections;
+  if (in_list || (value && column + 2 + row.doc.size() <= kWidth)) {
+    whole += std::string(column - whole.size(), ' ') + "# " + row.doc;
+  } else {
+    out += (value ? "" : "\n") + indent + "# " + row.doc + "\n";
+  }
+}
+
 void write_section(const Section& section, const void* owner, const YamlStyle& style,
                    std::string indent, bool in_list, std::string& out) {
   const std::string rest = in_list ? indent + "  " : indent;
@@ -100,8 +114,9 @@ void write_section(const Section& section, const void* owner, const YamlStyle& s
       if (style.skip_empty) continue;
       line = " []";
     }
-    if (style.docs && !row.doc.empty()) out += rest + "# " + row.doc + "\n";
-    out += (in_list ? indent + "- " : rest) + row.key + ":" + line + "\n";
+    std::string whole = (in_list ? indent + "- " : rest) + row.key + ":" + line;
+    if (style.docs && !row.doc.empty()) add_doc(row, rest, in_list, whole, out);
+    out += whole + "\n";
     in_list = false;
     if (row.kind == Kind::kSection) {
       write_section(*row.section, row.element(owner, 0), style, rest + "  ", false, out);

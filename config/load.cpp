@@ -19,6 +19,25 @@ void finish(GatewaySettings& settings) {
   }
 }
 
+// A field that was rejected holds its default: what that contradicts is no mistake.
+bool was_rejected(const std::vector<Problem>& problems, const std::string& path) {
+  return std::any_of(problems.begin(), problems.end(), [&](const Problem& problem) {
+    return problem.message.starts_with(path + ":") || problem.message.starts_with(path + "[");
+  });
+}
+
+template <typename Root>
+void read_root(const YamlNode& node, const Section& section, Root& root, ReadContext& context) {
+  read_section(node, section, &root, "", context);
+  if (node.type != YamlNode::Type::kMap) return;
+  finish(root);
+  for (const Finding& finding : validate(root)) {
+    if (was_rejected(context.problems, finding.path)) continue;
+    context.problems.push_back({place_of_path(context.places, finding.path),
+                                finding.path + ": " + finding.message});
+  }
+}
+
 template <typename Root>
 Result<Root> parse(std::string_view text, const std::string& name,
                    const std::filesystem::path& folder, const Section& section) {
@@ -26,20 +45,7 @@ Result<Root> parse(std::string_view text, const std::string& name,
   Root root;
   ReadContext context{.folder = folder, .problems = std::move(document.problems), .places = {}};
   // After a syntax error the tree is incomplete: what it lacks would be reported as missing.
-  if (context.problems.empty()) {
-    read_section(document.root, section, &root, "", context);
-    finish(root);
-    for (const Finding& finding : validate(root)) {
-      const Place place = place_of_path(context.places, finding.path);
-      // A field that was rejected holds its default: what that contradicts is no mistake.
-      const bool rejected = std::any_of(
-          context.problems.begin(), context.problems.end(), [&](const Problem& problem) {
-            return problem.message.starts_with(finding.path + ":") ||
-                   problem.message.starts_with(finding.path + "[");
-          });
-      if (!rejected) context.problems.push_back({place, finding.path + ": " + finding.message});
-    }
-  }
+  if (context.problems.empty()) read_root(document.root, section, root, context);
   if (!context.problems.empty()) {
     return fail(Code::kInvalid, lines_of(std::move(context.problems), name));
   }

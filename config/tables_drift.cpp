@@ -16,7 +16,7 @@ Table<DriftSettings> drift_table() {
 
   using Harm = HarmMetricSettings;
   Table<Harm> harm;
-  harm.text("name", &Harm::name, "label_loss, complaint, error, refusal, judge_loss or one's own")
+  harm.text("name", &Harm::name, "label_loss, complaint, error, refusal, judge_loss, own")
       .required();
   harm.number("tolerance", &Harm::tolerance, 0, 1, "worse by less than this is not harm");
   harm.integer("min_reference", &Harm::min_reference, 10, 1'000'000,
