@@ -41,8 +41,8 @@ Result<ConfPointer> make_conf(const KafkaProducerOptions& options) {
       {"client.id", options.client_id},
       {"enable.idempotence", "true"},
       {"queue.buffering.max.messages", std::to_string(options.queue_messages)},
-      {"queue.buffering.max.kbytes", std::to_string(std::max<std::int64_t>(
-                                         1, options.queue_bytes / 1024))},
+      {"queue.buffering.max.kbytes",
+       std::to_string(std::max<std::int64_t>(1, options.queue_bytes / 1024))},
       {"message.max.bytes", std::to_string(options.max_message_bytes)},
       {"linger.ms", std::to_string(options.linger_ms)},
       {"message.timeout.ms", std::to_string(options.delivery_ms)},
@@ -65,7 +65,7 @@ struct KafkaProducer::State {
   rd_kafka_t* handle = nullptr;
   std::atomic<std::uint64_t> accepted{0}, delivered{0}, dropped{0}, failed{0}, errors{0};
   mutable std::mutex mutex;
-  std::string last_error;  // under mutex
+  std::string last_error;   // under mutex
   log::RateLimit lines{6};  // poll thread only
   std::jthread poller;
 

@@ -23,8 +23,8 @@ struct KafkaProducerOptions {
   std::int64_t queue_messages = 10'000;
   std::int64_t queue_bytes = 256LL << 20;
   std::int64_t max_message_bytes = (1LL << 20) + (64LL << 10);
-  std::int64_t linger_ms = 20;            // gathers a batch: throughput for 20 ms of delay
-  std::int64_t delivery_ms = 120'000;     // then a message has failed; librdkafka's patience
+  std::int64_t linger_ms = 20;         // gathers a batch: throughput for 20 ms of delay
+  std::int64_t delivery_ms = 120'000;  // then a message has failed; librdkafka's patience
   std::string compression = "lz4";
 };
 

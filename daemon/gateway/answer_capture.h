@@ -21,16 +21,16 @@ struct ToolCall {
 };
 
 struct Answer {
-  bool understood = false;   // it was JSON of the expected shape
-  std::string id;            // the upstream's own
-  std::string model;         // who answered, as the upstream says; empty: it did not say
-  std::string text;          // of choice 0
+  bool understood = false;  // it was JSON of the expected shape
+  std::string id;           // the upstream's own
+  std::string model;        // who answered, as the upstream says; empty: it did not say
+  std::string text;         // of choice 0
   std::vector<ToolCall> tool_calls;
-  std::string finish;        // finish_reason of choice 0
-  std::string error;         // an error object's type or message
+  std::string finish;  // finish_reason of choice 0
+  std::string error;   // an error object's type or message
   std::optional<std::int64_t> tok_in, tok_out, tok_cached, tok_reasoning;
   std::optional<double> mean_logprob;  // of choice 0's tokens, when the client asked for them
-  bool truncated = false;    // text was longer than the bound
+  bool truncated = false;              // text was longer than the bound
 };
 
 class AnswerCapture {

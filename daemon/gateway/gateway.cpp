@@ -35,8 +35,9 @@ bool is_loopback(const std::string& host) {
 bool same_secret(std::string_view a, std::string_view b) {
   unsigned difference = a.size() == b.size() ? 0 : 1;
   for (std::size_t i = 0; i < a.size(); ++i) {
-    difference |= static_cast<unsigned>(static_cast<unsigned char>(a[i]) ^
-                                        static_cast<unsigned char>(b[b.empty() ? 0 : i % b.size()]));
+    difference |=
+        static_cast<unsigned>(static_cast<unsigned char>(a[i]) ^
+                              static_cast<unsigned char>(b[b.empty() ? 0 : i % b.size()]));
   }
   return difference == 0;
 }
@@ -199,9 +200,10 @@ void Gateway::State::make_servers() {
 
 void Gateway::State::add_api_routes() {
   const auto proxied = [this](const char* path, ApiKind kind) {
-    api->stream("POST", path, [this, kind](const net::Request& request, net::ResponseWriter& writer) {
-      ProxyCall(current(), parts, request, writer, kind).run();
-    });
+    api->stream("POST", path,
+                [this, kind](const net::Request& request, net::ResponseWriter& writer) {
+                  ProxyCall(current(), parts, request, writer, kind).run();
+                });
   };
   proxied("/v1/chat/completions", ApiKind::kChat);
   proxied("/v1/completions", ApiKind::kCompletion);
@@ -209,8 +211,9 @@ void Gateway::State::add_api_routes() {
     proxied(path, ApiKind::kOther);
   }
   api->get("/v1/models", [this](const net::Request&) { return models(""); });
-  api->get("/v1/models/{id}",
-           [this](const net::Request& request) { return models(std::string(request.param("id"))); });
+  api->get("/v1/models/{id}", [this](const net::Request& request) {
+    return models(std::string(request.param("id")));
+  });
   api->get("/health", [](const net::Request&) { return net::text_response(200, "ok\n"); },
            {.run = net::Run::kInline});
 }
@@ -218,10 +221,12 @@ void Gateway::State::add_api_routes() {
 void Gateway::State::add_health_routes() {
   const net::RouteOptions at_once{.run = net::Run::kInline, .waits_if_query = {}};
   for (const char* path : {"/healthz", "/-/healthy"}) {
-    health->get(path, [](const net::Request&) { return net::text_response(200, "ok\n"); }, at_once);
+    health->get(
+        path, [](const net::Request&) { return net::text_response(200, "ok\n"); }, at_once);
   }
   for (const char* path : {"/readyz", "/-/ready"}) {
-    health->get(path, [this](const net::Request&) { return ready(); }, at_once);
+    health->get(
+        path, [this](const net::Request&) { return ready(); }, at_once);
   }
   health->get("/metrics", [this](const net::Request&) {
     return net::text_response(200, metrics.expose(), "text/plain; version=0.0.4; charset=utf-8");
@@ -236,13 +241,13 @@ net::Response Gateway::State::models(const std::string& only) const {
     if (!only.empty() && name != only) continue;
     const auto routing = now->routing->current(name);
     const auto* champion = routing ? routing->arm(shadow::kArmChampion) : nullptr;
-    list.push_back({{"id", name},
-                    {"object", "model"},
-                    {"created", 0},
-                    {"owned_by", "trimtab"},
-                    {"root", champion != nullptr && !champion->adapter.bare_base()
-                                 ? champion->adapter.name
-                                 : target.base_name}});
+    list.push_back(
+        {{"id", name},
+         {"object", "model"},
+         {"created", 0},
+         {"owned_by", "trimtab"},
+         {"root", champion != nullptr && !champion->adapter.bare_base() ? champion->adapter.name
+                                                                        : target.base_name}});
   }
   if (only.empty()) return net::json_response(200, {{"object", "list"}, {"data", list}});
   if (list.empty()) return openai_problem(404, "The model `" + only + "` does not exist.");

@@ -2,8 +2,8 @@
 //
 // OpenAI's API by alias: POST /v1/chat/completions, /v1/completions (recorded); /v1/embeddings,
 // /tokenize, /detokenize (passed through with the alias replaced, not recorded); GET /v1/models and
-// /v1/models/{id} (the aliases); GET /health. Every other address is 404: a gateway must not lead to
-// a model server's management calls. A listener of its own has /healthz, /-/healthy, /readyz,
+// /v1/models/{id} (the aliases); GET /health. Every other address is 404: a gateway must not lead
+// to a model server's management calls. A listener of its own has /healthz, /-/healthy, /readyz,
 // /-/ready and /metrics.
 //
 // Thread-safety: create, start, reload and stop from one thread.

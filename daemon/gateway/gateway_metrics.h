@@ -8,14 +8,14 @@ namespace trimtab::gateway {
 struct GatewayMetrics {
   explicit GatewayMetrics(Metrics& m);
 
-  Family<Counter>& requests;      // target, code
-  Family<Histogram>& duration;    // target
-  Family<Histogram>& first_token; // target; streams
-  Family<Histogram>& overhead;    // target; the gateway's own share of a request
-  Family<Counter>& arm_requests;  // target, arm
-  Family<Counter>& fallbacks;     // target, reason
-  Family<Counter>& unattested;    // target
-  Family<Counter>& aborted;       // target, side
+  Family<Counter>& requests;           // target, code
+  Family<Histogram>& duration;         // target
+  Family<Histogram>& first_token;      // target; streams
+  Family<Histogram>& overhead;         // target; the gateway's own share of a request
+  Family<Counter>& arm_requests;       // target, arm
+  Family<Counter>& fallbacks;          // target, reason
+  Family<Counter>& unattested;         // target
+  Family<Counter>& aborted;            // target, side
   Family<Counter>& upstream_failures;  // upstream, reason
   Family<Gauge>& upstream_healthy;     // upstream
   Family<Gauge>& generation;           // target

@@ -16,8 +16,8 @@ std::string cut(const std::string& text, std::size_t limit) {
 }
 
 // Sampling settings that explain an answer; prompts are elsewhere, keys and users never here.
-constexpr const char* kKeptSettings[] = {"temperature", "top_p", "max_tokens",
-                                         "max_completion_tokens", "n", "seed"};
+constexpr const char* kKeptSettings[] = {"temperature",           "top_p", "max_tokens",
+                                         "max_completion_tokens", "n",     "seed"};
 
 Json output_of(const Answer& answer) {
   if (answer.tool_calls.empty()) return answer.text;
@@ -60,8 +60,8 @@ Json cut_input(const Json& input, std::size_t limit) {
     }
     if (kept.empty() && it->is_object()) {
       const auto content = json_or<std::string>(*it, "content", "");
-      kept.push_back({{"role", json_or<std::string>(*it, "role", "user")},
-                      {"content", cut(content, limit)}});
+      kept.push_back(
+          {{"role", json_or<std::string>(*it, "role", "user")}, {"content", cut(content, limit)}});
     }
     break;
   }

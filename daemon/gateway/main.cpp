@@ -108,7 +108,8 @@ int main(int argc, char** argv) {
   app.add_option("--config", options.config, "gateway.yaml")->required();
   app.add_option("--port", options.port, "instead of the configuration's; 0 = any free one");
   app.add_option("--port-file", options.port_file, "the port is written here once listening");
-  app.add_option("--metrics-port-file", options.metrics_port_file, "likewise, of health and metrics");
+  app.add_option("--metrics-port-file", options.metrics_port_file,
+                 "likewise, of health and metrics");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -6,8 +6,8 @@ namespace trimtab::gateway {
 namespace {
 
 std::size_t skip_space(std::string_view text, std::size_t at) {
-  while (at < text.size() && (text[at] == ' ' || text[at] == '\t' || text[at] == '\n' ||
-                              text[at] == '\r')) {
+  while (at < text.size() &&
+         (text[at] == ' ' || text[at] == '\t' || text[at] == '\n' || text[at] == '\r')) {
     ++at;
   }
   return at;
@@ -57,9 +57,8 @@ Status find_model(std::string_view text, OpenAiRequest& request) {
     const std::size_t value_at = at;
     at = skip_value(text, at);
     // An escaped spelling of the key is the same key; parse it only if it could be.
-    const bool is_model =
-        raw_key == "\"model\"" || (raw_key.find('\\') != std::string_view::npos &&
-                                   *parse_json(raw_key) == Json("model"));
+    const bool is_model = raw_key == "\"model\"" || (raw_key.find('\\') != std::string_view::npos &&
+                                                     *parse_json(raw_key) == Json("model"));
     if (is_model) {
       ++seen;
       request.model_at = value_at;
@@ -96,8 +95,7 @@ Result<OpenAiRequest> parse_openai_request(std::string_view body) {
   return request;
 }
 
-std::string with_model(std::string_view body, const OpenAiRequest& request,
-                       std::string_view name) {
+std::string with_model(std::string_view body, const OpenAiRequest& request, std::string_view name) {
   std::string out;
   out.reserve(body.size() + name.size());
   out.append(body.substr(0, request.model_at));

@@ -13,11 +13,11 @@
 namespace trimtab::gateway {
 
 struct OpenAiRequest {
-  std::string model;            // the alias asked for
-  std::size_t model_at = 0;     // where its JSON value begins in the body, quotes included
+  std::string model;         // the alias asked for
+  std::size_t model_at = 0;  // where its JSON value begins in the body, quotes included
   std::size_t model_size = 0;
   bool stream = false;
-  std::string user;             // the body's own `user`
+  std::string user;                            // the body's own `user`
   std::shared_ptr<const nlohmann::json> body;  // parsed, for the record
 };
 

@@ -12,10 +12,6 @@
 namespace trimtab::gateway {
 namespace {
 
-// A head is held back for the answering model's name, but not for ever.
-constexpr std::size_t kHeldBytes = 64 << 10;
-constexpr int kClientGone = 499;  // nginx's number for it
-
 std::string new_record_id() {
   std::array<std::uint8_t, 16> bytes{};
   const auto got = ::getrandom(bytes.data(), bytes.size(), 0);
@@ -38,11 +34,9 @@ std::string trace_of(const net::Request& request) {
 }
 
 // Client header fields that go on to the model server; everything else is ours or the hop's.
-constexpr const char* kPassedOn[] = {"Accept", "User-Agent", "X-Request-Id", "traceparent",
-                                     "tracestate", "OpenAI-Organization", "OpenAI-Project"};
-// And fields of the answer that go back.
-constexpr const char* kPassedBack[] = {"Content-Type", "X-Request-Id", "Retry-After",
-                                       "OpenAI-Processing-Ms", "OpenAI-Version"};
+constexpr const char* kPassedOn[] = {"Accept",        "User-Agent", "X-Request-Id",
+                                     "traceparent",   "tracestate", "OpenAI-Organization",
+                                     "OpenAI-Project"};
 
 bool is_event_stream(const net::Headers& headers) {
   return headers.get("Content-Type").starts_with("text/event-stream");
@@ -115,7 +109,8 @@ void ProxyCall::assign() {
   if (routing_->unit_key == "session_id") std::swap(order[0], order[1]);
   if (routing_->unit_key == "request") order.clear();
   order.push_back(facts_.id);
-  const auto unit = std::find_if(order.begin(), order.end(), [](const auto& u) { return !u.empty(); });
+  const auto unit =
+      std::find_if(order.begin(), order.end(), [](const auto& u) { return !u.empty(); });
   const auto& arm = routing_->assign(*unit, facts_.ts_ms);
   facts_.arm = arm.role;
   facts_.generation = routing_->generation;
@@ -255,135 +250,6 @@ net::ClientRequest ProxyCall::upstream_request(const std::string& adapter,
   return call;
 }
 
-// Who answered, by the answer's own word.
-void ProxyCall::attest(const std::string& answering_model) {
-  if (kind_ == ApiKind::kOther) return;
-  if (answering_model == upstream_name(asked_adapter_)) {
-    facts_.served_adapter = asked_adapter_;
-  } else if (answering_model == target_->base_name) {
-    facts_.served_adapter = "";
-  } else if (routing_ && !answering_model.empty() && routing_->names(answering_model)) {
-    facts_.served_adapter = answering_model;
-  }
-  if (!facts_.served_adapter || *facts_.served_adapter != asked_adapter_) {
-    parts_.metrics.unattested.with({facts_.target}).add();
-  }
-}
-
-void ProxyCall::stamp(net::Headers& headers) const {
-  headers.set("X-Trimtab-Id", facts_.id);
-  if (!facts_.arm.empty()) {
-    headers.set("X-Trimtab-Arm", facts_.arm);
-    headers.set("X-Trimtab-Generation", std::to_string(facts_.generation));
-  }
-  if (facts_.status != 200 || kind_ == ApiKind::kOther) return;
-  headers.set("X-Trimtab-Adapter", !facts_.served_adapter           ? "unknown"
-                                   : facts_.served_adapter->empty() ? "base"
-                                                                    : *facts_.served_adapter);
-}
-
-net::Headers ProxyCall::answer_headers() const {
-  net::Headers headers;
-  for (const char* name : kPassedBack) {
-    const auto value = exchange_->headers().get(name);
-    if (!value.empty()) headers.set(name, value);
-  }
-  stamp(headers);
-  return headers;
-}
-
-void ProxyCall::pass_whole() {
-  facts_.status = exchange_->status();
-  std::string body;
-  const std::int64_t began_ms = parts_.clock.mono_ms();
-  for (;;) {
-    auto piece = exchange_->read();
-    if (!piece) {
-      const bool gone = writer_.client_gone();
-      facts_.aborted = true;
-      facts_.error = gone ? "client_gone" : "upstream_broken";
-      parts_.metrics.aborted.with({facts_.target, gone ? "client" : "upstream"}).add();
-      if (gone) {
-        facts_.status = kClientGone;
-        return;
-      }
-      target_->upstreams->report_failure(*turn_->get(), "broken");
-      return refuse(502, "The model server broke off its answer.", "server_error",
-                    "upstream_broken");
-    }
-    if (piece->empty()) break;
-    body += *piece;
-  }
-  upstream_ms_ += parts_.clock.mono_ms() - began_ms;
-  if (kind_ != ApiKind::kOther) capture_.whole(body);
-  if (facts_.status == 200) attest(capture_.finish().model);
-  net::Response answer{facts_.status, answer_headers(), std::move(body)};
-  if (!writer_.send(std::move(answer))) {
-    facts_.aborted = true;
-    parts_.metrics.aborted.with({facts_.target, "client"}).add();
-  }
-}
-
-void ProxyCall::pass_stream() {
-  facts_.status = 200;
-  std::string pending;  // before the head is sent
-  bool begun = false;
-  for (;;) {
-    auto piece = exchange_->read();
-    if (!piece) return end_stream(true, &piece.error());
-    if (piece->empty()) break;
-    capture_.feed(*piece);
-    if (!first_token_ && capture_.content_seen()) {
-      first_token_ = true;
-      facts_.ttft_s = seconds_since_start();
-      parts_.metrics.first_token.with({facts_.target}).observe(*facts_.ttft_s);
-    }
-    bool taken = true;
-    if (!begun) {
-      pending += *piece;
-      const bool named = capture_.model_seen() || kind_ == ApiKind::kOther;
-      if (!named && pending.size() < kHeldBytes) continue;
-      begun = true;
-      begin_stream(pending);
-    } else {
-      taken = writer_.write(*piece);
-    }
-    if (!taken) return end_stream(true, nullptr);
-  }
-  if (!begun) begin_stream(pending);
-  end_stream(false, nullptr);
-}
-
-void ProxyCall::begin_stream(const std::string& pending) {
-  attest(capture_.finish().model);
-  net::Headers headers = answer_headers();
-  headers.set("Cache-Control", "no-cache");
-  if (writer_.begin(200, headers)) static_cast<void>(writer_.write(pending));
-}
-
-void ProxyCall::end_stream(bool broken, const Error* error) {
-  const auto& answer = capture_.finish();
-  const bool whole = capture_.done_seen() || !answer.finish.empty();
-  const bool ended = !broken && writer_.end();
-  if (ended && whole) return;
-  const bool gone = error == nullptr ? !ended : writer_.client_gone();
-  facts_.aborted = true;
-  facts_.error = gone ? "client_gone" : "upstream_broken";
-  parts_.metrics.aborted.with({facts_.target, gone ? "client" : "upstream"}).add();
-  if (!gone) target_->upstreams->report_failure(*turn_->get(), "broken");
-  if (gone || writer_.begun()) return;  // without end(): the client sees that something is missing
-  refuse(502, "The model server broke off its answer.", "server_error", "upstream_broken");
-}
-
-void ProxyCall::refuse(int status, const std::string& message, const char* type,
-                       const char* code) {
-  facts_.status = status;
-  if (facts_.error.empty()) facts_.error = code;
-  net::Response response = net::json_text_response(status, openai_error(message, type, code));
-  stamp(response.headers);
-  static_cast<void>(writer_.send(std::move(response)));
-}
-
 double ProxyCall::seconds_since_start() const {
   return static_cast<double>(parts_.clock.mono_ms() - request_.received_mono_ms) / 1000.0;
 }
@@ -400,9 +266,8 @@ void ProxyCall::count_and_record() {
   }
   if (kind_ == ApiKind::kOther || parts_.producer == nullptr) return;
   const auto& records = live_->settings.records;
-  const std::string record =
-      render_record(facts_, openai_, capture_.finish(), live_->instance,
-                    static_cast<std::size_t>(records.max_record_bytes));
+  const std::string record = render_record(facts_, openai_, capture_.finish(), live_->instance,
+                                           static_cast<std::size_t>(records.max_record_bytes));
   const bool queued = parts_.producer->send(records.topic, facts_.id, record);
   metrics.records.with({queued ? "queued" : "dropped"}).add();
 }

@@ -1,13 +1,15 @@
 // ProxyCall: one OpenAI request on its way through the gateway.
 //
 // The policy, in order:
-//  1. `model` must be an alias of ours (404 otherwise); the unit is assigned by the routing document
+//  1. `model` must be an alias of ours (404 otherwise); the unit is assigned by the routing
+//  document
 //     in use; without one the bare base answers and the record has no arm.
 //  2. A server that cannot be reached, or answers 502 or 503, is left for another one, `retries`
 //     times at most and only before the first byte of an answer. A time-out is not repeated.
 //  3. 404 from a server means that it has lost the adapter: the other servers are asked, then the
 //     champion's adapter, then the base. The stamps and the record name what really answered, and
-//     the fallback is counted; a trial does not count such a record, for its adapter is not its arm's.
+//     the fallback is counted; a trial does not count such a record, for its adapter is not its
+//     arm's.
 //  4. The answer passes through as it comes. Its head waits for the first piece that says who
 //     answered, so that X-Trimtab-Adapter is what was served, not what was asked for.
 //  5. The record goes to Kafka afterwards; it never delays the answer.
@@ -25,6 +27,8 @@
 #include "daemon/gateway/live.h"
 
 namespace trimtab::gateway {
+
+inline constexpr int kClientGone = 499;  // nginx's number for it
 
 enum class ApiKind { kChat, kCompletion, kOther };  // kOther: passed through, not recorded
 

@@ -110,8 +110,7 @@ void RoutingFollower::follow_folder(std::stop_token stop) {
   std::map<std::string, std::string> stamps;
   std::int64_t acknowledged_ms = clock_.mono_ms();
   do {
-    const bool due =
-        clock_.mono_ms() - acknowledged_ms >= options_.routing.acknowledge_every_ms;
+    const bool due = clock_.mono_ms() - acknowledged_ms >= options_.routing.acknowledge_every_ms;
     if (due) acknowledged_ms = clock_.mono_ms();
     for (const auto& target : options_.targets) {
       const auto path = std::filesystem::path(options_.routing.dir) / (target + ".json");
@@ -185,8 +184,9 @@ void RoutingFollower::acknowledge(const std::string& target, std::stop_token sto
   const auto answer = client_.send(request);
   if (stop.stop_requested()) return;
   if (!answer || answer->status >= 300) {
-    return complain(target, "ack", answer ? "acknowledgement answered " + std::to_string(answer->status)
-                                          : answer.error().message);
+    return complain(target, "ack",
+                    answer ? "acknowledgement answered " + std::to_string(answer->status)
+                           : answer.error().message);
   }
   std::lock_guard lock(mutex_);
   complaints_.erase(target);

@@ -58,7 +58,8 @@ class RoutingFollower {
   GatewayMetrics& metrics_;
   mutable std::mutex mutex_;
   std::map<std::string, std::shared_ptr<const shadow::Routing>> documents_;  // under mutex
-  std::map<std::string, std::string> complaints_;  // under mutex: the last one a target, not repeated
+  std::map<std::string, std::string>
+      complaints_;  // under mutex: the last one a target, not repeated
   std::vector<std::jthread> threads_;
 };
 

@@ -47,10 +47,10 @@ void Upstreams::check_all(std::stop_token stop) {
     // 404: a server without that address is a server that answers.
     const bool healthy = answer && answer->status < 500;
     if (upstream->healthy.exchange(healthy) != healthy) {
-      const std::string why = !answer ? answer.error().message
-                                      : "answers " + std::to_string(answer->status);
-      log::warn("upstream {} is {}{}", upstream->origin, healthy ? "healthy again" : "unhealthy: ",
-                healthy ? "" : why);
+      const std::string why =
+          !answer ? answer.error().message : "answers " + std::to_string(answer->status);
+      log::warn("upstream {} is {}{}", upstream->origin,
+                healthy ? "healthy again" : "unhealthy: ", healthy ? "" : why);
     }
     metrics_.upstream_healthy.with({upstream->origin}).set(healthy ? 1 : 0);
   }

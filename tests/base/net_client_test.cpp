@@ -31,8 +31,8 @@ class FixedServer {
             int error = 0;
             Fd fd;
             while (!fd && !stop.stop_requested()) {
-              static_cast<void>(wait_for(listener_.get(), POLLIN,
-                                         {clock_, clock_.mono_ms() + 50, nullptr}));
+              static_cast<void>(
+                  wait_for(listener_.get(), POLLIN, {clock_, clock_.mono_ms() + 50, nullptr}));
               fd = accept_tcp(listener_, peer, error);
             }
             if (!fd) return;
@@ -56,8 +56,9 @@ class FixedServer {
 class ClientTest : public ::testing::Test {
  protected:
   SystemClock clock_;
-  Client client_{{.connect_ms = 1000, .silence_ms = 300, .total_ms = 1000,
-                  .body_limit_bytes = 10'000}, clock_};
+  Client client_{
+      {.connect_ms = 1000, .silence_ms = 300, .total_ms = 1000, .body_limit_bytes = 10'000},
+      clock_};
 };
 
 TEST_F(ClientTest, ParsesUrlsStrictly) {
@@ -69,18 +70,19 @@ TEST_F(ClientTest, ParsesUrlsStrictly) {
   EXPECT_EQ(url->origin(), "https://[::1]:8443");
   EXPECT_EQ(parse_url("http://host")->port, 80);
   EXPECT_EQ(parse_url("http://host?x")->target, "/?x");
-  for (const char* bad : {"", "host", "ftp://host/", "http://", "http://user:pw@host/",
-                          "http://host:0/", "http://host:65536/", "http://host:/", "http://[::1/",
-                          "http://ho st/", "http://host/\n"}) {
+  for (const char* bad :
+       {"", "host", "ftp://host/", "http://", "http://user:pw@host/", "http://host:0/",
+        "http://host:65536/", "http://host:/", "http://[::1/", "http://ho st/", "http://host/\n"}) {
     EXPECT_FALSE(parse_url(bad)) << bad;
   }
 }
 
 TEST_F(ClientTest, AnswersOfEveryFramingAreRead) {
-  FixedServer server({"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc",
-                      "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\n\r\n",
-                      "HTTP/1.1 200 OK\r\n\r\nabc", "HTTP/1.0 200 OK\r\n\r\nabc",
-                      "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc"});
+  FixedServer server(
+      {"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc",
+       "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\n\r\n",
+       "HTTP/1.1 200 OK\r\n\r\nabc", "HTTP/1.0 200 OK\r\n\r\nabc",
+       "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc"});
   for (int i = 0; i < 5; ++i) {
     const auto answer = client_.get(server.url());
     ASSERT_TRUE(answer) << i << ": " << answer.error().message;
@@ -212,7 +214,8 @@ TEST_F(ClientTest, SseParserIsBoundedAndSplitsAnywhere) {
     EXPECT_EQ(data, (std::vector<std::string>{"a\nb", "{\"k\":1}"})) << cut;
   }
   SseParser parser;
-  EXPECT_FALSE(parser.feed("data: " + std::string(200, 'x'), [](const auto&) {}, 100));
+  EXPECT_FALSE(parser.feed(
+      "data: " + std::string(200, 'x'), [](const auto&) {}, 100));
 }
 
 }  // namespace

@@ -34,28 +34,26 @@ class ServerTest : public ::testing::Test {
     server_->post("/jobs/{id}:cancel", [](const Request& r) {
       return text_response(200, "cancel " + std::string(r.param("id")));
     });
-    server_->get("/files/{rest...}", [](const Request& r) {
-      return text_response(200, std::string(r.param("rest")));
-    });
-    server_->get("/throws", [](const Request&) -> Response {
-      throw std::runtime_error("secret text");
-    });
-    server_->get("/big", [](const Request&) { return text_response(200, std::string(8 << 20, 'x')); });
+    server_->get("/files/{rest...}",
+                 [](const Request& r) { return text_response(200, std::string(r.param("rest"))); });
+    server_->get("/throws",
+                 [](const Request&) -> Response { throw std::runtime_error("secret text"); });
+    server_->get("/big",
+                 [](const Request&) { return text_response(200, std::string(8 << 20, 'x')); });
     server_->get("/blocks", [this](const Request&) {
       entered_.fetch_add(1);
       while (!released_.load()) clock_.sleep_ms(5);
       return text_response(200, "done");
     });
-    server_->stream(
-        "GET", "/events",
-        [](const Request&, ResponseWriter& writer) {
-          SseWriter events(writer);
-          events.event("hello", "line 1\nline 2", "7");
-          while (!writer.stop_token().stop_requested() && !writer.client_gone()) {
-            SystemClock().sleep_ms(10, writer.stop_token());
-          }
-        },
-        {.run = Run::kWaiting});
+    server_->stream("GET", "/events",
+                    [](const Request&, ResponseWriter& writer) {
+                      SseWriter events(writer);
+                      events.event("hello", "line 1\nline 2", "7");
+                      while (!writer.stop_token().stop_requested() && !writer.client_gone()) {
+                        SystemClock().sleep_ms(10, writer.stop_token());
+                      }
+                    },
+                    {.run = Run::kWaiting});
     server_->stream("GET", "/half", [](const Request&, ResponseWriter& writer) {
       writer.begin(200, {});
       writer.write("half");
@@ -197,7 +195,8 @@ TEST_F(ServerTest, WaitingThreadsAreBounded) {
   for (int i = 0; i < 4; ++i) {
     open.push_back(raw());
     open.back().send("GET /events HTTP/1.1\r\nHost: a\r\n\r\n");
-    EXPECT_THAT(open.back().read_until("line 2\n\n\r\n"), HasSubstr("event: hello\ndata: line 1\n"));
+    EXPECT_THAT(open.back().read_until("line 2\n\n\r\n"),
+                HasSubstr("event: hello\ndata: line 1\n"));
   }
   EXPECT_EQ(client_.get(url("/events"))->status, 503);
   EXPECT_EQ(client_.post(url("/echo"), "still")->body, "still");
@@ -237,8 +236,9 @@ TEST_F(ServerTest, ContentEncodingIsRefusedBeforeTheBody) {
                          std::string(coding) + "\r\nContent-Length: 1000000\r\n\r\n"),
                 StartsWith("HTTP/1.1 415 "));
   }
-  EXPECT_THAT(exchange("POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n"),
-              StartsWith("HTTP/1.1 501 "));
+  EXPECT_THAT(
+      exchange("POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n"),
+      StartsWith("HTTP/1.1 501 "));
   EXPECT_THAT(exchange("POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n"),
               StartsWith("HTTP/1.1 501 "));
 }
@@ -271,7 +271,8 @@ TEST_F(ServerTest, AmbiguousMessagesAreRefused) {
         line + "Content-Length: -1\r\n\r\n", line + "Content-Length: 1e3\r\n\r\n",
         line + "Host: b\r\n\r\n", line + "Bad Name: x\r\n\r\n",
         std::string("POST /echo HTTP/1.1\r\n\r\n"), std::string("GET  /who HTTP/1.1\r\n\r\n"),
-        std::string("GET /who HTTP/2.0\r\n\r\n"), std::string("\x16\x03\x01\x02 tls hello\r\n\r\n")}) {
+        std::string("GET /who HTTP/2.0\r\n\r\n"),
+        std::string("\x16\x03\x01\x02 tls hello\r\n\r\n")}) {
     EXPECT_THAT(exchange(bytes), StartsWith("HTTP/1.1 400 ")) << bytes;
   }
   EXPECT_THAT(exchange("TRACE /who HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"),
@@ -280,9 +281,10 @@ TEST_F(ServerTest, AmbiguousMessagesAreRefused) {
 
 TEST_F(ServerTest, TheServersOwnFactsCannotBeSpoofed) {
   start();
-  const auto answer = client_.get(
-      url("/who"), {{"REMOTE_ADDR", "10.0.0.1"}, {"REMOTE_PORT", "1"}, {"LOCAL_ADDR", "10.0.0.2"},
-                    {"X-Forwarded-For", "10.0.0.3"}});
+  const auto answer = client_.get(url("/who"), {{"REMOTE_ADDR", "10.0.0.1"},
+                                                {"REMOTE_PORT", "1"},
+                                                {"LOCAL_ADDR", "10.0.0.2"},
+                                                {"X-Forwarded-For", "10.0.0.3"}});
   ASSERT_TRUE(answer);
   EXPECT_EQ(json_or<std::string>(*parse_json(answer->body), "peer", ""), "127.0.0.1");
 }
@@ -370,8 +372,9 @@ TEST_F(ServerTest, WhenFullAnOldWaitingConnectionMakesRoom) {
 TEST_F(ServerTest, ExpectContinueIsAnsweredBeforeTheBody) {
   start();
   auto socket = raw();
-  socket.send("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nExpect: 100-continue\r\n"
-              "Connection: close\r\n\r\n");
+  socket.send(
+      "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nExpect: 100-continue\r\n"
+      "Connection: close\r\n\r\n");
   EXPECT_EQ(socket.read_until("\r\n\r\n"), "HTTP/1.1 100 Continue\r\n\r\n");
   socket.send("hi");
   EXPECT_TRUE(socket.read().ends_with("\r\n\r\nhi"));

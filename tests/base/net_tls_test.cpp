@@ -61,10 +61,8 @@ class TlsTest : public ::testing::Test {
     });
     const auto started = server_->start();
     ASSERT_TRUE(started) << started.error().message;
-    client_ = std::make_unique<Client>(ClientOptions{.total_ms = 10'000,
-                                                     .body_limit_bytes = 32 << 20,
-                                                     .ca_file = cert_},
-                                       clock_);
+    client_ = std::make_unique<Client>(
+        ClientOptions{.total_ms = 10'000, .body_limit_bytes = 32 << 20, .ca_file = cert_}, clock_);
   }
   std::string url(const std::string& path, const std::string& host = "127.0.0.1") const {
     return "https://" + host + ":" + std::to_string(server_->port()) + path;

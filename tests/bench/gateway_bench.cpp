@@ -146,7 +146,8 @@ Load run(net::Client& client, const net::ClientRequest& request, int clients, do
   }
   std::sort(all.begin(), all.end());
   const auto at = [&](double q) {
-    return all.empty() ? 0.0 : all[static_cast<std::size_t>(q * static_cast<double>(all.size() - 1))];
+    return all.empty() ? 0.0
+                       : all[static_cast<std::size_t>(q * static_cast<double>(all.size() - 1))];
   };
   return {all.size(), failed.load(), now_s() - began, at(0.5), at(0.99)};
 }
@@ -175,13 +176,14 @@ int bench(double seconds, bool check) {
     const double cpu = cpu_seconds(gateway.pid()) - cpu_before;
     const double a_core = static_cast<double>(many.requests) / std::max(cpu, 1e-9);
     const double added = single.median_ms - straight.median_ms;
-    std::printf("%s: median %.3f ms straight, %.3f ms through the gateway: adds %.3f ms (p99 %.3f)\n",
-                stream ? "stream" : "whole ", straight.median_ms, single.median_ms, added,
-                single.p99_ms);
-    std::printf("        %d clients: %.0f requests/s, median %.2f ms, failed %zu; gateway CPU %.0f us "
-                "a request = %.0f requests/s a core\n",
-                kClients, static_cast<double>(many.requests) / many.seconds, many.median_ms,
-                many.failed, 1e6 / a_core, a_core);
+    std::printf(
+        "%s: median %.3f ms straight, %.3f ms through the gateway: adds %.3f ms (p99 %.3f)\n",
+        stream ? "stream" : "whole ", straight.median_ms, single.median_ms, added, single.p99_ms);
+    std::printf(
+        "        %d clients: %.0f requests/s, median %.2f ms, failed %zu; gateway CPU %.0f us "
+        "a request = %.0f requests/s a core\n",
+        kClients, static_cast<double>(many.requests) / many.seconds, many.median_ms, many.failed,
+        1e6 / a_core, a_core);
     good = good && added <= 2.0 && a_core >= 500 && many.failed == 0 && single.failed == 0;
   }
   return good || !check ? 0 : 1;

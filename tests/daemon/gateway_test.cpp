@@ -88,8 +88,8 @@ class GatewayTest : public ::testing::Test {
     return routing;
   }
   void publish(const shadow::Routing& routing) {
-    ASSERT_TRUE(write_atomic(folder_.path() / "support-bot.json",
-                             dump_json(shadow::to_json(routing))));
+    ASSERT_TRUE(
+        write_atomic(folder_.path() / "support-bot.json", dump_json(shadow::to_json(routing))));
   }
   void wait_for_generation(std::uint64_t generation) {
     const std::string line =
@@ -182,7 +182,8 @@ TEST_F(GatewayTest, AssignmentIsStickyStampedAndFollowsTheDocument) {
   publish(ramp(2, 0.1));
   wait_for_metric("trimtab_gateway_routing_errors_total{reason=\"older\",target=\"support-bot\"}");
   ASSERT_TRUE(write_atomic(folder_.path() / "support-bot.json", "{\"schema\":1"));
-  wait_for_metric("trimtab_gateway_routing_errors_total{reason=\"invalid\",target=\"support-bot\"}");
+  wait_for_metric(
+      "trimtab_gateway_routing_errors_total{reason=\"invalid\",target=\"support-bot\"}");
   EXPECT_EQ(client_.send(chat("hi", "s1"))->headers.get("X-Trimtab-Generation"), "4");
 }
 
@@ -222,7 +223,8 @@ TEST_F(GatewayTest, BadRequestsAreAnsweredInOpenAisWords) {
   EXPECT_EQ(post("/v1/chat/completions", "[]").status, 400);
   EXPECT_EQ(post("/v1/chat/completions", R"({"messages":[]})").status, 400);
   EXPECT_EQ(post("/v1/chat/completions", R"({"model":"support-bot","model":"x"})").status, 400);
-  EXPECT_EQ(post("/v1/chat/completions", R"({"model":"support-bot","mod\u0065l":"x"})").status, 400);
+  EXPECT_EQ(post("/v1/chat/completions", R"({"model":"support-bot","mod\u0065l":"x"})").status,
+            400);
   EXPECT_EQ(post("/v1/chat/completions", R"({"model":"support-bot","stream":1})").status, 400);
   EXPECT_EQ(post("/v1/chat/completions", std::string(100'000, '[')).status, 400);
   const auto unknown = post("/v1/chat/completions", R"({"model":"gpt-x","messages":[]})");
@@ -280,7 +282,8 @@ TEST_F(GatewayTest, ALostAdapterFallsBackAndIsStampedTruthfully) {
   for (int i = 0; i < 20; ++i) {
     answer = client_.send(chat("hi", "s" + std::to_string(i)));
     EXPECT_EQ(answer->headers.get("X-Trimtab-Adapter"), kChampion);
-    EXPECT_EQ(answer->headers.get("X-Trimtab-Arm"), ramp(1, 0.5).assign("s" + std::to_string(i)).role);
+    EXPECT_EQ(answer->headers.get("X-Trimtab-Arm"),
+              ramp(1, 0.5).assign("s" + std::to_string(i)).role);
   }
   EXPECT_THAT(metrics(), HasSubstr("trimtab_gateway_fallbacks_total{reason=\"adapter_missing\""));
 }
@@ -426,15 +429,17 @@ TEST_F(GatewayTest, LongPollsTheDaemonAndAcknowledges) {
   std::uint64_t generation = 1;
   std::vector<std::string> acks;
   net::Server control({}, clock_);
-  control.route("GET", "/api/v1/routing", [&](const net::Request& r) {
-    std::unique_lock lock(mutex);
-    if (r.has_query("wait")) {
-      changed.wait_for(lock, std::chrono::seconds(1), [&] {
-        return std::to_string(generation) != r.query_value("generation");
-      });
-    }
-    return net::json_response(200, shadow::to_json(ramp(generation, 0.5)));
-  }, {.waits_if_query = "wait"});
+  control.route("GET", "/api/v1/routing",
+                [&](const net::Request& r) {
+                  std::unique_lock lock(mutex);
+                  if (r.has_query("wait")) {
+                    changed.wait_for(lock, std::chrono::seconds(1), [&] {
+                      return std::to_string(generation) != r.query_value("generation");
+                    });
+                  }
+                  return net::json_response(200, shadow::to_json(ramp(generation, 0.5)));
+                },
+                {.waits_if_query = "wait"});
   control.post("/api/v1/routing/acks", [&](const net::Request& r) {
     std::lock_guard lock(mutex);
     acks.push_back(r.body);

@@ -18,9 +18,11 @@ inline std::vector<ReadMessage> read_topic(const std::string& brokers, const std
                                            std::size_t count, int wait_ms = 15'000) {
   char why[256];
   rd_kafka_conf_t* conf = rd_kafka_conf_new();
-  for (const auto& [name, value] : std::vector<std::pair<const char*, std::string>>{
-           {"bootstrap.servers", brokers}, {"group.id", "test-reader"},
-           {"auto.offset.reset", "earliest"}, {"enable.auto.commit", "false"}}) {
+  for (const auto& [name, value] :
+       std::vector<std::pair<const char*, std::string>>{{"bootstrap.servers", brokers},
+                                                        {"group.id", "test-reader"},
+                                                        {"auto.offset.reset", "earliest"},
+                                                        {"enable.auto.commit", "false"}}) {
     rd_kafka_conf_set(conf, name, value.c_str(), why, sizeof why);
   }
   rd_kafka_t* consumer = rd_kafka_new(RD_KAFKA_CONSUMER, conf, why, sizeof why);
@@ -32,7 +34,8 @@ inline std::vector<ReadMessage> read_topic(const std::string& brokers, const std
   rd_kafka_topic_partition_list_t* partitions = rd_kafka_topic_partition_list_new(8);
   if (rd_kafka_metadata(consumer, 0, handle, &metadata, 5'000) == RD_KAFKA_RESP_ERR_NO_ERROR) {
     for (int i = 0; i < metadata->topics[0].partition_cnt; ++i) {
-      rd_kafka_topic_partition_list_add(partitions, topic.c_str(), metadata->topics[0].partitions[i].id)
+      rd_kafka_topic_partition_list_add(partitions, topic.c_str(),
+                                        metadata->topics[0].partitions[i].id)
           ->offset = RD_KAFKA_OFFSET_BEGINNING;
     }
     rd_kafka_metadata_destroy(metadata);

@@ -25,13 +25,11 @@ class StubModelServer {
     });
     server_.get("/v1/models", [this](const net::Request& r) { return models(r); });
     for (const char* path : {"/v1/chat/completions", "/v1/completions"}) {
-      server_.stream("POST", path, [this](const net::Request& r, net::ResponseWriter& w) {
-        complete(r, w);
-      });
+      server_.stream("POST", path,
+                     [this](const net::Request& r, net::ResponseWriter& w) { complete(r, w); });
     }
-    server_.post("/v1/embeddings", [](const net::Request& r) {
-      return net::json_text_response(200, r.body);
-    });
+    server_.post("/v1/embeddings",
+                 [](const net::Request& r) { return net::json_text_response(200, r.body); });
     server_.post("/v1/load_lora_adapter", [this](const net::Request& r) { return load(r); });
     server_.post("/v1/unload_lora_adapter", [this](const net::Request& r) { return unload(r); });
     const auto started = server_.start();
@@ -62,14 +60,14 @@ class StubModelServer {
 
   std::atomic<int> calls{0};
   std::atomic<bool> healthy{true};
-  std::atomic<int> answer_status{200};   // of completions
-  std::atomic<bool> lie{false};          // names another model than was asked for
-  std::atomic<bool> hang{false};         // until release
+  std::atomic<int> answer_status{200};  // of completions
+  std::atomic<bool> lie{false};         // names another model than was asked for
+  std::atomic<bool> hang{false};        // until release
   std::atomic<bool> release{false};
-  std::atomic<bool> break_off{false};    // streams end in the middle
+  std::atomic<bool> break_off{false};           // streams end in the middle
   std::atomic<bool> drop_before_answer{false};  // closes without a byte
-  std::atomic<int> stream_gate{1 << 30};  // pieces that may be sent so far
-  std::atomic<bool> client_left{false};  // a stream's reader went away
+  std::atomic<int> stream_gate{1 << 30};        // pieces that may be sent so far
+  std::atomic<bool> client_left{false};         // a stream's reader went away
   std::atomic<bool> load_corrupt_root{false};
   std::atomic<int> slots{8};
   std::string token;  // when set: needed
@@ -80,10 +78,11 @@ class StubModelServer {
   }
 
   static net::Response error(int status, const std::string& message) {
-    return net::json_response(status, {{"object", "error"},
-                                       {"message", message},
-                                       {"type", status == 404 ? "NotFoundError" : "BadRequestError"},
-                                       {"code", status}});
+    return net::json_response(status,
+                              {{"object", "error"},
+                               {"message", message},
+                               {"type", status == 404 ? "NotFoundError" : "BadRequestError"},
+                               {"code", status}});
   }
   bool allowed(const net::Request& r) const {
     return token.empty() || r.headers.get("Authorization") == "Bearer " + token;
@@ -110,7 +109,8 @@ class StubModelServer {
     if (adapters_.contains(name)) {
       return error(400, "The lora adapter '" + name + "' has already been loaded.");
     }
-    if (path.find("missing") != std::string::npos) return error(404, "No adapter found for '" + path + "'");
+    if (path.find("missing") != std::string::npos)
+      return error(404, "No adapter found for '" + path + "'");
     if (static_cast<int>(adapters_.size()) >= slots) return error(400, "too many LoRA adapters");
     adapters_[name] = load_corrupt_root ? "/somewhere/else" : path;
     return net::text_response(200, "Success: LoRA adapter '" + name + "' added successfully.");
@@ -120,7 +120,8 @@ class StubModelServer {
     const auto body = parse_json(r.body);
     const auto name = json_or<std::string>(*body, "lora_name", "");
     std::lock_guard lock(mutex_);
-    if (adapters_.erase(name) == 0) return error(404, "The lora adapter '" + name + "' cannot be found.");
+    if (adapters_.erase(name) == 0)
+      return error(404, "The lora adapter '" + name + "' cannot be found.");
     return net::text_response(200, "Success: LoRA adapter '" + name + "' removed successfully.");
   }
 
@@ -153,8 +154,8 @@ class StubModelServer {
     Json choice = {{"index", 0}, {"finish_reason", "stop"}};
     if (chat) {
       choice["message"] = {{"role", "assistant"}, {"content", text}};
-      choice["logprobs"] = {{"content", {{{"token", "a"}, {"logprob", -0.5}},
-                                         {{"token", "b"}, {"logprob", -1.5}}}}};
+      choice["logprobs"] = {
+          {"content", {{{"token", "a"}, {"logprob", -0.5}}, {{"token", "b"}, {"logprob", -1.5}}}}};
     } else {
       choice["text"] = text;
     }
@@ -166,11 +167,13 @@ class StubModelServer {
               {"usage", {{"prompt_tokens", 7}, {"completion_tokens", 3}, {"total_tokens", 10}}}}));
   }
 
-  void stream(net::ResponseWriter& w, const std::string& named, const std::string& text, bool chat) {
+  void stream(net::ResponseWriter& w, const std::string& named, const std::string& text,
+              bool chat) {
     net::SseWriter events(w);
     const auto chunk = [&](Json choice) {
       choice["index"] = 0;
-      return dump_json(Json{{"id", "cmpl-2"}, {"model", named}, {"choices", Json::array({choice})}});
+      return dump_json(
+          Json{{"id", "cmpl-2"}, {"model", named}, {"choices", Json::array({choice})}});
     };
     const std::size_t half = text.size() / 2;
     const std::vector<std::string> pieces = {text.substr(0, half), text.substr(half)};
