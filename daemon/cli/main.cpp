@@ -11,7 +11,7 @@ namespace {
 
 constexpr const char* kFooter =
     "Statistics from a shell, no daemon needed:\n"
-    "  detect, compare, evidence, score-text, score-labels   (trimtab detect --help)";
+    "  detect   (trimtab detect --list; trimtab detect NAME --help)";
 
 int exit_code_of(Code code) { return code == Code::kInvalid || code == Code::kNotFound ? 2 : 1; }
 

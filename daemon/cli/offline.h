@@ -1,5 +1,5 @@
-// The offline half of `trimtab` (design page COMMANDS): detect, compare, evidence, score-text,
-// score-labels. No daemon needed. One verb a kind of question, the statistic's name next, `--set`
+// The offline half of `trimtab` (design page COMMANDS): statistics from a shell, no daemon needed.
+// One verb a kind of question, the statistic's name next, `--set`
 // for its parameters, files last. A new verb is one function here and one row in offline.cpp.
 // Exit codes: 0 done; 1 only with --exit-code and drift; 2 bad usage or input: one line on stderr,
 // nothing on stdout.
@@ -37,10 +37,6 @@ struct OfflineAnswer {
 };
 
 [[nodiscard]] Result<OfflineAnswer> run_detect(const OfflineArguments& arguments);
-[[nodiscard]] Result<OfflineAnswer> run_compare(const OfflineArguments& arguments);
-[[nodiscard]] Result<OfflineAnswer> run_evidence(const OfflineArguments& arguments);
-[[nodiscard]] Result<OfflineAnswer> run_score_text(const OfflineArguments& arguments);
-[[nodiscard]] Result<OfflineAnswer> run_score_labels(const OfflineArguments& arguments);
 
 // True when `verb` is one of the offline verbs; main hands those over here.
 [[nodiscard]] bool is_offline(std::string_view verb);
