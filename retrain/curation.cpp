@@ -125,8 +125,7 @@ class Curator {
   const char* unfit(const Example& example) const {
     std::size_t bytes = example.completion.size();
     for (const Message& message : example.messages) bytes += message.content.size();
-    if (example.messages.empty() || example.completion.empty() ||
-        bytes == example.completion.size() ||
+    if (compared_text(example.messages).empty() || example.completion.empty() ||
         bytes > static_cast<std::size_t>(settings_.max_text_bytes)) {
       return "malformed";
     }

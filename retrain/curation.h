@@ -1,7 +1,7 @@
 // Curation: stored examples -> the data files of a job, with a manifest that accounts for every one.
 //
 // Steps, in this order; each example leaves at the first that names it:
-//   malformed       no prompt, no completion, or longer than max_text_bytes
+//   malformed       no prompt beside the system's, no completion, or longer than max_text_bytes
 //   too_old         older than max_age
 //   evaluation_unit its unit is kept for evaluation (stable hash, eval_share): never trained on
 //   quarantined     lies in a burst (quarantine.h)

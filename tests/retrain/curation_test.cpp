@@ -1,0 +1,299 @@
+// Curation and its parts: every example is accounted for, evaluation units never leak, bursts stay
+// out, and the same inputs give the same bytes.
+#include "retrain/curation.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <chrono>
+
+#include "base/files.h"
+#include "base/hash.h"
+#include "base/json.h"
+#include "base/random.h"
+#include "retrain/near_duplicates.h"
+
+namespace trimtab::retrain {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::Pair;
+
+constexpr std::int64_t kHour = 3'600'000;
+constexpr std::int64_t kNow = 1'800'000'000'000;
+
+std::string word_soup(Random& random, int words) {
+  std::string text;
+  for (int i = 0; i < words; ++i) text += (i ? " w" : "w") + std::to_string(random.below(5'000));
+  return text;
+}
+
+Example example(const std::string& id, const std::string& prompt, const std::string& completion) {
+  Example e;
+  e.record_id = id;
+  e.unit = "unit-" + id;
+  e.messages = {{"system", "route the sentence to an intent"}, {"user", prompt}};
+  e.completion = completion;
+  e.tenant = "t";
+  e.source_id = "s-" + id;
+  e.selection = "user";
+  e.ts_ms = kNow - kHour;
+  return e;
+}
+
+config::DataSettings plain_settings() {
+  config::DataSettings settings;
+  settings.eval_share = 0;
+  settings.validation_share = 0;
+  settings.replay_share = 0;
+  return settings;
+}
+
+CurationInputs inputs_of(std::vector<Example> examples) {
+  CurationInputs inputs;
+  inputs.examples = std::move(examples);
+  inputs.now_ms = kNow;
+  return inputs;
+}
+
+std::vector<Example> many(int n, std::uint64_t seed) {
+  Random random(seed);
+  std::vector<Example> examples;
+  for (int i = 0; i < n; ++i) {
+    examples.push_back(example("r" + std::to_string(i), word_soup(random, 9),
+                               "intent_" + std::to_string(i % 10)));
+  }
+  return examples;
+}
+
+TEST(Curation, EveryDropHasItsReason) {
+  auto settings = plain_settings();
+  settings.max_per_source = 2;
+  std::vector<Example> all;
+  all.push_back(example("good", "please transfer money to my other bank account today", "transfer"));
+  all.push_back(example("dup", "Please transfer  money to my other bank account today!", "transfer"));
+  all.back().ts_ms -= 1;
+  all.push_back(example("conflict", "please transfer money to my other bank account today", "pay"));
+  all.back().ts_ms -= 2;
+  all.push_back(example("near", "please transfer money to my other bank account todays", "transfer"));
+  all.back().ts_ms -= 3;
+  all.push_back(example("other", "please transfer money to my other bank account now ok", "pay_bill"));
+  all.push_back(example("old", "an old one", "x"));
+  all.back().ts_ms = kNow - 31LL * 24 * kHour;
+  all.push_back(example("empty", "", "x"));
+  all.push_back(example("leak", "he said: what is the capital of france and spain today", "x"));
+  for (int i = 0; i < 3; ++i) {
+    all.push_back(example("s" + std::to_string(i), "distinct text number " + std::string(9, 'a' + i),
+                          "x"));
+    all.back().source_id = "busy";
+  }
+  auto again = example("good", "please transfer money", "wrong");
+  again.ts_ms -= 10;
+  all.push_back(again);
+  CurationInputs inputs = inputs_of(all);
+  inputs.protected_texts = {"what is the capital of France and Spain today?"};
+  const auto curated = curate(inputs, settings);
+  ASSERT_TRUE(curated) << curated.error().message;
+  EXPECT_THAT(curated->dropped,
+              ElementsAre(Pair("cap_source", 1), Pair("conflict", 1), Pair("contaminated", 1),
+                          Pair("duplicate", 1), Pair("malformed", 1), Pair("near_duplicate", 1),
+                          Pair("superseded", 1), Pair("too_old", 1)));
+  EXPECT_EQ(curated->train.size(), 4U);
+  std::int64_t dropped = 0;
+  for (const auto& [reason, count] : curated->dropped) dropped += count;
+  EXPECT_EQ(dropped + static_cast<std::int64_t>(curated->train.size()), curated->considered);
+}
+
+TEST(Curation, EvaluationUnitsAreNeverTrainedOnNorReplayed) {
+  config::DataSettings settings;
+  settings.eval_share = 0.5;
+  auto all = many(400, 3);
+  ReplayReservoir reservoir(settings, 1);
+  for (const Example& e : many(600, 4)) reservoir.offer(e);
+  CurationInputs inputs = inputs_of(all);
+  inputs.replay = reservoir.items();
+  const auto curated = curate(inputs, settings);
+  ASSERT_TRUE(curated) << curated.error().message;
+  EXPECT_NEAR(static_cast<double>(curated->dropped.at("evaluation_unit")), 200, 45);
+  EXPECT_GT(curated->replayed, 0);
+  for (const auto* lines : {&curated->train, &curated->eval}) {
+    for (const TrainingLine& line : *lines) {
+      EXPECT_FALSE(is_evaluation_unit("unit-" + line.id, 0.5)) << line.id;
+      EXPECT_EQ(line.messages.back().role, "assistant");
+    }
+  }
+  EXPECT_FALSE(curated->eval.empty());
+}
+
+TEST(Curation, SameBytesWhateverTheOrder) {
+  config::DataSettings settings;
+  TempFolder folder;
+  CurationInputs inputs = inputs_of(many(300, 5));
+  const auto first = curate(inputs, settings);
+  ASSERT_TRUE(first);
+  const auto one = write_job_data(folder.path() / "a", *first, settings, 1);
+  Random random(9);
+  random.shuffle(inputs.examples);
+  const auto two = write_job_data(folder.path() / "b", curate(inputs, settings).value(), settings, 1);
+  ASSERT_TRUE(one && two);
+  EXPECT_EQ(one->manifest_sha256, two->manifest_sha256);
+  EXPECT_EQ(*read_file(one->train), *read_file(two->train));
+  inputs.seed = 2;
+  EXPECT_NE(curate(inputs, settings)->train.front().id + curate(inputs, settings)->train.back().id,
+            first->train.front().id + first->train.back().id);
+  const auto manifest = parse_json(*read_file(one->manifest));
+  ASSERT_TRUE(manifest);
+  EXPECT_EQ((*manifest)["files"]["data/train.jsonl"], *sha256_file_hex(one->train));
+  const auto line = parse_json(read_file(one->train)->substr(0, read_file(one->train)->find('\n')));
+  ASSERT_TRUE(line);
+  for (const char* key : {"id", "messages", "weight", "kind", "kl"}) EXPECT_TRUE(line->contains(key));
+}
+
+TEST(Curation, ReplayHasItsShareAndEveryClass) {
+  auto settings = plain_settings();
+  settings.replay_share = 0.5;
+  ReplayReservoir reservoir(settings, 1);
+  for (const Example& e : many(1'000, 6)) reservoir.offer(e);
+  CurationInputs inputs = inputs_of(many(100, 7));
+  inputs.replay = reservoir.items();
+  const auto curated = curate(inputs, settings);
+  ASSERT_TRUE(curated);
+  EXPECT_EQ(curated->replayed, 100);
+  std::map<std::string, int> classes;
+  for (const TrainingLine& line : curated->train) {
+    if (line.kind == LineKind::kReplay) ++classes[line.messages.back().content];
+  }
+  ASSERT_EQ(classes.size(), 10U);
+  for (const auto& [label, count] : classes) EXPECT_EQ(count, 10) << label;
+}
+
+TEST(Curation, NothingLeftIsNamed) {
+  const auto curated = curate(inputs_of({example("r", "", "x")}), plain_settings());
+  ASSERT_FALSE(curated);
+  EXPECT_THAT(curated.error().message, HasSubstr("no_data"));
+  EXPECT_THAT(curated.error().message, HasSubstr("malformed 1"));
+}
+
+TEST(Curation, SharedTemplatesAreNoContamination) {
+  auto settings = plain_settings();
+  CurationInputs inputs = inputs_of({});
+  const std::string frame = "please sort the following customer request into one of our intents ";
+  for (int i = 0; i < 40; ++i) inputs.protected_texts.push_back(frame + "p" + std::to_string(i));
+  for (int i = 0; i < 20; ++i) {
+    inputs.examples.push_back(example("r" + std::to_string(i),
+                                      frame + std::string(40, static_cast<char>('a' + i)), "x"));
+  }
+  const auto curated = curate(inputs, settings);
+  ASSERT_TRUE(curated) << curated.error().message;
+  EXPECT_FALSE(curated->dropped.contains("contaminated"));
+}
+
+TEST(Quarantine, ABurstOfOneSourceAndOfManyStaysOut) {
+  config::DataSettings settings = plain_settings();
+  std::vector<Example> all;
+  Random random(11);
+  int id = 0;
+  const auto add = [&](std::int64_t ts, const std::string& source) {
+    all.push_back(example("r" + std::to_string(id++), word_soup(random, 9), "x"));
+    all.back().ts_ms = ts;
+    all.back().source_id = source;
+  };
+  // Two days of 10 an hour from 30 people, then 100 in an hour from one of them.
+  for (int hour = 0; hour < 48; ++hour) {
+    for (int i = 0; i < 10; ++i) {
+      add(kNow - (48 - hour) * kHour + i * 360'000, "p" + std::to_string(random.below(30)));
+    }
+  }
+  EXPECT_TRUE(find_bursts(all, settings).empty());
+  for (int i = 0; i < 100; ++i) add(kNow + i * 30'000, "p3");
+  const auto bursts = find_bursts(all, settings);
+  ASSERT_GE(bursts.size(), 1U);
+  bool own = false;
+  for (const Burst& burst : bursts) own = own || burst.source == "p3";
+  EXPECT_TRUE(own);
+  int held = 0;
+  for (std::size_t i = 480; i < all.size(); ++i) held += in_burst(all[i], bursts) ? 1 : 0;
+  EXPECT_EQ(held, 100);
+  std::set<std::string> released;
+  for (const Burst& burst : bursts) released.insert(burst.id);
+  EXPECT_TRUE(find_bursts(all, settings, released).empty());
+  // The same burst from 50 new sources, two each: only together they are seen.
+  all.resize(480);
+  for (int i = 0; i < 100; ++i) add(kNow + i * 30'000, "bot" + std::to_string(i % 50));
+  const auto together = find_bursts(all, settings);
+  ASSERT_EQ(together.size(), 1U);
+  EXPECT_EQ(together[0].source, "*");
+  EXPECT_GT(together[0].peak, 50);
+}
+
+TEST(Replay, IsBoundedUniformAndSaved) {
+  config::DataSettings settings = plain_settings();
+  settings.replay_per_class = 50;
+  settings.replay_classes = 2;
+  ReplayReservoir reservoir(settings, 7);
+  double positions = 0;
+  for (int i = 0; i < 5'000; ++i) {
+    Example e = example("r" + std::to_string(i), "text " + std::to_string(i), "c" + std::to_string(i % 4));
+    e.ts_ms = i;
+    reservoir.offer(e);
+  }
+  EXPECT_EQ(reservoir.classes(), 3);  // two of their own and "other"
+  EXPECT_EQ(reservoir.size(), 150);
+  for (const ReplayItem& item : reservoir.items()) positions += static_cast<double>(item.ts_ms);
+  EXPECT_NEAR(positions / 150, 2'500, 4 * 1'443 / 12.2);  // uniform: mean and 4 standard errors
+  auto copy = ReplayReservoir::restore(settings, 7, reservoir.save());
+  ASSERT_TRUE(copy) << copy.error().message;
+  EXPECT_EQ(copy->save(), reservoir.save());
+  const Example next = example("next", "text", "c0");
+  EXPECT_EQ(copy->offer(next), reservoir.offer(next));
+  EXPECT_EQ(copy->save(), reservoir.save());
+  EXPECT_EQ(reservoir.erase_unit(reservoir.items().front().unit), 1);
+  EXPECT_FALSE(ReplayReservoir::restore(settings, 7, Json::parse("{\"version\":2}")));
+}
+
+// Recall at Jaccard .8 and above, and no false positive; 100,000 texts in a tenth of the time and
+// memory that 1,000,000 may take.
+TEST(NearDuplicates, RecallAndSpeed) {
+  constexpr std::uint64_t kSeed = 17;
+  constexpr int kTexts = 100'000, kProbes = 2'000;
+  Random random(kSeed);
+  std::vector<std::string> texts;
+  for (int i = 0; i < kTexts; ++i) texts.push_back(word_soup(random, 12));
+  const auto start = std::chrono::steady_clock::now();
+  NearDuplicates index(0.8);
+  int alike = 0;
+  for (const std::string& text : texts) {
+    if (index.find(text)) ++alike;
+    index.add(text);
+  }
+  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
+  EXPECT_LE(alike, 2);
+  EXPECT_LT(took.count(), 6.0 * 4);  // 60 s a million; four times that on a crowded machine
+  RecordProperty("seconds_per_100k", std::to_string(took.count()));
+  std::printf("[          ] 100,000 texts found and added in %.2f s\n", took.count());
+  int pairs = 0, found = 0;
+  for (int i = 0; i < kProbes; ++i) {
+    std::string probe = texts[random.below(texts.size())];
+    const std::string original = probe;
+    probe[random.below(probe.size())] = 'z';
+    const double jaccard = shingle_jaccard(probe, original);
+    if (jaccard < 0.8 || jaccard == 1.0) continue;
+    ++pairs;
+    found += index.find(probe) ? 1 : 0;
+  }
+  ASSERT_GT(pairs, 1'000);
+  EXPECT_GE(found, pairs * 95 / 100) << "seed " << kSeed << ": " << found << " of " << pairs;
+  std::printf("[          ] recall %d of %d\n", found, pairs);
+}
+
+TEST(NearDuplicates, JaccardAndNormalForm) {
+  EXPECT_EQ(normalize_text("  Hello,   WORLD!! 42 "), "hello world 42");
+  EXPECT_EQ(normalize_text("caf\xC3\xA9"), "caf\xC3\xA9");
+  EXPECT_DOUBLE_EQ(shingle_jaccard("abcdef", "abcdef"), 1.0);
+  EXPECT_DOUBLE_EQ(shingle_jaccard("abcdef", "bcdefg"), 1.0 / 3);
+  EXPECT_DOUBLE_EQ(shingle_jaccard("ab", "ac"), 0.0);
+}
+
+}  // namespace
+}  // namespace trimtab::retrain
