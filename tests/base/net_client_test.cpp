@@ -126,12 +126,14 @@ TEST_F(ClientTest, DeadlinesHold) {
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().code, Code::kUnavailable);
   EXPECT_THAT(refused.error().message, HasSubstr("http://127.0.0.1:1"));
+#if !defined(__SANITIZE_THREAD__)  // glibc's look-up threads crash under it
   ClientRequest request;
   request.url = "http://name.invalid/";
   request.connect_ms = 500;
   const auto before = clock_.mono_ms();
   EXPECT_FALSE(client_.send(request));
   EXPECT_LT(clock_.mono_ms() - before, 2000);
+#endif
 }
 
 TEST_F(ClientTest, ACancelledWaitEnds) {
