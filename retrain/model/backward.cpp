@@ -66,17 +66,13 @@ class BackwardPass {
     const auto l = static_cast<std::size_t>(layer);
     const auto g = static_cast<std::size_t>(group);
     const LayerWeights& w = decoder_.weights().layers[l];
-    if (full()) {
-      LayerWeights& grads = gradients_.full->layers[l];
-      grads.weight[g].addmm_(dy.t(), x);
-      if (grads.bias[g].defined()) grads.bias[g].add_(dy.sum(0));
-    }
+    if (full() && gradients_.full->layers[l].bias[g].defined()) gradients_.full->layers[l].bias[g].add_(dy.sum(0));
     const GroupSites* sites = adapter_ != nullptr ? &adapter_->layout.group(layer, group) : nullptr;
-    if (sites == nullptr || sites->sites.empty()) {
-      return wants_input ? project_gradient(dy, w.weight[g]) : at::Tensor();
-    }
-    if (adapter_->dora_norms.defined()) dy = dora_backward(*sites, layer, group, x, dy);
+    if (sites != nullptr && sites->sites.empty()) sites = nullptr;
+    if (sites != nullptr && adapter_->dora_norms.defined()) dy = dora_backward(*sites, layer, group, x, dy);
+    if (full()) gradients_.full->layers[l].weight[g].addmm_(dy.t(), x);
     at::Tensor dx = wants_input ? project_gradient(dy, w.weight[g]) : at::Tensor();
+    if (sites == nullptr) return dx;
     lora_backward(*sites, layer, group, x, dy, dx);
     return dx;
   }

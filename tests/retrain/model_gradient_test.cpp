@@ -100,7 +100,7 @@ std::vector<Named> mirror(const Weights& w, Weights& g) {
   return all;
 }
 
-struct Setup {
+struct Case {
   bool dora = false;
   double dropout = 0;
   bool checkpoint = false;
@@ -115,7 +115,7 @@ class GradientTest : public testing::Test {
     return parsed.value_or(ModelConfig{});
   }
 
-  void check(const std::string& json, const Setup& setup = {}) {
+  void check(const std::string& json, const Case& setup = {}) {
     const ComputeScope scope;
     const std::uint64_t seed = 20261123;
     SCOPED_TRACE("seed " + std::to_string(seed));

@@ -1,0 +1,46 @@
+// trimtab-worker merge and export-gguf: adapters out of the house.
+#include <CLI/CLI.hpp>
+
+#include "retrain/model/merge.h"
+#include "retrain/worker_command.h"
+
+namespace trimtab::retrain {
+namespace {
+
+struct Options {
+  std::string base, adapter, out;
+  std::string dtype = "base";
+};
+
+std::shared_ptr<Options> common(CLI::App& app) {
+  auto options = std::make_shared<Options>();
+  app.add_option("--base", options->base, "Snapshot folder")->required();
+  app.add_option("--adapter", options->adapter, "PEFT folder")->required();
+  app.add_option("--out", options->out, "What to write")->required();
+  return options;
+}
+
+}  // namespace
+
+Run add_merge(CLI::App& app) {
+  auto options = common(app);
+  app.add_option("--dtype", options->dtype, "base (as stored), float32 or bfloat16");
+  return [options]() -> Result<int> {
+    model::prepare_process(2);
+    TRIMTAB_CHECK_OK(model::merge_snapshot(options->base, options->adapter, options->out, options->dtype));
+    return 0;
+  };
+}
+
+Run add_export_gguf(CLI::App& app) {
+  auto options = common(app);
+  return [options]() -> Result<int> {
+    model::prepare_process(2);
+    TRIMTAB_TRY(const auto decoder, model::Decoder::load(options->base));
+    TRIMTAB_TRY(const auto adapter, model::load_adapter(options->adapter, *decoder));
+    TRIMTAB_CHECK_OK(model::export_gguf(*decoder, *adapter, options->out));
+    return 0;
+  };
+}
+
+}  // namespace trimtab::retrain
