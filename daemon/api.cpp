@@ -1,0 +1,383 @@
+#include "daemon/api.h"
+
+#include <algorithm>
+#include <charconv>
+#include <filesystem>
+
+#include "base/json.h"
+#include "daemon/promotion_view.h"
+#include "daemon/ui/assets.h"
+#include "shadow/trial.h"
+
+namespace trimtab::daemon {
+namespace {
+
+constexpr std::size_t kReadersKept = 8;
+
+Json text_as_json(const std::string& text) {
+  auto parsed = parse_json(text);
+  return parsed ? *parsed : Json();
+}
+
+}  // namespace
+
+std::int64_t query_number(const net::Request& request, const char* name, std::int64_t fallback,
+                          std::int64_t least, std::int64_t most) {
+  const auto text = request.query_value(name);
+  std::int64_t value = fallback;
+  const auto parsed = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (text.empty() || parsed.ec != std::errc()) value = fallback;
+  return std::clamp(value, least, most);
+}
+
+Json event_json(const Event& event) {
+  return {{"seq", event.seq},
+          {"ts", format_rfc3339(event.ts_ms)},
+          {"ts_ms", event.ts_ms},
+          {"kind", event.kind},
+          {"target", event.target},
+          {"subject", event.subject},
+          {"from", event.from},
+          {"to", event.to},
+          {"generation", event.generation},
+          {"actor", event.actor},
+          {"config_hash", event.config_hash},
+          {"reason", event.reason},
+          {"message", event.message},
+          {"evidence", event.evidence.empty() ? Json() : text_as_json(event.evidence)}};
+}
+
+Result<Api::Reader> Api::Reader::take(Api& api) {
+  {
+    std::lock_guard lock(api.readers_mutex_);
+    if (!api.readers_.empty()) {
+      Reader reader(api, std::move(api.readers_.back()));
+      api.readers_.pop_back();
+      return reader;
+    }
+  }
+  const auto file = std::filesystem::path(api.parts_.settings->state.dir) / "trimtab.db";
+  TRIMTAB_TRY(auto opened, StateReader::open(file));
+  return Reader(api, std::move(opened));
+}
+
+Api::Reader::~Reader() {
+  if (!reader_) return;
+  std::lock_guard lock(api_->readers_mutex_);
+  if (api_->readers_.size() < kReadersKept) api_->readers_.push_back(std::move(reader_));
+}
+
+void Api::read(net::Server& server, const char* pattern, Read read) {
+  server.get(pattern, [this, read = std::move(read)](const net::Request& request) {
+    auto reader = Reader::take(*this);
+    if (!reader) return net::problem_from(reader.error());
+    const auto answer = read(**reader, request);
+    if (!answer) return net::problem_from(answer.error());
+    auto response = net::json_text_response(200, dump_json(*answer));
+    if (answer->is_object() && answer->contains("seq") && answer->contains("candidate")) {
+      response.headers.set("ETag", "\"" + std::to_string(answer->at("seq").get<std::uint64_t>()) + "\"");
+    }
+    return response;
+  });
+}
+
+void Api::mount(net::Server& server) {
+  mount_reads(server);
+  mount_targets(server);
+  mount_commands(server);
+  mount_streams(server);
+  mount_page(server);
+  mount_health(server);
+}
+
+void Api::mount_health(net::Server& server) {
+  const net::RouteOptions on_the_spot{.run = net::Run::kInline, .waits_if_query = {}};
+  for (const char* path : {"/-/healthy", "/healthz"}) {
+    server.get(path, [](const net::Request&) { return net::text_response(200, "healthy\n"); },
+               on_the_spot);
+  }
+  for (const char* path : {"/-/ready", "/readyz"}) {
+    server.get(
+        path,
+        [this](const net::Request&) {
+          const std::string missing = parts_.not_ready();
+          return missing.empty() ? net::text_response(200, "ready\n")
+                                 : net::text_response(503, missing + "\n");
+        },
+        on_the_spot);
+  }
+  server.get(
+      "/metrics",
+      [this](const net::Request&) {
+        return net::text_response(200, parts_.metrics.expose(),
+                                  "text/plain; version=0.0.4; charset=utf-8");
+      },
+      on_the_spot);
+}
+
+void Api::mount_page(net::Server& server) {
+  for (const char* path : {"/", "/index.html", "/app.js", "/style.css"}) {
+    server.get(path, [path](const net::Request&) {
+      const auto asset = ui::find_asset(path);
+      if (!asset) return net::problem(404, "no such page");
+      auto response = net::text_response(200, std::string(asset->body), asset->content_type);
+      response.headers.set("Content-Security-Policy", ui::kContentSecurityPolicy);
+      response.headers.set("X-Content-Type-Options", "nosniff");
+      response.headers.set("Referrer-Policy", "no-referrer");
+      return response;
+    });
+  }
+}
+
+Json Api::offsets() const {
+  const auto source = parts_.ingest.status();
+  Json rows = Json::array();
+  for (const auto& [where, next] : parts_.book.all()) {
+    const auto lag = source.lag.find(where);
+    rows.push_back({{"topic", where.topic},
+                    {"partition", where.partition},
+                    {"next", next},
+                    {"lag", lag == source.lag.end() ? Json() : Json(lag->second)}});
+  }
+  Json gone;
+  if (source.gone) {
+    gone = {{"topic", source.gone->topic},
+            {"partition", source.gone->partition},
+            {"offset", source.gone_offset},
+            {"log_start", source.log_start},
+            {"log_end", source.log_end}};
+  }
+  return {{"offsets", rows}, {"gone", gone}};
+}
+
+Json Api::status() const {
+  const auto snapshot = parts_.board.get();
+  const auto source = parts_.ingest.status();
+  Json lag = Json::object();
+  for (const auto& [where, behind] : source.lag) {
+    lag[where.topic + "-" + std::to_string(where.partition)] = behind;
+  }
+  Json answer = text_as_json(snapshot->counts.empty() ? "{}" : snapshot->counts);
+  answer["version"] = "1";
+  answer["started"] = format_rfc3339(parts_.started_ms);
+  answer["now"] = format_rfc3339(parts_.clock.now_ms());
+  answer["snapshot_ms"] = snapshot->at_ms;
+  answer["config_hash"] = snapshot->config_hash;
+  answer["paused"] = snapshot->paused;
+  answer["source"] = {{"state", std::string(source_state_name(source.state))},
+                      {"detail", source.detail},
+                      {"rebalances", source.rebalances},
+                      {"partitions", source.assigned.size()},
+                      {"lag", lag},
+                      {"lag_total", source.total_lag()}};
+  answer["queue"] = {{"depth", parts_.batches.size()}, {"capacity", parts_.batches.capacity()}};
+  Json targets = Json::array();
+  for (const auto& [name, text] : snapshot->targets) targets.push_back(text_as_json(text));
+  answer["targets"] = targets;
+  return answer;
+}
+
+void Api::mount_reads(net::Server& server) {
+  server.get("/api/v1/status", [this](const net::Request&) {
+    return net::json_text_response(200, dump_json(status()));
+  });
+  server.get("/api/v1/offsets", [this](const net::Request&) {
+    return net::json_text_response(200, dump_json(offsets()));
+  });
+  read(server, "/api/v1/jobs",
+       [this](StateQueries& state, const net::Request& r) { return jobs(state, r); });
+  read(server, "/api/v1/jobs/{id}", [this](StateQueries& state, const net::Request& r) {
+    return job(state, std::string(r.param("id")));
+  });
+  read(server, "/api/v1/promotions",
+       [this](StateQueries& state, const net::Request& r) { return promotions(state, r); });
+  read(server, "/api/v1/promotions/{id}", [this](StateQueries& state, const net::Request& r) {
+    return promotion(state, std::string(r.param("id")));
+  });
+  read(server, "/api/v1/promotions/{id}/evidence",
+       [this](StateQueries& state, const net::Request& r) {
+         return evidence(state, std::string(r.param("id")));
+       });
+  for (const char* pattern : {"/api/v1/promotions/{id}/events", "/api/v1/jobs/{id}/events"}) {
+    read(server, pattern, [](StateQueries& state, const net::Request& r) -> Result<Json> {
+      TRIMTAB_TRY(const auto events, state.events({.subject = std::string(r.param("id"))}));
+      Json rows = Json::array();
+      for (const auto& event : events) rows.push_back(event_json(event));
+      return Json{{"events", rows}};
+    });
+  }
+  read(server, "/api/v1/explain/{id}", [this](StateQueries& state, const net::Request& r) {
+    return explain(state, std::string(r.param("id")));
+  });
+}
+
+void Api::mount_targets(net::Server& server) {
+  server.get("/api/v1/targets", [this](const net::Request&) {
+    const auto snapshot = parts_.board.get();
+    Json targets = Json::array();
+    for (const auto& [name, text] : snapshot->targets) targets.push_back(text_as_json(text));
+    return net::json_text_response(200, dump_json(Json{{"targets", targets}}));
+  });
+  const auto from_snapshot = [this, &server](const char* pattern, auto member) {
+    server.get(pattern, [this, member](const net::Request& request) {
+      const auto snapshot = parts_.board.get();
+      const auto& texts = (*snapshot).*member;
+      const auto it = texts.find(std::string(request.param("target")));
+      if (it == texts.end()) return net::problem(404, "unknown target");
+      return net::json_text_response(200, it->second);
+    });
+  };
+  from_snapshot("/api/v1/targets/{target}", &Snapshot::targets);
+  from_snapshot("/api/v1/targets/{target}/signals", &Snapshot::signals);
+  read(server, "/api/v1/targets/{target}/drift",
+       [this](StateQueries& state, const net::Request& r) -> Result<Json> {
+         const auto snapshot = parts_.board.get();
+         const std::string target(r.param("target"));
+         const auto it = snapshot->drift.find(target);
+         if (it == snapshot->drift.end()) return fail(Code::kNotFound, "unknown target");
+         const auto limit = query_number(r, "limit", 100, 1, 1'000);
+         TRIMTAB_TRY(const auto documents, state.documents("alarm", target, {}, limit, true));
+         Json alarms = Json::array();
+         for (const auto& document : documents) alarms.push_back(text_as_json(document.data));
+         return Json{{"monitor", text_as_json(it->second)}, {"alarms", alarms}};
+       });
+  read(server, "/api/v1/targets/{target}/records",
+       [this](StateQueries& state, const net::Request& r) { return stored_records(state, r); });
+  read(server, "/api/v1/targets/{target}/adapters",
+       [this](StateQueries& state, const net::Request& r) {
+         return adapters(state, std::string(r.param("target")));
+       });
+}
+
+Result<Json> Api::promotions(StateQueries& state, const net::Request& request) {
+  const auto limit = query_number(request, "limit", 100, 1, 1'000);
+  TRIMTAB_TRY(const auto documents,
+              state.documents("trial", request.query_value("target"), {}, limit, true));
+  Json rows = Json::array();
+  for (const auto& document : documents) {
+    TRIMTAB_TRY(Json row, promotion(state, document.id));
+    row.erase("trial");
+    rows.push_back(std::move(row));
+  }
+  return Json{{"promotions", rows}};
+}
+
+Result<Json> Api::promotion(StateQueries& state, const std::string& id) {
+  const auto snapshot = parts_.board.get();
+  const auto live = snapshot->promotions.find(id);
+  if (live != snapshot->promotions.end()) return parse_json(live->second);
+  TRIMTAB_TRY(const auto document, state.document("trial", id));
+  TRIMTAB_TRY(const Json data, parse_json(document.data));
+  TRIMTAB_TRY(const auto trial, shadow::parse_trial(data));
+  return promotion_json(trial, {}, parts_.clock.now_ms());
+}
+
+Result<Json> Api::evidence(StateQueries& state, const std::string& id) {
+  TRIMTAB_TRY(const Json row, promotion(state, id));
+  Json answer = {{"trial", id}, {"state", row.at("state")}, {"waits_for", row.at("waits_for")}};
+  const auto snapshot = parts_.board.get();
+  if (const auto live = snapshot->evidence.find(id); live != snapshot->evidence.end()) {
+    answer["evidence"] = text_as_json(live->second);
+  } else {
+    TRIMTAB_TRY(const auto events,
+                state.events({.subject = id, .kind = "transition", .limit = 1, .newest_first = true}));
+    answer["evidence"] = events.empty() ? Json() : text_as_json(events.front().evidence);
+  }
+  const auto rows_of = [&](const char* stream) -> Result<Json> {
+    TRIMTAB_TRY(const auto rows, state.decisions(id, stream));
+    Json list = Json::array();
+    for (const auto& one : rows) list.push_back(text_as_json(one.data));
+    return list;
+  };
+  TRIMTAB_TRY(answer["series"], rows_of("series"));
+  TRIMTAB_TRY(const Json pairs, rows_of("pairs"));
+  TRIMTAB_TRY(const Json units, rows_of("units"));
+  answer["pairs"] = pairs.size();
+  answer["closed_units"] = units.size();
+  return answer;
+}
+
+Result<Json> Api::jobs(StateQueries& state, const net::Request& request) {
+  const auto limit = query_number(request, "limit", 100, 1, 1'000);
+  TRIMTAB_TRY(const auto documents,
+              state.documents("job", request.query_value("target"), {}, limit, true));
+  Json rows = Json::array();
+  for (const auto& document : documents) {
+    TRIMTAB_TRY(Json row, job(state, document.id));
+    rows.push_back(std::move(row));
+  }
+  return Json{{"jobs", rows}};
+}
+
+Result<Json> Api::job(StateQueries& state, const std::string& id) {
+  TRIMTAB_TRY(const auto document, state.document("job", id));
+  TRIMTAB_TRY(Json row, parse_json(document.data));
+  row["target"] = document.target;
+  const auto snapshot = parts_.board.get();
+  if (const auto beat = snapshot->heartbeats.find(id); beat != snapshot->heartbeats.end()) {
+    row["heartbeat"] = text_as_json(beat->second);
+  }
+  return row;
+}
+
+Result<Json> Api::stored_records(StateQueries& state, const net::Request& request) {
+  const auto limit = query_number(request, "sample", 20, 1, 200);
+  const std::string target(request.param("target"));
+  TRIMTAB_TRY(const auto rows,
+              state.records({.target = target, .limit = limit, .newest_first = true}));
+  Json records = Json::array();
+  for (const auto& row : rows) {
+    const auto stored = parts_.records.read(row.text);
+    Json record = stored ? text_as_json(stored->json) : Json{{"id", row.id}};
+    TRIMTAB_TRY(const auto labels, state.labels({.target = target,
+                                                 .since_ms = row.ts_ms,
+                                                 .until_ms = row.ts_ms + 1,
+                                                 .limit = 100}));
+    Json feedback = Json::array();
+    for (const auto& label : labels) {
+      if (label.record.row != row.row) continue;
+      feedback.push_back({{"feedback_id", label.feedback.feedback_id},
+                          {"name", label.feedback.name},
+                          {"score", label.feedback.score ? Json(*label.feedback.score) : Json()},
+                          {"label", label.feedback.label},
+                          {"correction", label.feedback.correction},
+                          {"selection", label.feedback.selection},
+                          {"source", label.feedback.source},
+                          {"quarantined", label.feedback.quarantined}});
+    }
+    record["feedback"] = feedback;
+    record["eval"] = row.eval;
+    records.push_back(std::move(record));
+  }
+  return Json{{"records", records}};
+}
+
+Result<Json> Api::adapters(StateQueries& state, const std::string& target) {
+  const auto snapshot = parts_.board.get();
+  const auto it = snapshot->targets.find(target);
+  if (it == snapshot->targets.end()) return fail(Code::kNotFound, "unknown target");
+  TRIMTAB_TRY(const Json view, parse_json(it->second));
+  TRIMTAB_TRY(const auto documents, state.documents("adapter", target, {}, 1'000, true));
+  Json rows = Json::array();
+  for (const auto& document : documents) {
+    const Json data = text_as_json(document.data);
+    const Json adapter = data.value("adapter", Json::object());
+    const Json name = document.id;
+    const Json kept = view.at("kept");
+    const bool is_kept = std::find(kept.begin(), kept.end(), name) != kept.end();
+    rows.push_back({{"name", document.id},
+                    {"sha256", adapter.value("sha256", "")},
+                    {"uri", adapter.value("uri", "")},
+                    {"created", format_rfc3339(document.created_ms)},
+                    {"created_ms", document.created_ms},
+                    {"job", data.value("job", "")},
+                    {"registered_by", data.value("registered_by", "")},
+                    {"role", view.at("champion") == name ? "champion" : is_kept ? "kept" : ""}});
+  }
+  return Json{{"champion", view.at("champion")},
+              {"kept", view.at("kept")},
+              {"tombstones", view.at("tombstones")},
+              {"adapters", rows}};
+}
+
+}  // namespace trimtab::daemon

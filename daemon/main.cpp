@@ -1,0 +1,109 @@
+// trimtabd: flags, signals, the service manager. Everything else is App.
+#include <systemd/sd-daemon.h>
+
+#include <CLI/CLI.hpp>
+#include <atomic>
+#include <csignal>
+#include <cstdio>
+#include <thread>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "config/load.h"
+#include "daemon/app.h"
+
+namespace {
+
+volatile std::sig_atomic_t g_stop = 0;
+volatile std::sig_atomic_t g_reload = 0;
+
+void on_stop(int) { g_stop = 1; }
+void on_reload(int) { g_reload = 1; }
+
+void install_signals() {
+  struct sigaction action {};
+  action.sa_handler = on_stop;
+  ::sigaction(SIGTERM, &action, nullptr);
+  ::sigaction(SIGINT, &action, nullptr);
+  action.sa_handler = on_reload;
+  ::sigaction(SIGHUP, &action, nullptr);
+  std::signal(SIGPIPE, SIG_IGN);
+}
+
+trimtab::log::Level level_of(trimtab::config::LogLevel level) {
+  using trimtab::config::LogLevel;
+  switch (level) {
+    case LogLevel::kTrace: return trimtab::log::Level::kTrace;
+    case LogLevel::kDebug: return trimtab::log::Level::kDebug;
+    case LogLevel::kWarning: return trimtab::log::Level::kWarn;
+    case LogLevel::kError: return trimtab::log::Level::kError;
+    default: return trimtab::log::Level::kInfo;
+  }
+}
+
+// Until a signal or a loop that ended by itself: exit code.
+int watch(trimtab::daemon::App& app, trimtab::Clock& clock) {
+  constexpr std::int64_t kPollMs = 100;
+  std::int64_t next_ping_ms = 0;
+  std::uint64_t watchdog_us = 0;
+  const bool watched = sd_watchdog_enabled(0, &watchdog_us) > 0;
+  while (g_stop == 0) {
+    clock.sleep_ms(kPollMs);
+    if (const auto failed = app.failure(); !failed) {
+      std::fprintf(stderr, "trimtabd: %s\n", failed.error().message.c_str());
+      return 1;
+    }
+    if (g_reload != 0) {
+      g_reload = 0;
+      sd_notify(0, "RELOADING=1");
+      (void)app.reload("SIGHUP");
+      sd_notify(0, "READY=1");
+    }
+    const std::int64_t now_ms = clock.mono_ms();
+    if (watched && now_ms >= next_ping_ms && app.progressed()) {
+      sd_notify(0, "WATCHDOG=1");
+      next_ping_ms = now_ms + static_cast<std::int64_t>(watchdog_us / 1000 / 4);
+    }
+  }
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App flags("trimtabd: keeps the LoRA adapters of a running LLM in trim");
+  std::string config;
+  trimtab::daemon::AppOptions options;
+  std::string port_file;
+  flags.add_option("--config", config, "configuration file (YAML)")->required();
+  flags.add_option("--port-file", port_file, "write the API's port here once it listens");
+  CLI11_PARSE(flags, argc, argv);
+  options.config = config;
+  options.port_file = port_file;
+  trimtab::log::set_program("trimtabd");
+  install_signals();
+  auto settings = trimtab::config::load_settings(config);
+  if (!settings) {
+    std::fprintf(stderr, "%s\n", settings.error().message.c_str());
+    return trimtab::config::kExitConfig;
+  }
+  const auto hash = trimtab::daemon::config_hash_of(config);
+  if (!hash) {
+    std::fprintf(stderr, "%s\n", hash.error().message.c_str());
+    return trimtab::config::kExitConfig;
+  }
+  trimtab::log::set_level(level_of(settings->log.level));
+  trimtab::SystemClock clock;
+  trimtab::daemon::App app(std::make_shared<trimtab::config::Settings>(std::move(*settings)), *hash,
+                           options, clock);
+  if (const auto started = app.start(); !started) {
+    std::fprintf(stderr, "trimtabd: %s\n", started.error().message.c_str());
+    return 1;
+  }
+  trimtab::log::info("listening on port {}, metrics on {}", app.port(), app.metrics_port());
+  sd_notify(0, "READY=1");
+  const int code = watch(app, clock);
+  sd_notify(0, "STOPPING=1");
+  app.stop();
+  return code;
+}
