@@ -19,8 +19,7 @@ Result<std::unique_ptr<ServingDriver>> make_serving_driver(const config::Serving
           settings.served_base_name.empty() ? default_base_name : settings.served_base_name;
       return std::make_unique<VllmDriver>(settings, routing_dir, base, token, clock);
     }
-    case config::ServingDriver::kFile:
-      return std::make_unique<FileDriver>(settings, routing_dir);
+    case config::ServingDriver::kFile: return std::make_unique<FileDriver>(settings, routing_dir);
     case config::ServingDriver::kWebhook: {
       auto url = net::parse_url(settings.webhook_url);
       if (!url) return fail_in("serving.webhook_url", url.error());

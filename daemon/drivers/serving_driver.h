@@ -54,8 +54,8 @@ struct EndpointResult {
 // A call to the whole fleet: done only when every endpoint is done.
 struct FleetResult {
   std::vector<EndpointResult> endpoints;
-  [[nodiscard]] bool done() const;       // all kDone or kAlready
-  [[nodiscard]] bool retryable() const;  // none refused, none in conflict
+  [[nodiscard]] bool done() const;            // all kDone or kAlready
+  [[nodiscard]] bool retryable() const;       // none refused, none in conflict
   [[nodiscard]] std::string message() const;  // of those that are not done, joined; else "done"
 };
 

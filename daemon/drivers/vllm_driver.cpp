@@ -28,7 +28,8 @@ std::string words_of(const net::Response& answer) {
   }
   if (text.empty()) text = answer.body;
   text = text.substr(0, kMessageBytes);
-  std::replace_if(text.begin(), text.end(), [](char c) { return c == '\n' || c == '\r'; }, ' ');
+  std::replace_if(
+      text.begin(), text.end(), [](char c) { return c == '\n' || c == '\r'; }, ' ');
   return "answers " + std::to_string(answer.status) + ": " + text;
 }
 
@@ -52,7 +53,8 @@ Result<std::vector<ServedModel>> parse_models(const std::string& body) {
   }
   std::vector<ServedModel> models;
   for (const auto& entry : *data) {
-    models.push_back({json_or<std::string>(entry, "id", ""), json_or<std::string>(entry, "root", ""),
+    models.push_back({json_or<std::string>(entry, "id", ""),
+                      json_or<std::string>(entry, "root", ""),
                       json_or<std::string>(entry, "parent", "")});
   }
   return models;
@@ -85,9 +87,9 @@ VllmDriver::VllmDriver(config::ServingSettings settings, std::string routing_dir
               clock) {
   for (const auto& endpoint : settings_.endpoints) {
     const auto url = net::parse_url(endpoint.url);
-    const std::string host =
-        url ? url->host + ":" + std::to_string(url->port) : endpoint.url;
-    endpoints_.push_back({without_slash(endpoint.url), endpoint.name.empty() ? host : endpoint.name});
+    const std::string host = url ? url->host + ":" + std::to_string(url->port) : endpoint.url;
+    endpoints_.push_back(
+        {without_slash(endpoint.url), endpoint.name.empty() ? host : endpoint.name});
   }
 }
 
@@ -164,8 +166,7 @@ std::string VllmDriver::server_path(const shadow::AdapterRef& adapter) const {
 }
 
 FleetResult VllmDriver::load(const shadow::AdapterRef& adapter) {
-  return on_every_endpoint(
-      [&](const Endpoint& endpoint) { return load_on(endpoint, adapter); });
+  return on_every_endpoint([&](const Endpoint& endpoint) { return load_on(endpoint, adapter); });
 }
 
 FleetResult VllmDriver::unload(const std::string& adapter_name) {
@@ -174,8 +175,7 @@ FleetResult VllmDriver::unload(const std::string& adapter_name) {
 }
 
 FleetResult VllmDriver::warm_up(const shadow::AdapterRef& adapter) {
-  return on_every_endpoint(
-      [&](const Endpoint& endpoint) { return warm_up_on(endpoint, adapter); });
+  return on_every_endpoint([&](const Endpoint& endpoint) { return warm_up_on(endpoint, adapter); });
 }
 
 // Asks before and after: what counts is what the server lists, not what it answered.
@@ -194,16 +194,16 @@ EndpointResult VllmDriver::load_on(const Endpoint& endpoint, const shadow::Adapt
     }
     if (without_slash(model->root) != root) {
       return EndpointResult{endpoint.name, CallOutcome::kConflict,
-                            "lists the adapter with root '" + model->root + "' instead of '" + root +
-                                "'; check serving.path_map"};
+                            "lists the adapter with root '" + model->root + "' instead of '" +
+                                root + "'; check serving.path_map"};
     }
     return EndpointResult{endpoint.name, if_right, "loaded"};
   };
   result = judge(CallOutcome::kAlready);
   if (result.outcome != CallOutcome::kRefused) return result;
   const Json body = {{"lora_name", adapter.name}, {"lora_path", root}};
-  const auto answer = call(endpoint, "POST", "/v1/load_lora_adapter", dump_json(body),
-                           settings_.load_timeout_ms);
+  const auto answer =
+      call(endpoint, "POST", "/v1/load_lora_adapter", dump_json(body), settings_.load_timeout_ms);
   if (!answer) return {endpoint.name, CallOutcome::kRetry, answer.error().message};
   if (answer->status != 200) {
     // "Already loaded" comes as 400, from a call of ours that raced or was cut off.
@@ -228,12 +228,11 @@ EndpointResult VllmDriver::unload_on(const Endpoint& endpoint, const std::string
   return {endpoint.name, outcome_of(answer->status), words_of(*answer)};
 }
 
-EndpointResult VllmDriver::warm_up_on(const Endpoint& endpoint,
-                                      const shadow::AdapterRef& adapter) {
+EndpointResult VllmDriver::warm_up_on(const Endpoint& endpoint, const shadow::AdapterRef& adapter) {
   const std::string model = adapter.bare_base() ? base_name_ : adapter.name;
   const Json body = {{"model", model}, {"prompt", "."}, {"max_tokens", 1}, {"temperature", 0}};
-  const auto answer = call(endpoint, "POST", "/v1/completions", dump_json(body),
-                           settings_.request_timeout_ms);
+  const auto answer =
+      call(endpoint, "POST", "/v1/completions", dump_json(body), settings_.request_timeout_ms);
   if (!answer) return {endpoint.name, CallOutcome::kRetry, answer.error().message};
   if (answer->status != 200) {
     // A loaded adapter that is not found has been lost again: loading it again may help.
