@@ -1,3 +1,5 @@
+// Over 400 lines: one scanner for seven shapes that must agree on what starts and ends a word; each
+// shape is a few short functions, and the loop that asks them in order is at the end.
 #include "base/redaction.h"
 
 #include <algorithm>
@@ -128,8 +130,8 @@ bool is_phone(const DigitRun& run, std::string_view text) {
   if (n < 10 || n > 15 || looks_like_date(text)) return false;
   // A bare run of digits is an order or an account as often as not; a national number has groups,
   // brackets, or the trunk prefix 0 (00 = international).
-  const bool trunk = run.digits[0] == '0' && !run.dots &&
-                     run.digits.find_first_not_of('0') != std::string::npos;
+  const bool trunk =
+      run.digits[0] == '0' && !run.dots && run.digits.find_first_not_of('0') != std::string::npos;
   return run.brackets || (run.groups >= 3 && run.groups <= 6) || trunk;
 }
 
@@ -179,12 +181,14 @@ std::optional<Found> ipv4_at(std::string_view text, std::size_t at) {
     if (part > 0 && (i >= text.size() || text[i++] != '.')) return std::nullopt;
     const std::size_t first = i;
     int value = 0;
-    while (i < text.size() && i - first < 3 && is_digit(text[i])) value = value * 10 + text[i++] - '0';
+    while (i < text.size() && i - first < 3 && is_digit(text[i]))
+      value = value * 10 + text[i++] - '0';
     if (i == first || value > 255 || (i - first > 1 && text[first] == '0')) return std::nullopt;
   }
   // 1.2.3.4.5 and 1.2.3.45678 are versions.
-  const bool more = i < text.size() && (is_alnum(text[i]) || (text[i] == '.' && i + 1 < text.size() &&
-                                                               is_digit(text[i + 1])));
+  const bool more =
+      i < text.size() &&
+      (is_alnum(text[i]) || (text[i] == '.' && i + 1 < text.size() && is_digit(text[i + 1])));
   if (more) return std::nullopt;
   return Found{at, i, "[IP]", &RedactionCounts::ip};
 }
@@ -232,10 +236,11 @@ struct Prefix {
 // Published formats of GitHub, OpenAI/Anthropic/Stripe, Slack, AWS, Google, GitLab, Hugging Face,
 // npm, SendGrid, DigitalOcean.
 constexpr std::array<Prefix, 24> kPrefixes{
-    {{"ghp_", 30},  {"gho_", 30},   {"ghu_", 30},  {"ghs_", 30},     {"ghr_", 30}, {"github_pat_", 20},
-     {"sk-", 20},   {"sk_live_", 16}, {"sk_test_", 16}, {"rk_live_", 16}, {"pk_live_", 16}, {"xoxb-", 10},
-     {"xoxp-", 10}, {"xoxa-", 10},  {"xoxs-", 10}, {"AKIA", 16},     {"ASIA", 16}, {"AIza", 30},
-     {"glpat-", 16}, {"hf_", 20},   {"npm_", 30},  {"SG.", 30},      {"dop_v1_", 40}, {"ya29.", 20}}};
+    {{"ghp_", 30},        {"gho_", 30},  {"ghu_", 30},     {"ghs_", 30},     {"ghr_", 30},
+     {"github_pat_", 20}, {"sk-", 20},   {"sk_live_", 16}, {"sk_test_", 16}, {"rk_live_", 16},
+     {"pk_live_", 16},    {"xoxb-", 10}, {"xoxp-", 10},    {"xoxa-", 10},    {"xoxs-", 10},
+     {"AKIA", 16},        {"ASIA", 16},  {"AIza", 30},     {"glpat-", 16},   {"hf_", 20},
+     {"npm_", 30},        {"SG.", 30},   {"dop_v1_", 40},  {"ya29.", 20}}};
 
 bool is_secret_char(char c) { return is_token_char(c) || is_one_of(c, ".~+/="); }
 
@@ -297,7 +302,7 @@ bool equals_ignoring_case(std::string_view a, std::string_view lower) {
 std::optional<Found> named_secret(std::string_view text, std::size_t word_begin,
                                   std::size_t word_end) {
   constexpr std::array<std::string_view, 12> kNames{
-      "password", "passwd",        "pwd",        "secret",       "token",       "api_key",
+      "password", "passwd",       "pwd",        "secret",        "token",       "api_key",
       "apikey",   "access_token", "auth_token", "client_secret", "private_key", "api-key"};
   const std::string_view word = text.substr(word_begin, word_end - word_begin);
   std::size_t at = word_end;
@@ -329,8 +334,7 @@ std::optional<Found> token_at(std::string_view text, std::size_t at) {
   const std::size_t end = run_of(text, at, is_token_char);
   for (const Prefix& prefix : kPrefixes) {
     if (text.substr(at, prefix.text.size()) != prefix.text) continue;
-    const std::size_t whole =
-        prefix.text.back() == '.' ? run_of(text, at, is_secret_char) : end;
+    const std::size_t whole = prefix.text.back() == '.' ? run_of(text, at, is_secret_char) : end;
     if (whole - at >= prefix.text.size() + prefix.least) return key(at, whole);
   }
   // JWT: base64url of {".. starts with eyJ, three parts.
@@ -386,8 +390,8 @@ class Redactor {
     if (is_alnum(c)) {
       if (auto found = token_at(text_, at_)) return found;
     }
-    const bool inside_number = at_ > 0 && is_one_of(text_[at_ - 1], ".,") && at_ > 1 &&
-                               is_digit(text_[at_ - 2]);
+    const bool inside_number =
+        at_ > 0 && is_one_of(text_[at_ - 1], ".,") && at_ > 1 && is_digit(text_[at_ - 2]);
     if ((is_digit(c) || opens) && !inside_number) return number_at(text_, at_);
     return std::nullopt;
   }

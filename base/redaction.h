@@ -6,7 +6,8 @@
 //   IBAN   two letters, two digits, mod 97 = 1  IP     v4 with octets <= 255, v6
 //   PHONE  +<7-15 digits> or a national number of 10-15 digits with separators or brackets
 //   KEY    well-known token prefixes (sk-, ghp_, xoxb-, AKIA.., AIza..), JWTs, "Bearer ...",
-//          PEM private keys, password/token/secret = value, and 32+ mixed characters of high entropy
+//          PEM private keys, password/token/secret = value, and 32+ mixed characters of high
+//          entropy
 // Bounded work: linear in the text, no regular expressions (a hostile text cannot stall ingest).
 // Invalid UTF-8 passes through unchanged. Thread-safe.
 #pragma once

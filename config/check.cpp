@@ -84,9 +84,11 @@ class Forecast {
     delay_days_ = days_for(drift_delay_events(0.5, reference, run), events);
     note("drift", "a shift of " + delays);
     if (reference_days_ > 30) {
-      note("drift", "the reference takes " + about(reference_days_) +
-                        " to fill; lower drift.reference_size (500 is the least), or build it "
-                        "from past logs with trimtab ingest", true);
+      note("drift",
+           "the reference takes " + about(reference_days_) +
+               " to fill; lower drift.reference_size (500 is the least), or build it "
+               "from past logs with trimtab ingest",
+           true);
     }
   }
 
@@ -97,9 +99,11 @@ class Forecast {
     note("retrain", count(wanted) + " examples take " + about(retrain_days_) + " at " +
                         count(per_day) + " corrections a day outside the evaluation units");
     if (retrain_days_ > in_days(t_.retrain.wait_for_examples_ms) * 7) {
-      note("retrain", "an alarm would wait " + about(retrain_days_) +
-                          " for its examples; lower retrain.minimum_examples or collect more "
-                          "corrections", true);
+      note("retrain",
+           "an alarm would wait " + about(retrain_days_) +
+               " for its examples; lower retrain.minimum_examples or collect more "
+               "corrections",
+           true);
     }
   }
 
@@ -118,12 +122,15 @@ class Forecast {
     say_sizes("shadow", "superior on new at a true gain of " + format_number(gain), better, per_day,
               "pairs", plan.max_dwell.shadow_ms, "promotion.plan.max_dwell.shadow", shadow_days_);
     double unused = 0;
-    say_sizes("shadow", "non-inferior on old at no true change (margin " +
-                            format_number(plan.margin) + ")", equal, kNever, "pairs",
-              plan.max_dwell.shadow_ms, "promotion.plan.max_dwell.shadow", unused);
+    say_sizes("shadow",
+              "non-inferior on old at no true change (margin " + format_number(plan.margin) + ")",
+              equal, kNever, "pairs", plan.max_dwell.shadow_ms, "promotion.plan.max_dwell.shadow",
+              unused);
     if (per_day <= 0) {
-      note("shadow", "no random-selected labels are expected: the shadow is advisory and the A/B "
-                     "decides", true);
+      note("shadow",
+           "no random-selected labels are expected: the shadow is advisory and the A/B "
+           "decides",
+           true);
     }
   }
 
@@ -131,8 +138,10 @@ class Forecast {
   void say_sizes(const char* topic, const std::string& what, const SampleSize& size, double per_day,
                  const char* unit, std::int64_t dwell_ms, const char* dwell, double& days) {
     if (!size.median) {
-      note(topic, what + ": undecided in most of the simulated runs within the plan's bound of " +
-                      unit + "; allow more, or a larger margin", true);
+      note(topic,
+           what + ": undecided in most of the simulated runs within the plan's bound of " + unit +
+               "; allow more, or a larger margin",
+           true);
       days = kNever;
       return;
     }
@@ -141,8 +150,10 @@ class Forecast {
     const std::string time = std::isinf(per_day) ? "" : " (" + about(days) + ")";
     note(topic, what + ": after " + std::to_string(*size.median) + " " + unit + time + most);
     if (days > in_days(dwell_ms)) {
-      note(topic, what + " would take " + about(days) + ", longer than " + dwell + " (" +
-                      format_duration(dwell_ms) + "): it would end INCONCLUSIVE", true);
+      note(topic,
+           what + " would take " + about(days) + ", longer than " + dwell + " (" +
+               format_duration(dwell_ms) + "): it would end INCONCLUSIVE",
+           true);
     }
   }
 
@@ -153,9 +164,11 @@ class Forecast {
       const double fill = days_for(plan.canary_min_units, x_.units_per_day * plan.ladder[i]);
       const double step = std::max(in_days(plan.canary_min_dwell_ms), fill);
       if (step > in_days(plan.max_dwell.canary_step_ms)) {
-        note("canary", "the step of " + percent(plan.ladder[i]) + " would take " + about(step) +
-                           " to fill, longer than promotion.plan.max_dwell.canary_step; start "
-                           "wider or ask for fewer units", true);
+        note("canary",
+             "the step of " + percent(plan.ladder[i]) + " would take " + about(step) +
+                 " to fill, longer than promotion.plan.max_dwell.canary_step; start "
+                 "wider or ask for fewer units",
+             true);
       }
       days += step;
     }
@@ -180,8 +193,9 @@ class Forecast {
               sample_size(Question::kSuperior, plan.alpha, plan.margin_live, gain, discordant, cap),
               per_arm, "units an arm", plan.max_dwell.ab_ms, "promotion.plan.max_dwell.ab",
               ab_days_);
-    say_sizes("ab", "guardrails non-inferior at no true change (margin_live " +
-                        format_number(plan.margin_live) + ")",
+    say_sizes("ab",
+              "guardrails non-inferior at no true change (margin_live " +
+                  format_number(plan.margin_live) + ")",
               sample_size(Question::kNonInferior, plan.alpha, plan.margin_live, 0,
                           discordance(x_.complaint_rate), cap),
               x_.units_per_day * share, "units an arm", plan.max_dwell.ab_ms,
@@ -194,8 +208,10 @@ class Forecast {
     const double fill = days_for(plan.bake_min_units, x_.units_per_day * plan.holdback);
     bake_days_ = std::max(in_days(plan.bake_ms), fill);
     if (bake_days_ > in_days(plan.max_dwell.baking_ms)) {
-      note("bake", "the hold-back would take " + about(bake_days_) +
-                       " to fill, longer than promotion.plan.max_dwell.baking: rolled back", true);
+      note("bake",
+           "the hold-back would take " + about(bake_days_) +
+               " to fill, longer than promotion.plan.max_dwell.baking: rolled back",
+           true);
     }
   }
 
@@ -262,8 +278,8 @@ double drift_delay_events(double sigma, double reference_size, double run_events
   // Interpolated on the log-log scale; beyond the table with the square law of its end.
   std::size_t at = 0;
   while (at + 2 < kTable.size() && sigma > kTable[at + 1].sigma) ++at;
-  const double power = std::log(delays[at + 1] / delays[at]) /
-                       std::log(kTable[at + 1].sigma / kTable[at].sigma);
+  const double power =
+      std::log(delays[at + 1] / delays[at]) / std::log(kTable[at + 1].sigma / kTable[at].sigma);
   const double delay = delays[at] * std::pow(sigma / kTable[at].sigma, power);
   // Evidence grows geometrically: the delay goes with the logarithm of the threshold.
   return delay * std::max(0.2, std::log(std::max(2.0, run_events)) / std::log(1e5));

@@ -27,7 +27,7 @@ enum class OffsetReset { kEarliest, kLatest };
 
 // The connection, shared by the daemon's consumer, its dead-letter producer and the gateway.
 struct KafkaConnection {
-  std::string brokers = "127.0.0.1:9092";        // bootstrap.servers
+  std::string brokers = "127.0.0.1:9092";         // bootstrap.servers
   std::map<std::string, std::string> properties;  // passed through to librdkafka as they are
   // librdkafka property -> file whose content (trimmed) is its value: sasl.password and the like.
   std::map<std::string, std::string> property_files;
@@ -43,9 +43,9 @@ struct KafkaSettings {
   Assignor assignor = Assignor::kRange;
   OffsetReset first_offset = OffsetReset::kEarliest;  // only while there is no state yet
   DeadLetters dead_letters = DeadLetters::kRaw;
-  std::int64_t session_timeout_ms = 45'000;    // librdkafka's default since KIP-735
+  std::int64_t session_timeout_ms = 45'000;     // librdkafka's default since KIP-735
   std::int64_t max_poll_interval_ms = 300'000;  // Kafka's default
-  std::int64_t batch_records = 1'000;          // OPERATIONS.md section 1
+  std::int64_t batch_records = 1'000;           // OPERATIONS.md section 1
   std::int64_t batch_wait_ms = 100;
   std::int64_t queued_max_bytes = 64LL << 20;  // queued.max.messages.kbytes
   std::int64_t queued_min_messages = 20'000;
@@ -77,7 +77,8 @@ struct IngestSettings {
   std::int64_t queue_records = 8'192;  // full: the partitions pause
   std::int64_t max_record_bytes = 1LL << 20;
   std::int64_t max_depth = 32;
-  std::int64_t future_tolerance_ms = 300'000;  // RECORDS.md section 1: 5 min ahead, else Kafka's time
+  std::int64_t future_tolerance_ms =
+      300'000;  // RECORDS.md section 1: 5 min ahead, else Kafka's time
   std::int64_t allowed_lateness_ms = 60'000;   // how far the watermark stays behind
   std::int64_t dedup_records = 1'000'000;      // ids remembered, 8 bytes each
   std::int64_t pending_feedback = 100'000;     // feedback that waits for its record, or the reverse
@@ -86,8 +87,8 @@ struct IngestSettings {
 };
 
 struct StoreSettings {
-  double rate = 1.0;                        // hash-sampled share of the units whose texts are kept
-  std::int64_t max_records_per_s = 1'000;   // HOUSE.md section 3; 0 = no bound
+  double rate = 1.0;                       // hash-sampled share of the units whose texts are kept
+  std::int64_t max_records_per_s = 1'000;  // HOUSE.md section 3; 0 = no bound
   std::int64_t retention_age_ms = 30LL * 86'400'000;
   std::int64_t retention_bytes = 10LL << 30;
   std::int64_t segment_bytes = 16LL << 20;  // erase rewrites a segment: small enough to be quick
@@ -109,7 +110,7 @@ struct HttpSettings {
   std::int64_t port = 8500;        // 0 = any free port (with --port-file)
   std::vector<HttpToken> tokens;   // none: only legal on a loopback address, everyone is operator
   std::vector<std::string> allowed_hosts;  // Host header values beside the listen address
-  std::string tls_cert_file;       // both or neither
+  std::string tls_cert_file;               // both or neither
   std::string tls_key_file;
   std::int64_t threads = 4;
   std::int64_t queue_requests = 64;
@@ -136,7 +137,7 @@ struct LogSettings {
 
 struct ControlSettings {
   std::int64_t queue_observations = 65'536;
-  std::int64_t step_observations = 4'096;     // HOUSE.md section 3: <= N a step
+  std::int64_t step_observations = 4'096;  // HOUSE.md section 3: <= N a step
   std::int64_t tick_ms = 1'000;
   std::int64_t reconcile_interval_ms = 10'000;  // PROMOTION.md section 2
   std::int64_t effect_threads = 2;
@@ -162,19 +163,19 @@ struct PathMap {
 struct ServingSettings {
   ServingDriver driver = ServingDriver::kVllm;
   std::vector<ServingEndpoint> endpoints;  // driver vllm: every server of the fleet
-  std::string served_base_name;            // upstream model name of the bare base; default: the target's base
+  std::string served_base_name;  // upstream model name of the bare base; default: the target's base
   std::vector<PathMap> path_map;
-  std::string token_file;                  // bearer token for endpoints and webhook
-  std::string webhook_url;                 // driver webhook: routing documents are posted here
-  std::string webhook_secret_file;         // HMAC-SHA256 over the body, header X-Trimtab-Signature
-  std::int64_t max_loras = 2;              // slots per server; vLLM's own default of 1 cannot do a trial
-  std::int64_t max_lora_rank = 16;         // vLLM's default
-  std::int64_t keep_loaded = 3;            // champion, candidate, predecessor
+  std::string token_file;           // bearer token for endpoints and webhook
+  std::string webhook_url;          // driver webhook: routing documents are posted here
+  std::string webhook_secret_file;  // HMAC-SHA256 over the body, header X-Trimtab-Signature
+  std::int64_t max_loras = 2;       // slots per server; vLLM's own default of 1 cannot do a trial
+  std::int64_t max_lora_rank = 16;  // vLLM's default
+  std::int64_t keep_loaded = 3;     // champion, candidate, predecessor
   std::int64_t connect_timeout_ms = 2'000;
   std::int64_t load_timeout_ms = 60'000;
   std::int64_t request_timeout_ms = 30'000;
-  std::int64_t retry_backoff_ms = 1'000;       // doubled up to a minute
-  std::int64_t router_lease_ms = 60'000;       // a router without acknowledgement or records drops out
+  std::int64_t retry_backoff_ms = 1'000;  // doubled up to a minute
+  std::int64_t router_lease_ms = 60'000;  // a router without acknowledgement or records drops out
   std::int64_t routing_expiry_ms = 3'600'000;  // after it a router serves the champion only
 };
 

@@ -86,7 +86,9 @@ std::string scalar_yaml(const Row& row, const Value& value) {
   return {};
 }
 
-bool is_empty_yaml(const std::string& text) { return text == "\"\"" || text == "[]" || text == "{}"; }
+bool is_empty_yaml(const std::string& text) {
+  return text == "\"\"" || text == "[]" || text == "{}";
+}
 
 // Behind a value where it fits the line, above a section or a long line.
 void add_doc(const Row& row, const std::string& indent, bool in_list, std::string& whole,
@@ -139,8 +141,14 @@ OrderedJson scalar_schema(const Row& row) {
   OrderedJson schema = OrderedJson::object();
   switch (row.kind) {
     case Kind::kBool: schema["type"] = "boolean"; break;
-    case Kind::kInteger: schema["type"] = "integer"; add_range(row, schema); break;
-    case Kind::kNumber: schema["type"] = "number"; add_range(row, schema); break;
+    case Kind::kInteger:
+      schema["type"] = "integer";
+      add_range(row, schema);
+      break;
+    case Kind::kNumber:
+      schema["type"] = "number";
+      add_range(row, schema);
+      break;
     case Kind::kString:
     case Kind::kPath: schema["type"] = "string"; break;
     case Kind::kChoice: schema["enum"] = row.choices; break;
@@ -278,10 +286,10 @@ void reference_section(const Section& section, const std::string& path, std::str
   }
   for (const Row& row : section.rows) {
     if (!row.section) continue;
-    reference_section(*row.section,
-                      (path.empty() ? "" : path + ".") + row.key +
-                          (row.kind == Kind::kSections ? "[]" : ""),
-                      out);
+    reference_section(
+        *row.section,
+        (path.empty() ? "" : path + ".") + row.key + (row.kind == Kind::kSections ? "[]" : ""),
+        out);
   }
 }
 
@@ -319,7 +327,8 @@ std::string gateway_schema() { return schema_json(gateway_section(), "trimtab-ga
 
 std::string settings_reference() {
   return "# Configuration\n\nGenerated from the tables in `config/`; `trimtab check-config` reads "
-         "a file by them.\nDurations are a number with ms, s, m, h, d or w; sizes with B, KiB, MiB, "
+         "a file by them.\nDurations are a number with ms, s, m, h, d or w; sizes with B, KiB, "
+         "MiB, "
          "GiB or TiB; rates `1 per 30d`.\n\n" +
          reference_markdown(settings_section(), "trimtabd") + "\n" +
          reference_markdown(gateway_section(), "trimtab-gateway");

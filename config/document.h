@@ -15,8 +15,8 @@ namespace trimtab::config {
 [[nodiscard]] std::string canonical_json(const Section& section, const void* owner);
 
 struct YamlStyle {
-  bool docs = false;         // each field's doc as a comment above it
-  bool skip_empty = false;   // leave out empty texts, lists and maps
+  bool docs = false;        // each field's doc as a comment above it
+  bool skip_empty = false;  // leave out empty texts, lists and maps
 };
 // Block-style YAML that the strict reader takes back to the same structure.
 [[nodiscard]] std::string write_yaml(const Section& section, const void* owner,

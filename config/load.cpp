@@ -33,8 +33,8 @@ void read_root(const YamlNode& node, const Section& section, Root& root, ReadCon
   finish(root);
   for (const Finding& finding : validate(root)) {
     if (was_rejected(context.problems, finding.path)) continue;
-    context.problems.push_back({place_of_path(context.places, finding.path),
-                                finding.path + ": " + finding.message});
+    context.problems.push_back(
+        {place_of_path(context.places, finding.path), finding.path + ": " + finding.message});
   }
 }
 

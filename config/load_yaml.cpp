@@ -135,7 +135,8 @@ void check_text(std::string_view text, std::vector<Problem>& problems) {
       problems.push_back({place, "not UTF-8; save the file as UTF-8"});
       return;
     }
-    const bool control = static_cast<unsigned char>(c) < 0x20 && c != '\n' && c != '\r' && c != '\t';
+    const bool control =
+        static_cast<unsigned char>(c) < 0x20 && c != '\n' && c != '\r' && c != '\t';
     if (control || c == 0x7F) {
       problems.push_back({place, "a control character; remove it"});
       return;

@@ -206,8 +206,8 @@ class ValueReader {
     bool whole = true;
     for (const auto& [key, value] : node.pairs) {
       if (key.type != Type::kScalar || value.type != Type::kScalar) {
-        whole = problem(key, "is " + what_is(value) + " under " + shown(key.text) +
-                                 "; write a text");
+        whole =
+            problem(key, "is " + what_is(value) + " under " + shown(key.text) + "; write a text");
       } else if (!map.emplace(key.text, value.text).second) {
         whole = problem(key, "the key " + shown(key.text) + " is given twice");
       }
@@ -314,9 +314,9 @@ void read_section(const YamlNode& node, const Section& section, void* owner,
     }
     const auto [first, fresh] = seen.emplace(key.text, key.place);
     if (!fresh) {
-      context.problems.push_back(
-          {key.place, prefix + key.text + ": given twice; the first is at line " +
-                          std::to_string(first->second.line)});
+      context.problems.push_back({key.place, prefix + key.text +
+                                                 ": given twice; the first is at line " +
+                                                 std::to_string(first->second.line)});
       continue;
     }
     const Row* row = section.find(key.text);
@@ -331,8 +331,7 @@ void read_section(const YamlNode& node, const Section& section, void* owner,
   }
   for (const Row& row : section.rows) {
     if (row.required && !seen.contains(row.key)) {
-      context.problems.push_back(
-          {node.place, prefix + row.key + ": missing; " + row.doc});
+      context.problems.push_back({node.place, prefix + row.key + ": missing; " + row.doc});
     }
   }
 }

@@ -20,24 +20,24 @@ enum class UnitKey { kUser, kSession, kRequest };
 // takes. Used for nothing else.
 struct ExpectedTraffic {
   double records_per_day = 10'000;
-  double units_per_day = 2'000;      // users or sessions, by unit_key
-  double label_rate = 0.05;          // share of records with a random-selected label
-  double complaint_rate = 0.02;      // share of units
-  double base_rate = 0.2;            // error rate on the labelled metric
+  double units_per_day = 2'000;  // users or sessions, by unit_key
+  double label_rate = 0.05;      // share of records with a random-selected label
+  double complaint_rate = 0.02;  // share of units
+  double base_rate = 0.2;        // error rate on the labelled metric
 };
 
 // One alias such as `support-bot`: its base, its champion adapter (a fact of the state, not of the
 // configuration), its signals, its policy and its plan.
 struct TargetSettings {
-  std::string name;                  // lower case, digits, '-', '_', '.'; 1..63; first a letter or digit
-  std::string base;                  // folder of the base snapshot (Hugging Face format)
-  std::string golden;                // optional JSONL of {input, output}; a screen, never trained on
+  std::string name;    // lower case, digits, '-', '_', '.'; 1..63; first a letter or digit
+  std::string base;    // folder of the base snapshot (Hugging Face format)
+  std::string golden;  // optional JSONL of {input, output}; a screen, never trained on
   UnitKey unit_key = UnitKey::kUser;
-  double eval_share = 0.5;           // stable-hash share of the units that no job ever trains on
+  double eval_share = 0.5;  // stable-hash share of the units that no job ever trains on
   ExpectedTraffic expected;
   DriftSettings drift;
   RetrainSettings retrain;
-  PromotionSettings promotion;       // shadow_settings.h
+  PromotionSettings promotion;  // shadow_settings.h
   ServingSettings serving;
 };
 

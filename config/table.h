@@ -27,17 +27,17 @@ enum class Kind {
   kInteger,
   kNumber,
   kString,
-  kPath,        // relative ones are taken from the folder of the configuration file
-  kDuration,    // milliseconds
-  kSize,        // bytes
+  kPath,      // relative ones are taken from the folder of the configuration file
+  kDuration,  // milliseconds
+  kSize,      // bytes
   kRate,
-  kChoice,      // one of Row::choices
-  kStrings,     // list; of Row::choices where that is not empty
-  kNumbers,     // list
-  kStringMap,   // free keys
-  kNumberMap,   // free keys
+  kChoice,     // one of Row::choices
+  kStrings,    // list; of Row::choices where that is not empty
+  kNumbers,    // list
+  kStringMap,  // free keys
+  kNumberMap,  // free keys
   kSection,
-  kSections,    // list of sections
+  kSections,  // list of sections
 };
 
 using Value = std::variant<bool, std::int64_t, double, std::string, Rate, std::vector<std::string>,
@@ -65,9 +65,9 @@ struct Row {
   std::function<Value(const void* owner)> fetch;
   // kSection and kSections.
   std::shared_ptr<const Section> section;
-  std::function<void*(void* owner)> child;                                  // kSection
-  std::function<void*(void* owner)> append;                                 // kSections
-  std::function<std::size_t(const void* owner)> count;                      // kSections
+  std::function<void*(void* owner)> child;                                   // kSection
+  std::function<void*(void* owner)> append;                                  // kSections
+  std::function<std::size_t(const void* owner)> count;                       // kSections
   std::function<const void*(const void* owner, std::size_t index)> element;  // both (index 0)
 };
 
@@ -149,8 +149,8 @@ class Table {
     return *this;
   }
   template <typename Element>
-  Table& choices(const char* key, std::vector<Element> T::*member,
-                 std::vector<std::string> choices, const char* doc) {
+  Table& choices(const char* key, std::vector<Element> T::*member, std::vector<std::string> choices,
+                 const char* doc) {
     Row& row = add(key, Kind::kStrings, doc);
     row.choices = choices;
     row.store = [member, choices](void* owner, const Value& value) {

@@ -24,10 +24,10 @@ namespace trimtab::config {
 [[nodiscard]] std::string check_name(const std::string& text);      // of a target
 [[nodiscard]] std::string check_http_url(const std::string& text);  // http[s]://host[:port][/path]
 [[nodiscard]] std::string check_host(const std::string& text);
-[[nodiscard]] std::string check_topic(const std::string& text);     // Kafka's rule
-[[nodiscard]] std::string check_hours(const std::string& text);     // HH:MM-HH:MM
-[[nodiscard]] std::string check_header(const std::string& text);    // an HTTP field name
-[[nodiscard]] std::string check_brokers(const std::string& text);   // host:port[,host:port]..
+[[nodiscard]] std::string check_topic(const std::string& text);    // Kafka's rule
+[[nodiscard]] std::string check_hours(const std::string& text);    // HH:MM-HH:MM
+[[nodiscard]] std::string check_header(const std::string& text);   // an HTTP field name
+[[nodiscard]] std::string check_brokers(const std::string& text);  // host:port[,host:port]..
 [[nodiscard]] std::string check_not_empty(const std::string& text);
 
 inline constexpr double kDayInMs = 86'400'000.0;

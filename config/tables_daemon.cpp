@@ -37,8 +37,7 @@ Table<KafkaSettings> kafka_table() {
              "at most so long between two polls");
   t.integer("batch_records", &K::batch_records, 1, 100'000, "records of one batch at most");
   t.duration("batch_wait", &K::batch_wait_ms, 1, 60'000, "how long a batch waits to fill");
-  t.size("queued_max", &K::queued_max_bytes, 1 << 20, 2147483647.0,
-         "prefetched bytes at most");
+  t.size("queued_max", &K::queued_max_bytes, 1 << 20, 2147483647.0, "prefetched bytes at most");
   t.integer("queued_min_messages", &K::queued_min_messages, 1, 10'000'000,
             "prefetched messages a partition, aimed at");
   t.duration("no_progress", &K::no_progress_ms, 1'000, kDayInMs,

@@ -11,7 +11,8 @@ Table<DriftSettings> drift_table() {
       .required();
   signal.choice("kind", &Signal::kind, {"auto", "numeric", "categorical"},
                 "a JSON pointer must say which");
-  signal.number("min_effect", &Signal::min_effect, 0, 10, "smaller changes are ignored (Cohen's w)");
+  signal.number("min_effect", &Signal::min_effect, 0, 10,
+                "smaller changes are ignored (Cohen's w)");
   signal.boolean("alarm", &Signal::alarm, "false: watched and reported, costs no budget");
 
   using Harm = HarmMetricSettings;

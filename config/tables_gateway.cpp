@@ -58,7 +58,8 @@ Table<GatewaySettings> gateway_table() {
   t.text("host", &G::host, "address to listen on").check(check_host);
   t.integer("port", &G::port, 0, 65'535, "0 = any free one");
   t.text("instance", &G::instance, "in acknowledgements; default: host name and port");
-  t.path("client_token_file", &G::client_token_file, "clients must send it; empty = whoever reaches the port");
+  t.path("client_token_file", &G::client_token_file,
+         "clients must send it; empty = whoever reaches the port");
   t.section("metrics", &G::metrics, metrics_table(), "health and /metrics");
   t.section("log", &G::log, log_table(), "the log on standard error");
   t.sections("targets", &G::targets, target_table(), "one alias each").required();

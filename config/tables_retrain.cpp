@@ -77,8 +77,7 @@ Table<LimitSettings> limits_table() {
   Table<L> t;
   t.choice("launcher", &L::launcher, {"local", "spool"},
            "a child process, or a file that starts trimtab-worker@.service");
-  t.text("worker", &L::worker, "path, or a name beside trimtabd or in PATH")
-      .check(check_not_empty);
+  t.text("worker", &L::worker, "path, or a name beside trimtabd or in PATH").check(check_not_empty);
   t.path("spool_dir", &L::spool_dir, "launcher spool: the folder the path unit watches");
   t.choice("device", &L::device, {"auto", "cpu", "cuda"}, "auto: CUDA where there is one");
   t.integer("threads", &L::threads, 0, 1'024, "0 = all cores");

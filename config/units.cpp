@@ -18,11 +18,8 @@ constexpr std::array<Unit, 6> kDurations{{{"ms", 1},
                                           {"h", 3'600'000},
                                           {"d", 86'400'000},
                                           {"w", 604'800'000}}};
-constexpr std::array<Unit, 5> kSizes{{{"B", 1},
-                                      {"KiB", 1LL << 10},
-                                      {"MiB", 1LL << 20},
-                                      {"GiB", 1LL << 30},
-                                      {"TiB", 1LL << 40}}};
+constexpr std::array<Unit, 5> kSizes{
+    {{"B", 1}, {"KiB", 1LL << 10}, {"MiB", 1LL << 20}, {"GiB", 1LL << 30}, {"TiB", 1LL << 40}}};
 
 std::string quoted(std::string_view text) { return "'" + std::string(text) + "'"; }
 
@@ -47,9 +44,8 @@ Result<std::int64_t> parse_with_units(std::string_view text, const std::array<Un
                                       std::string_view what, std::string_view hint) {
   if (text == "0") return 0;
   const auto bad = [&](std::string_view why) {
-    return fail(Code::kInvalid,
-                quoted(text) + " is not a " + std::string(what) + std::string(why) + "; write " +
-                    std::string(hint));
+    return fail(Code::kInvalid, quoted(text) + " is not a " + std::string(what) + std::string(why) +
+                                    "; write " + std::string(hint));
   };
   const std::size_t length = decimal_length(text);
   if (length == 0) return bad("");
@@ -61,7 +57,8 @@ Result<std::int64_t> parse_with_units(std::string_view text, const std::array<Un
     std::from_chars(text.data(), text.data() + length, value);
     const double scaled = value * static_cast<double>(unit.factor);
     if (!(std::abs(scaled) < 9e15)) return bad(" (too large)");
-    if (std::abs(scaled - std::round(scaled)) > 1e-6) return bad(" (not a whole number of the smallest unit)");
+    if (std::abs(scaled - std::round(scaled)) > 1e-6)
+      return bad(" (not a whole number of the smallest unit)");
     return static_cast<std::int64_t>(std::llround(scaled));
   }
   return bad(" (unknown unit " + quoted(suffix) + ")");
@@ -88,8 +85,9 @@ Result<std::int64_t> parse_integer(std::string_view text) {
   if (!plain) return fail(Code::kInvalid, quoted(text) + " is not an integer");
   if (digits.size() > 1 && digits[0] == '0') {
     return fail(Code::kInvalid,
-                quoted(text) + " has a leading zero (some YAML readers take it as octal); write it "
-                               "without");
+                quoted(text) +
+                    " has a leading zero (some YAML readers take it as octal); write it "
+                    "without");
   }
   std::int64_t value = 0;
   const auto parsed = std::from_chars(text.data(), text.data() + text.size(), value);
@@ -129,7 +127,8 @@ Result<Rate> parse_rate(std::string_view text) {
   constexpr std::string_view kPer = " per ";
   const auto at = text.find(kPer);
   const auto bad = [&] {
-    return fail(Code::kInvalid, quoted(text) + " is not a rate; write NUMBER per DURATION: 1 per 30d");
+    return fail(Code::kInvalid,
+                quoted(text) + " is not a rate; write NUMBER per DURATION: 1 per 30d");
   };
   if (at == std::string_view::npos) return bad();
   const auto count = parse_number(text.substr(0, at));

@@ -17,14 +17,14 @@ std::string at(const std::string& path, std::size_t index) {
 
 // librdkafka properties that the daemon's correctness hangs on, and those that hold secrets.
 constexpr std::array<std::string_view, 13> kOwnProperties{
-    "bootstrap.servers",    "metadata.broker.list", "group.id",
-    "group.instance.id",    "enable.auto.commit",   "enable.auto.offset.store",
-    "auto.offset.reset",    "isolation.level",      "partition.assignment.strategy",
-    "session.timeout.ms",   "max.poll.interval.ms", "queued.max.messages.kbytes",
+    "bootstrap.servers",  "metadata.broker.list", "group.id",
+    "group.instance.id",  "enable.auto.commit",   "enable.auto.offset.store",
+    "auto.offset.reset",  "isolation.level",      "partition.assignment.strategy",
+    "session.timeout.ms", "max.poll.interval.ms", "queued.max.messages.kbytes",
     "queued.min.messages"};
-constexpr std::array<std::string_view, 5> kSecretProperties{
-    "sasl.password", "ssl.key.password", "ssl.keystore.password", "ssl.key.pem",
-    "sasl.oauthbearer.client.secret"};
+constexpr std::array<std::string_view, 5> kSecretProperties{"sasl.password", "ssl.key.password",
+                                                            "ssl.keystore.password", "ssl.key.pem",
+                                                            "sasl.oauthbearer.client.secret"};
 
 void validate_connection(const KafkaConnection& kafka, const std::string& path, Findings& out) {
   for (const auto& [key, value] : kafka.properties) {
@@ -36,9 +36,10 @@ void validate_connection(const KafkaConnection& kafka, const std::string& path, 
     }
     for (const auto secret : kSecretProperties) {
       if (key == secret) {
-        out.push_back({path + ".properties",
-                       "'" + key + "' is a secret; put it into a file and name that under "
-                       "property_files"});
+        out.push_back(
+            {path + ".properties", "'" + key +
+                                       "' is a secret; put it into a file and name that under "
+                                       "property_files"});
       }
     }
     if (kafka.property_files.contains(key)) {
@@ -51,14 +52,14 @@ void validate_kafka(const KafkaSettings& kafka, Findings& out) {
   validate_connection(kafka.connection, "kafka", out);
   const KafkaTopics& topics = kafka.topics;
   if (topics.dead_letters == topics.records || topics.dead_letters == topics.feedback) {
-    out.push_back({"kafka.topics.dead_letters",
-                   "'" + topics.dead_letters + "' is read, too: dead letters would come back; "
-                   "write another topic"});
+    out.push_back({"kafka.topics.dead_letters", "'" + topics.dead_letters +
+                                                    "' is read, too: dead letters would come back; "
+                                                    "write another topic"});
   }
   if (kafka.session_timeout_ms > kafka.max_poll_interval_ms) {
-    out.push_back({"kafka.session_timeout",
-                   "longer than kafka.max_poll_interval (" +
-                       format_duration(kafka.max_poll_interval_ms) + "); librdkafka refuses that"});
+    out.push_back({"kafka.session_timeout", "longer than kafka.max_poll_interval (" +
+                                                format_duration(kafka.max_poll_interval_ms) +
+                                                "); librdkafka refuses that"});
   }
 }
 
@@ -74,8 +75,9 @@ void validate_http(const Settings& settings, Findings& out) {
   const HttpSettings& http = settings.http;
   validate_listener("http.port", http.host, http.port, settings.metrics, out);
   if (!is_loopback(http.host) && http.tokens.empty()) {
-    out.push_back({"http.host", "'" + http.host + "' is not loopback and http.tokens is empty: "
-                                "anybody could promote; add a token or listen on 127.0.0.1"});
+    out.push_back({"http.host", "'" + http.host +
+                                    "' is not loopback and http.tokens is empty: "
+                                    "anybody could promote; add a token or listen on 127.0.0.1"});
   }
   if (http.tls_cert_file.empty() != http.tls_key_file.empty()) {
     out.push_back({http.tls_cert_file.empty() ? "http.tls_key_file" : "http.tls_cert_file",
@@ -125,7 +127,8 @@ void validate_drift(const DriftSettings& drift, const std::string& path, Finding
     }
     const std::string& name = signal.name.empty() ? signal.source : signal.name;
     if (!names.insert(name).second) {
-      out.push_back({where, "a signal named '" + name + "' is there already; give it another name"});
+      out.push_back(
+          {where, "a signal named '" + name + "' is there already; give it another name"});
     }
   }
   names.clear();
@@ -135,8 +138,8 @@ void validate_drift(const DriftSettings& drift, const std::string& path, Finding
       out.push_back({at(path + ".harm", i), "'" + harm.name + "' is listed twice"});
     }
     if (harm.min_reference > harm.max_reference) {
-      out.push_back({at(path + ".harm", i) + ".min_reference", "above max_reference (" +
-                         std::to_string(harm.max_reference) + ")"});
+      out.push_back({at(path + ".harm", i) + ".min_reference",
+                     "above max_reference (" + std::to_string(harm.max_reference) + ")"});
     }
   }
 }

@@ -28,9 +28,9 @@ struct YamlNode {
   enum class Type { kNull, kScalar, kList, kMap };
   Type type = Type::kNull;
   Place place;
-  std::string text;     // scalar
-  bool quoted = false;  // scalar written as "..", '..', | or >
-  std::vector<YamlNode> items;                        // list
+  std::string text;                                  // scalar
+  bool quoted = false;                               // scalar written as "..", '..', | or >
+  std::vector<YamlNode> items;                       // list
   std::vector<std::pair<YamlNode, YamlNode>> pairs;  // map, in order, duplicates included
 };
 

@@ -87,7 +87,8 @@ struct Candidate {
 class Curator {
  public:
   Curator(const CurationInputs& inputs, const config::DataSettings& settings)
-      : inputs_(inputs), settings_(settings),
+      : inputs_(inputs),
+        settings_(settings),
         protected_(inputs.protected_texts, settings.decontaminate_ngram) {}
 
   Curated run(bool with_replay) {
@@ -264,8 +265,8 @@ class Curator {
     }
     const double share = settings_.replay_share;
     const auto fresh = static_cast<double>(candidates_.size());
-    const auto wanted = std::min(settings_.replay_max,
-                                 static_cast<std::int64_t>(std::llround(fresh * share / (1 - share))));
+    const auto wanted = std::min(
+        settings_.replay_max, static_cast<std::int64_t>(std::llround(fresh * share / (1 - share))));
     for (std::size_t round = 0; out_.replayed < wanted; ++round) {
       const std::int64_t before = out_.replayed;
       for (const auto& [label, items] : classes) {
@@ -351,8 +352,8 @@ std::string compared_text(const std::vector<Message>& messages) {
 
 Result<Curated> curate(const CurationInputs& inputs, const config::DataSettings& settings) {
   Curated curated = Curator(inputs, settings).run(true);
-  const auto fresh = static_cast<std::int64_t>(curated.train.size() + curated.eval.size()) -
-                     curated.replayed;
+  const auto fresh =
+      static_cast<std::int64_t>(curated.train.size() + curated.eval.size()) - curated.replayed;
   if (fresh > 0 && !curated.train.empty()) return curated;
   std::string reasons;
   for (const auto& [reason, count] : curated.dropped) {

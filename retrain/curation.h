@@ -1,4 +1,5 @@
-// Curation: stored examples -> the data files of a job, with a manifest that accounts for every one.
+// Curation: stored examples -> the data files of a job, with a manifest that accounts for every
+// one.
 //
 // Steps, in this order; each example leaves at the first that names it:
 //   malformed       no prompt beside the system's, no completion, or longer than max_text_bytes
@@ -39,18 +40,18 @@ namespace trimtab::retrain {
 
 struct CurationInputs {
   std::vector<Example> examples;
-  std::vector<ReplayItem> replay;          // reservoir's content, ReplayReservoir::items()
+  std::vector<ReplayItem> replay;  // reservoir's content, ReplayReservoir::items()
   // compared_text() of what must stay unseen: the frozen hold-out, the golden set.
   std::vector<std::string> protected_texts;
-  std::vector<Burst> bursts;               // find_bursts(), less those that were released
+  std::vector<Burst> bursts;  // find_bursts(), less those that were released
   std::int64_t now_ms = 0;
-  std::uint64_t seed = 1;                  // order of the lines, choice of the replayed
+  std::uint64_t seed = 1;  // order of the lines, choice of the replayed
 };
 
 enum class LineKind { kCorrection, kGood, kReplay };
 
 struct TrainingLine {
-  std::string id;  // the record's
+  std::string id;                 // the record's
   std::vector<Message> messages;  // the last one is the target
   double weight = 1.0;
   LineKind kind = LineKind::kCorrection;
@@ -58,7 +59,7 @@ struct TrainingLine {
 
 struct Curated {
   std::vector<TrainingLine> train;
-  std::vector<TrainingLine> eval;            // validation, for early stopping
+  std::vector<TrainingLine> eval;               // validation, for early stopping
   std::map<std::string, std::int64_t> dropped;  // reason -> examples, reasons as above
   std::int64_t considered = 0;
   std::int64_t replayed = 0;
@@ -77,7 +78,7 @@ struct Curated {
 struct DataFiles {
   std::filesystem::path train, eval, manifest;
   std::string manifest_sha256;
-  std::int64_t examples = 0;       // lines of train
+  std::int64_t examples = 0;  // lines of train
   std::int64_t eval_examples = 0;
 };
 

@@ -10,14 +10,14 @@
 namespace trimtab::retrain {
 
 struct Message {
-  std::string role;     // system | user | assistant | tool
+  std::string role;  // system | user | assistant | tool
   std::string content;
   bool operator==(const Message&) const = default;
 };
 
 enum class ExampleKind {
   kCorrection,  // `completion` is the right output that somebody gave
-  kGood,        // `completion` is the champion's own output, confirmed (thumbs up, or a label match)
+  kGood,  // `completion` is the champion's own output, confirmed (thumbs up, or a label match)
 };
 
 struct Example {
@@ -26,12 +26,12 @@ struct Example {
   std::vector<Message> messages;  // the prompt: everything before the answer
   std::string completion;         // the target text
   ExampleKind kind = ExampleKind::kCorrection;
-  std::string label;      // class or task, for caps and the replay reservoir; empty: the completion
-                          // when it is short (<= 64 bytes), else "other"
+  std::string label;  // class or task, for caps and the replay reservoir; empty: the completion
+                      // when it is short (<= 64 bytes), else "other"
   std::string tenant;
-  std::string source_id;  // who gave the label; empty = unknown, one source of its own
-  std::string selection;  // random | user | judge
-  std::int64_t ts_ms = 0;        // of the record (event time)
+  std::string source_id;            // who gave the label; empty = unknown, one source of its own
+  std::string selection;            // random | user | judge
+  std::int64_t ts_ms = 0;           // of the record (event time)
   std::int64_t feedback_ts_ms = 0;  // when the label was given; 0 = ts_ms. Bursts go by this.
 };
 

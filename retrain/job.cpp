@@ -142,8 +142,8 @@ OrderedJson number_json(double value) {
 
 Status check_result(const JobResult& result) {
   if (result.status != "ok" && result.status != "failed" && result.status != "interrupted") {
-    return fail(Code::kCorrupt, "result.json: status is '" + result.status +
-                                    "', not ok, failed or interrupted");
+    return fail(Code::kCorrupt,
+                "result.json: status is '" + result.status + "', not ok, failed or interrupted");
   }
   if (result.status == "failed" && result.reason.empty()) {
     return fail(Code::kCorrupt, "result.json: status failed without a reason");
@@ -172,8 +172,8 @@ Result<JobSpec> parse_job(std::string_view text, const std::string& name,
     return fail(Code::kInvalid, name + ":1:1: " + what);
   };
   int sources = 0;
-  for (const std::string* source : {&job.data.tokens, &job.data.pairs, &job.data.thumbs,
-                                    &job.data.chat}) {
+  for (const std::string* source :
+       {&job.data.tokens, &job.data.pairs, &job.data.thumbs, &job.data.chat}) {
     sources += source->empty() ? 0 : 1;
   }
   if (sources != 1) {
@@ -186,7 +186,8 @@ Result<JobSpec> parse_job(std::string_view text, const std::string& name,
   }
   const bool preference = job.loss.name != "sft";
   const bool wants_pairs = job.loss.name == "dpo" || job.loss.name == "orpo";
-  if (wants_pairs && job.data.pairs.empty()) return bad("loss " + job.loss.name + " needs data.pairs");
+  if (wants_pairs && job.data.pairs.empty())
+    return bad("loss " + job.loss.name + " needs data.pairs");
   if (preference && !wants_pairs && job.data.thumbs.empty()) {
     return bad("loss " + job.loss.name + " needs data.thumbs");
   }
@@ -230,8 +231,8 @@ std::string result_json(const JobResult& r) {
 Result<JobResult> parse_result(std::string_view text) {
   const auto parsed = parse_json(text);
   if (!parsed || !parsed->is_object()) {
-    return fail(Code::kCorrupt, "result.json: " + (parsed ? std::string("not an object")
-                                                          : parsed.error().message));
+    return fail(Code::kCorrupt,
+                "result.json: " + (parsed ? std::string("not an object") : parsed.error().message));
   }
   const Json& j = *parsed;
   JobResult r;

@@ -70,13 +70,13 @@ struct JobSpec {
   std::string base;
   std::string out;
   std::string init_adapter;
-  std::string base_sha256;       // base_digest the base must have; empty = any
+  std::string base_sha256;  // base_digest the base must have; empty = any
   std::string tokenizer_sha256;
-  std::string dtype = "auto";    // auto | float32 | bfloat16
-  std::string device = "auto";   // auto | cpu | cuda
+  std::string dtype = "auto";   // auto | float32 | bfloat16
+  std::string device = "auto";  // auto | cpu | cuda
   JobData data;
-  std::string plan;              // [[[index, ..] micro-batch, ..] step, ..], instead of sampling
-  std::int64_t steps = 0;        // 0 = by epochs
+  std::string plan;        // [[[index, ..] micro-batch, ..] step, ..], instead of sampling
+  std::int64_t steps = 0;  // 0 = by epochs
   double epochs = 3;
   JobLora lora;
   JobOptimizer optimizer;
@@ -86,15 +86,15 @@ struct JobSpec {
   std::int64_t batch_sequences = 32;
   std::int64_t batch_tokens = 4'096;
   std::int64_t max_length = 2'048;
-  std::int64_t eval_every = 0;           // 0 = ten times a run
-  std::int64_t early_stop_patience = 3;  // 0 = off
+  std::int64_t eval_every = 0;               // 0 = ten times a run
+  std::int64_t early_stop_patience = 3;      // 0 = off
   std::int64_t checkpoint_every_steps = 50;  // 0 = none
   double checkpoint_every_s = 60;
-  std::int64_t save_grads_at_step = 0;   // 0 = never
-  std::int64_t threads = 0;              // 0 = all
+  std::int64_t save_grads_at_step = 0;  // 0 = never
+  std::int64_t threads = 0;             // 0 = all
   std::int64_t seed = 1;
-  double max_seconds = 0;                // 0 = no bound
-  std::int64_t memory_limit_bytes = 0;   // 0 = no bound
+  double max_seconds = 0;               // 0 = no bound
+  std::int64_t memory_limit_bytes = 0;  // 0 = no bound
   // Free text into provenance.json: alarm, trigger, manifest's sha256 and the like.
   std::map<std::string, std::string> provenance;
 };
@@ -109,7 +109,7 @@ struct JobSpec {
 [[nodiscard]] std::string job_schema_json();
 
 struct JobResult {
-  std::string status;   // ok | failed | interrupted
+  std::string status;  // ok | failed | interrupted
   // failed: nan_loss no_data out_of_memory disk_full wrong_base bad_job ..; else empty
   std::string reason;
   std::string message;

@@ -71,15 +71,15 @@ struct Launcher::Worker {
   std::string job;
   fs::path folder;
   config::LimitSettings limits;
-  std::int64_t pid = 0;        // 0: not known (yet)
+  std::int64_t pid = 0;  // 0: not known (yet)
   bool child = false;
-  bool seen_alive = false;     // not a child: its lock was held once
+  bool seen_alive = false;  // not a child: its lock was held once
   bool announced = false;
   std::int64_t started_mono_ms = 0;
   std::int64_t sign_mono_ms = 0;  // last new heartbeat, or the start
   std::string heartbeat;
   std::int64_t oom_kills_before = 0;
-  std::string ending;             // why we are ending it; empty = we are not
+  std::string ending;  // why we are ending it; empty = we are not
   std::int64_t term_mono_ms = 0;
   bool killed = false;
 
@@ -188,7 +188,8 @@ JobResult Launcher::Worker::name_death(const ProcessEnd& end) const {
   if (end.signal != 0) {
     return failed("crashed", "by signal " + std::to_string(end.signal) + said);
   }
-  if (end.exit_code == 0) return failed("no_result", "it ended well but left no result.json" + said);
+  if (end.exit_code == 0)
+    return failed("no_result", "it ended well but left no result.json" + said);
   if (end.exit_code == 2) return failed("bad_job", "it refused the job" + said);
   if (end.exit_code == 4) return failed("interrupted", "it stopped and can go on" + said);
   return failed("crashed", "exit code " + std::to_string(end.exit_code) + said);
@@ -253,8 +254,8 @@ Status Launcher::start(const std::string& job, const config::LimitSettings& limi
     return fail(Code::kNotFound, (folder / "job.yaml").string() + ": no such job");
   }
   if (is_locked(job)) {
-    return fail(Code::kConflict, job + ": a worker holds " + (folder / "lock").string() +
-                                     "; adopt it");
+    return fail(Code::kConflict,
+                job + ": a worker holds " + (folder / "lock").string() + "; adopt it");
   }
   // Left from an interrupted run: they would be read as this one's.
   std::error_code ignored;
@@ -271,11 +272,12 @@ Status Launcher::start(const std::string& job, const config::LimitSettings& limi
     TRIMTAB_CHECK_OK(write_atomic(fs::path(limits.spool_dir) / job, folder.string() + "\n"));
   } else {
     TRIMTAB_TRY(const auto program, find_worker(limits.worker));
-    const ProcessOptions options{.argv = {program.string(), "train", (folder / "job.yaml").string()},
-                                 .folder = folder,
-                                 .output = folder / "worker.log",
-                                 .memory_bytes = limits.memory_bytes,
-                                 .nice = limits.nice};
+    const ProcessOptions options{
+        .argv = {program.string(), "train", (folder / "job.yaml").string()},
+        .folder = folder,
+        .output = folder / "worker.log",
+        .memory_bytes = limits.memory_bytes,
+        .nice = limits.nice};
     TRIMTAB_TRY(worker->pid, start_process(options));
     worker->child = true;
     // For adoption; its absence costs only the power to end the worker.
@@ -307,7 +309,8 @@ Status Launcher::adopt(const std::string& job, const config::LimitSettings& limi
     const auto ticks = json_or<std::int64_t>(*identity, "ticks", 0);
     if (ticks != 0 && process_start_ticks(pid) == ticks) worker->pid = pid;
     // The time it has run already counts against max_duration; a clock that jumped back does not.
-    const auto ran = clock_.now_ms() - json_or<std::int64_t>(*identity, "started_ms", clock_.now_ms());
+    const auto ran =
+        clock_.now_ms() - json_or<std::int64_t>(*identity, "started_ms", clock_.now_ms());
     worker->started_mono_ms -= std::max<std::int64_t>(0, ran);
   }
   workers_[job] = std::move(worker);

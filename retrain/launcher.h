@@ -36,9 +36,10 @@ struct JobEvent {
   std::string job;
   std::int64_t pid = 0;
   bool adopted = false;
-  Heartbeat heartbeat;     // kProgress
-  JobResult result;        // kExited
-  bool resumable = false;  // kExited: interrupted by signal or shutdown with a checkpoint to go on from
+  Heartbeat heartbeat;  // kProgress
+  JobResult result;     // kExited
+  bool resumable =
+      false;  // kExited: interrupted by signal or shutdown with a checkpoint to go on from
   std::int64_t exit_code = -1;  // kExited: -1 unknown (adopted) or by signal
   std::int64_t signal = 0;
 };
@@ -49,8 +50,8 @@ class Launcher {
   Launcher(Clock& clock, std::filesystem::path jobs);
   ~Launcher();  // leaves workers running: the next daemon adopts them
 
-  // Starts `<worker> train <jobs>/<job>/job.yaml`; the folder and job.yaml are there. kConflict when
-  // a worker holds the folder's lock, kNotFound when the worker program is missing.
+  // Starts `<worker> train <jobs>/<job>/job.yaml`; the folder and job.yaml are there. kConflict
+  // when a worker holds the folder's lock, kNotFound when the worker program is missing.
   [[nodiscard]] Status start(const std::string& job, const config::LimitSettings& limits);
   // Watches a live worker that holds the lock. kNotFound when nobody does (then: a result.json is
   // there -> read_result, else start() resumes from the checkpoint).

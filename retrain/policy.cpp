@@ -69,9 +69,10 @@ Decision no(std::string reason, std::string message, std::int64_t retry_at_ms = 
 // The gates that hold back every job, a manual one too.
 std::optional<Decision> held_back(const PolicyInputs& inputs) {
   if (inputs.paused) {
-    return no("paused", "paused" + (inputs.pause_reason.empty() ? std::string()
-                                                                : ": " + inputs.pause_reason) +
-                            "; `trimtab resume` lets jobs start again");
+    return no("paused",
+              "paused" +
+                  (inputs.pause_reason.empty() ? std::string() : ": " + inputs.pause_reason) +
+                  "; `trimtab resume` lets jobs start again");
   }
   if (inputs.disk_low) return no("disk_low", "too little free disk for a job; free some");
   if (!inputs.running_job.empty()) {
@@ -106,10 +107,10 @@ std::optional<Decision> tried_before(const PolicyInputs& inputs, const RetrainSe
                                      const AlarmInput* alarm) {
   if (alarm == nullptr || alarm->tries == 0) return std::nullopt;
   if (alarm->tries >= settings.retry_attempts) {
-    Decision decision = no("tries_exhausted", std::to_string(alarm->tries) + " candidates for " +
-                                                  alarm->id +
-                                                  " did not pass; look at their trials, then "
-                                                  "`trimtab retrain`");
+    Decision decision =
+        no("tries_exhausted", std::to_string(alarm->tries) + " candidates for " + alarm->id +
+                                  " did not pass; look at their trials, then "
+                                  "`trimtab retrain`");
     decision.alert = true;
     return decision;
   }
@@ -144,8 +145,8 @@ std::int64_t next_opening(const std::vector<std::string>& spans, std::int64_t no
 std::optional<Decision> not_now(const PolicyInputs& inputs, const RetrainSettings& settings) {
   const std::int64_t cooled = inputs.last_end_ms + settings.cooldown_ms;
   if (inputs.last_end_ms > 0 && inputs.now_ms < cooled) {
-    return no("cooldown", "cooling down after the last job or trial until " + format_rfc3339(cooled),
-              cooled);
+    return no("cooldown",
+              "cooling down after the last job or trial until " + format_rfc3339(cooled), cooled);
   }
   std::vector<std::int64_t> recent;
   for (const std::int64_t start : inputs.automatic_starts_ms) {
@@ -156,14 +157,15 @@ std::optional<Decision> not_now(const PolicyInputs& inputs, const RetrainSetting
     std::sort(recent.begin(), recent.end());
     const std::size_t excess = recent.size() - static_cast<std::size_t>(settings.max_jobs_per_day);
     const std::int64_t retry = excess < recent.size() ? recent[excess] + kDayMs : 0;
-    return no("budget", std::to_string(recent.size()) + " automatic jobs in the last 24 h, at most " +
-                            std::to_string(settings.max_jobs_per_day),
+    return no("budget",
+              std::to_string(recent.size()) + " automatic jobs in the last 24 h, at most " +
+                  std::to_string(settings.max_jobs_per_day),
               retry);
   }
   if (!inside_hours(settings.allowed_hours, inputs.now_ms)) {
     const std::int64_t opens = next_opening(settings.allowed_hours, inputs.now_ms);
-    return no("outside_hours", "automatic jobs start within allowed_hours only; next at " +
-                                   format_rfc3339(opens),
+    return no("outside_hours",
+              "automatic jobs start within allowed_hours only; next at " + format_rfc3339(opens),
               opens);
   }
   return std::nullopt;
@@ -178,8 +180,7 @@ std::string why(const Ask& ask, const PolicyInputs& inputs) {
     case Trigger::kHarm: return text + "of harm, " + ask.alarm->id;
     case Trigger::kDriftConfirmed: return text + "of confirmed drift, " + ask.alarm->id;
     case Trigger::kDrift: return text + "of drift, " + ask.alarm->id;
-    case Trigger::kVolume:
-      return text + std::to_string(inputs.new_examples) + " of them are new";
+    case Trigger::kVolume: return text + std::to_string(inputs.new_examples) + " of them are new";
     case Trigger::kSchedule: return text + "the schedule says so";
   }
   return text;
@@ -215,9 +216,9 @@ Decision decide(const PolicyInputs& inputs, const RetrainSettings& settings) {
     if (!first_no) first_no = decision;
   }
   if (first_no) return *first_no;
-  Decision decision = no("trigger_disabled", std::string("asked by ") +
-                                                 trigger_name(asks.front().trigger) +
-                                                 ", which retrain.triggers does not list");
+  Decision decision =
+      no("trigger_disabled", std::string("asked by ") + trigger_name(asks.front().trigger) +
+                                 ", which retrain.triggers does not list");
   decision.trigger = asks.front().trigger;
   if (asks.front().alarm != nullptr) decision.alarm_id = asks.front().alarm->id;
   return decision;

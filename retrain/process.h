@@ -13,11 +13,11 @@
 namespace trimtab::retrain {
 
 struct ProcessOptions {
-  std::vector<std::string> argv;      // argv[0] is the path of the program
-  std::filesystem::path folder;       // working folder
-  std::filesystem::path output;       // stdout and stderr, appended
-  std::int64_t memory_bytes = 0;      // RLIMIT_AS; 0 = no bound
-  std::int64_t nice = 0;              // 0: setpriority is not called (it is SIGSYS in some sandboxes)
+  std::vector<std::string> argv;  // argv[0] is the path of the program
+  std::filesystem::path folder;   // working folder
+  std::filesystem::path output;   // stdout and stderr, appended
+  std::int64_t memory_bytes = 0;  // RLIMIT_AS; 0 = no bound
+  std::int64_t nice = 0;          // 0: setpriority is not called (it is SIGSYS in some sandboxes)
 };
 
 // The child's pid (= its group). No core file, default signal actions, all other descriptors

@@ -47,7 +47,8 @@ class BurstFinder {
     for (std::size_t i = 0; i < points.size(); ++i) {
       const std::int64_t start = points[i].ts_ms - window;
       while (points[window_from].ts_ms <= start) ++window_from;
-      for (; history_to < window_from; ++history_to) clean += points[history_to].quarantined ? 0 : 1;
+      for (; history_to < window_from; ++history_to)
+        clean += points[history_to].quarantined ? 0 : 1;
       const std::int64_t oldest = start - kHistoryWindows * window;
       for (; history_from < history_to && points[history_from].ts_ms <= oldest; ++history_from) {
         clean -= points[history_from].quarantined ? 0 : 1;
@@ -147,9 +148,10 @@ std::vector<Burst> find_bursts(const std::vector<Example>& examples,
                      .find(std::move(points), PeerRate(sorted, settings.quarantine_window_ms));
     bursts.insert(bursts.end(), found.begin(), found.end());
   }
-  auto together = BurstFinder(settings, released, kAllSources).find(std::move(all), [](std::int64_t) {
-    return Usual{};
-  });
+  auto together =
+      BurstFinder(settings, released, kAllSources).find(std::move(all), [](std::int64_t) {
+        return Usual{};
+      });
   bursts.insert(bursts.end(), together.begin(), together.end());
   std::sort(bursts.begin(), bursts.end(), [](const Burst& a, const Burst& b) {
     return std::pair(a.start_ms, a.source) < std::pair(b.start_ms, b.source);

@@ -8,7 +8,8 @@
 // corrections left out). A source without kMinHistory windows of its own is compared with the mean
 // of all sources; the sum of all sources without history is never called a burst (a new target has
 // no usual rate). For all together the factor is quarantine_factor_all: a topic that arrives raises
-// everybody's complaints, too, and must not lock itself out. Counts below quarantine_minimum are no burst.
+// everybody's complaints, too, and must not lock itself out. Counts below quarantine_minimum are no
+// burst.
 #pragma once
 
 #include <cstdint>
@@ -25,13 +26,13 @@ inline constexpr std::int64_t kHistoryWindows = 168;  // a week of hours
 inline constexpr std::int64_t kMinHistory = 3;
 
 struct Burst {
-  std::string id;       // stable: hash of source and start; what `release` names
-  std::string source;   // source_id; "*" = all sources together
+  std::string id;             // stable: hash of source and start; what `release` names
+  std::string source;         // source_id; "*" = all sources together
   std::int64_t start_ms = 0;  // feedback times, both inclusive
   std::int64_t end_ms = 0;
-  std::int64_t count = 0;     // corrections inside
-  double usual = 0;           // per window
-  double peak = 0;            // largest count in a window
+  std::int64_t count = 0;  // corrections inside
+  double usual = 0;        // per window
+  double peak = 0;         // largest count in a window
 };
 
 // `examples` in any order; only corrections count. Sorted by start, then source.

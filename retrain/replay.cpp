@@ -15,8 +15,8 @@ Json item_json(const ReplayItem& item) {
   for (const Message& message : item.messages) {
     messages.push_back({{"role", message.role}, {"content", message.content}});
   }
-  return {{"id", item.record_id},       {"unit", item.unit},
-          {"label", item.label},        {"messages", std::move(messages)},
+  return {{"id", item.record_id},          {"unit", item.unit},
+          {"label", item.label},           {"messages", std::move(messages)},
           {"completion", item.completion}, {"ts_ms", item.ts_ms}};
 }
 
@@ -102,8 +102,7 @@ nlohmann::json ReplayReservoir::save() const {
 }
 
 Result<ReplayReservoir> ReplayReservoir::restore(const config::DataSettings& settings,
-                                                 std::uint64_t seed,
-                                                 const nlohmann::json& saved) {
+                                                 std::uint64_t seed, const nlohmann::json& saved) {
   const auto corrupt = [](const Error& error) {
     return fail(Code::kCorrupt, "replay reservoir: " + error.message);
   };

@@ -1,10 +1,10 @@
 // Replay: a bounded reservoir of what the champion does right, a class at a time, so that learning
 // the new does not unlearn the old (LORA.md section 2).
 //
-// Per class (Example::label or class_of) at most `replay_per_class` items, chosen uniformly from all
-// that were offered (algorithm R, Vitter 1985, driven by a stable hash of seed, class and position:
-// no generator state). Beyond `replay_classes` classes, newcomers share the class "other".
-// Evaluation units are refused here already. Control thread only; memory bounded by
+// Per class (Example::label or class_of) at most `replay_per_class` items, chosen uniformly from
+// all that were offered (algorithm R, Vitter 1985, driven by a stable hash of seed, class and
+// position: no generator state). Beyond `replay_classes` classes, newcomers share the class
+// "other". Evaluation units are refused here already. Control thread only; memory bounded by
 // replay_per_class x replay_classes x max_text_bytes, typically 300 bytes an item.
 #pragma once
 

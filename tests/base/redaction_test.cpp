@@ -34,7 +34,8 @@ TEST(Redaction, PersonalDataAndSecretsGo) {
            Case{"password: hunter22, thanks", "password: [KEY], thanks"},
            Case{"{\"api_key\": \"abcd1234\"}", "{\"api_key\": \"[KEY]\"}"},
            Case{"t eyJhbGciOiJIUzI1.eyJzdWIiOiIxMjM0.SflKxwRJSMeKKF2QT4 u", "t [KEY] u"},
-           Case{"-----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY-----\nx", "[KEY]\nx"},
+           Case{"-----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY-----\nx",
+                "[KEY]\nx"},
            Case{"d131dd02c5e6eec4693d9a0698aff95c", "[KEY]"},
        }) {
     EXPECT_EQ(redact(c.text), c.redacted);
@@ -42,13 +43,26 @@ TEST(Redaction, PersonalDataAndSecretsGo) {
 }
 
 TEST(Redaction, WhatOnlyLooksLikeItStays) {
-  for (const char* text :
-       {"order 4111111111111112 shipped", "on 2026-11-23 10:15:00", "due 23.11.2026",
-        "version 1.2.3.4.5", "room 12, floor 3", "pi is 3.14159265358979", "at 12:30:45",
-        "a@b", "user@localhost", "the password is wrong", "std::vector<int> a::b", "1,234,567.89",
-        "ticket 1700000000000", "transfer_money_between_my_accounts_now_please", "AT 20 DEGREES",
-        "https://example.com/a/b?c=d", "what is my token: it", "", "caf\xC3\xA9 \xFF\xFE raw",
-        "0.123456789012"}) {
+  for (const char* text : {"order 4111111111111112 shipped",
+                           "on 2026-11-23 10:15:00",
+                           "due 23.11.2026",
+                           "version 1.2.3.4.5",
+                           "room 12, floor 3",
+                           "pi is 3.14159265358979",
+                           "at 12:30:45",
+                           "a@b",
+                           "user@localhost",
+                           "the password is wrong",
+                           "std::vector<int> a::b",
+                           "1,234,567.89",
+                           "ticket 1700000000000",
+                           "transfer_money_between_my_accounts_now_please",
+                           "AT 20 DEGREES",
+                           "https://example.com/a/b?c=d",
+                           "what is my token: it",
+                           "",
+                           "caf\xC3\xA9 \xFF\xFE raw",
+                           "0.123456789012"}) {
     EXPECT_EQ(redact(text), text);
   }
 }
@@ -67,8 +81,8 @@ TEST(Redaction, IsIdempotent) {
 }
 
 TEST(Redaction, HostileTextsCostLinearTime) {
-  for (const std::string piece : {"(", "@", "a.", "1 ", "1:", "-----BEGIN ", "eyJ.", "A1 ", "+(", "sk-",
-                                  "password ", "::", "bearer "}) {
+  for (const std::string piece : {"(", "@", "a.", "1 ", "1:", "-----BEGIN ", "eyJ.", "A1 ", "+(",
+                                  "sk-", "password ", "::", "bearer "}) {
     std::string text;
     while (text.size() < 400'000) text += piece;
     const auto start = std::chrono::steady_clock::now();

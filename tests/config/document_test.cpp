@@ -29,7 +29,8 @@ TEST(Units, Durations) {
                           "99999999999999999999d", "nan", "01s", "10s "}) {
     EXPECT_FALSE(parse_duration_ms(bad)) << bad;
   }
-  for (const std::int64_t ms : {0LL, 1LL, 1'000LL, 90'000LL, 3'600'000LL, 86'400'000LL, 123'457LL}) {
+  for (const std::int64_t ms :
+       {0LL, 1LL, 1'000LL, 90'000LL, 3'600'000LL, 86'400'000LL, 123'457LL}) {
     EXPECT_EQ(parse_duration_ms(format_duration(ms)).value(), ms);
   }
   EXPECT_EQ(format_duration(90'000), "90s");
@@ -62,7 +63,8 @@ TEST(Document, WrittenYamlReadsBackToTheSame) {
   ASSERT_TRUE(first) << first.error().message;
   const auto second = parse_settings(settings_yaml(*first), "written");
   ASSERT_TRUE(second) << second.error().message;
-  EXPECT_EQ(canonical_json(settings_section(), &*first), canonical_json(settings_section(), &*second));
+  EXPECT_EQ(canonical_json(settings_section(), &*first),
+            canonical_json(settings_section(), &*second));
   EXPECT_EQ(config_hash(*first), config_hash(*second));
   const auto documented =
       parse_settings(write_yaml(settings_section(), &*first, {.docs = true}), "documented");

@@ -18,7 +18,8 @@ namespace {
 using testing::HasSubstr;
 
 const std::string kExample = std::string(TRIMTAB_SOURCE_DIR) + "/config/trimtab.example.yaml";
-const std::string kGatewayExample = std::string(TRIMTAB_SOURCE_DIR) + "/config/gateway.example.yaml";
+const std::string kGatewayExample =
+    std::string(TRIMTAB_SOURCE_DIR) + "/config/gateway.example.yaml";
 
 // A valid file of the fewest lines; `more` goes below it.
 std::string minimal(const std::string& more = "") {
@@ -166,25 +167,30 @@ void PrintTo(const Mistake& mistake, std::ostream* out) { *out << mistake.name; 
 
 class Mistakes : public testing::TestWithParam<Mistake> {};
 
-TEST_P(Mistakes, AreNamedWithTheirPlace) { EXPECT_EQ(errors_of(GetParam().text), GetParam().error); }
+TEST_P(Mistakes, AreNamedWithTheirPlace) {
+  EXPECT_EQ(errors_of(GetParam().text), GetParam().error);
+}
 
 INSTANTIATE_TEST_SUITE_P(
     Load, Mistakes,
     testing::Values(
         Mistake{"unknown_key", minimal("kafka:\n  broker: \"a:1\"\n"),
                 "f.yaml:6:3: kafka.broker: unknown key; did you mean 'brokers'?"},
-        Mistake{"key_of_elsewhere", minimal("margin: 0.1\n"),
-                "f.yaml:5:1: margin: unknown key here; it belongs under 'targets[].promotion.plan'"},
+        Mistake{
+            "key_of_elsewhere", minimal("margin: 0.1\n"),
+            "f.yaml:5:1: margin: unknown key here; it belongs under 'targets[].promotion.plan'"},
         Mistake{"unknown_and_far", minimal("log:\n  quux_zz: 1\n"),
                 "f.yaml:6:3: log.quux_zz: unknown key; valid here: level, rate_limit_per_s"},
         Mistake{"duplicate", minimal("http:\n  port: 1\n  host: localhost\n  port: 2\n"),
                 "f.yaml:8:3: http.port: given twice; the first is at line 6"},
-        Mistake{"no_unit", minimal("state: {commit_interval: 250}\n"),
-                "f.yaml:5:26: state.commit_interval: '250' is not a duration (the unit is missing); "
-                "write a number and ms, s, m, h, d or w: 10s"},
-        Mistake{"unknown_unit", minimal("http: {max_body: 8MB}\n"),
-                "f.yaml:5:18: http.max_body: '8MB' is not a size (unknown unit 'MB'); write a number "
-                "and B, KiB, MiB, GiB or TiB: 64MiB"},
+        Mistake{
+            "no_unit", minimal("state: {commit_interval: 250}\n"),
+            "f.yaml:5:26: state.commit_interval: '250' is not a duration (the unit is missing); "
+            "write a number and ms, s, m, h, d or w: 10s"},
+        Mistake{
+            "unknown_unit", minimal("http: {max_body: 8MB}\n"),
+            "f.yaml:5:18: http.max_body: '8MB' is not a size (unknown unit 'MB'); write a number "
+            "and B, KiB, MiB, GiB or TiB: 64MiB"},
         Mistake{"suffix_on_integer", minimal("http: {port: 10s}\n"),
                 "f.yaml:5:14: http.port: '10s' is not an integer"},
         Mistake{"octal", minimal("http: {port: 0755}\n"),
@@ -194,27 +200,31 @@ INSTANTIATE_TEST_SUITE_P(
                 "f.yaml:5:14: http.port: is the text \"8500\"; write an integer"},
         Mistake{"range", minimal("http: {port: 65536}\n"),
                 "f.yaml:5:14: http.port: '65536' is out of range; allowed: from 0 to 65535"},
-        Mistake{"duration_range", minimal("state: {commit_interval: 2m}\n"),
-                "f.yaml:5:26: state.commit_interval: '2m' is out of range; allowed: from 10ms to 1m"},
+        Mistake{
+            "duration_range", minimal("state: {commit_interval: 2m}\n"),
+            "f.yaml:5:26: state.commit_interval: '2m' is out of range; allowed: from 10ms to 1m"},
         Mistake{"nan", minimal("store: {rate: .nan}\n"),
                 "f.yaml:5:15: store.rate: '.nan' is not a number"},
         Mistake{"yes_is_no_bool", minimal("store: {redact: yes}\n"),
                 "f.yaml:5:17: store.redact: is 'yes'; write true or false"},
         Mistake{"choice", minimal("log: {level: warn}\n"),
                 "f.yaml:5:14: log.level: 'warn' is not one of trace, debug, info, warning, error"},
-        Mistake{"near_choice", minimal("log: {level: debugg}\n"),
-                "f.yaml:5:14: log.level: 'debugg' is not one of trace, debug, info, warning, error; "
-                "did you mean 'debug'?"},
+        Mistake{
+            "near_choice", minimal("log: {level: debugg}\n"),
+            "f.yaml:5:14: log.level: 'debugg' is not one of trace, debug, info, warning, error; "
+            "did you mean 'debug'?"},
         Mistake{"list_for_value", minimal("kafka: {brokers: [\"a:1\"]}\n"),
                 "f.yaml:5:18: kafka.brokers: is a list; write a text"},
         Mistake{"value_for_section", minimal("kafka: a:1\n"),
                 "f.yaml:5:8: kafka: is 'a:1'; write key: value lines"},
         Mistake{"no_value", minimal("http:\n  port:\n"),
                 "f.yaml:6:3: http.port: has no value; write an integer or remove the key"},
-        Mistake{"bad_rate",
-                "targets: [{name: b, base: /b, serving: {driver: file}, drift: {false_alarms: 1/30d}}]\n",
-                "f.yaml:1:78: targets[0].drift.false_alarms: '1/30d' is not a rate; write NUMBER per "
-                "DURATION: 1 per 30d"},
+        Mistake{
+            "bad_rate",
+            "targets: [{name: b, base: /b, serving: {driver: file}, drift: {false_alarms: "
+            "1/30d}}]\n",
+            "f.yaml:1:78: targets[0].drift.false_alarms: '1/30d' is not a rate; write NUMBER per "
+            "DURATION: 1 per 30d"},
         Mistake{"second_document", minimal("---\nlog: {}\n"),
                 "f.yaml:6:1: a second document (---); a configuration is one document"},
         Mistake{"tab", minimal("http:\n\tport: 1\n"),
@@ -225,7 +235,8 @@ INSTANTIATE_TEST_SUITE_P(
                 "f.yaml:2:3: a control character; remove it"},
         Mistake{"latin1", "log: {}\n# caf\xE9\n", "f.yaml:2:6: not UTF-8; save the file as UTF-8"},
         Mistake{"empty", "", "f.yaml:1:1: the configuration: is nothing; write key: value lines"},
-        Mistake{"a_list", "- 1\n", "f.yaml:1:1: the configuration: is a list; write key: value lines"},
+        Mistake{"a_list", "- 1\n",
+                "f.yaml:1:1: the configuration: is a list; write key: value lines"},
         Mistake{"no_targets", "log: {level: info}\n",
                 "f.yaml:1:1: targets: missing; one alias each"},
         Mistake{"empty_targets", "targets: []\n",
@@ -233,83 +244,97 @@ INSTANTIATE_TEST_SUITE_P(
         Mistake{"missing_in_target", "targets:\n  - name: bot\n    serving: {driver: file}\n",
                 "f.yaml:2:5: targets[0].base: missing; folder of the base snapshot, Hugging Face "
                 "format"},
-        Mistake{"bad_name", "targets: [{name: My Bot, base: /b, serving: {driver: file}}]\n",
-                "f.yaml:1:18: targets[0].name: 'My Bot' is not a name; write 1 to 63 of a-z 0-9 - _ . "
-                "starting with a letter or digit"},
-        Mistake{"url_with_password",
-                "targets: [{name: b, base: /b, serving: {endpoints: [{url: \"http://u:p@h:1\"}]}}]\n",
-                "f.yaml:1:59: targets[0].serving.endpoints[0].url: 'http://u:p@h:1' has a password in "
-                "it; put the secret into a *_file"}),
+        Mistake{
+            "bad_name", "targets: [{name: My Bot, base: /b, serving: {driver: file}}]\n",
+            "f.yaml:1:18: targets[0].name: 'My Bot' is not a name; write 1 to 63 of a-z 0-9 - _ . "
+            "starting with a letter or digit"},
+        Mistake{
+            "url_with_password",
+            "targets: [{name: b, base: /b, serving: {endpoints: [{url: \"http://u:p@h:1\"}]}}]\n",
+            "f.yaml:1:59: targets[0].serving.endpoints[0].url: 'http://u:p@h:1' has a password in "
+            "it; put the secret into a *_file"}),
     [](const auto& mistake) { return mistake.param.name; });
 
 INSTANTIATE_TEST_SUITE_P(
     CrossField, Mistakes,
     testing::Values(
-        Mistake{"ladder_falls",
-                "targets: [{name: b, base: /b, serving: {driver: file},\n"
-                "  promotion: {plan: {ladder: [.1, .5, .25]}}}]\n",
-                "f.yaml:2:30: targets[0].promotion.plan.ladder: 0.25 after 0.5: a ladder only widens; "
-                "write rising shares"},
-        Mistake{"ladder_above_half",
-                "targets: [{name: b, base: /b, serving: {driver: file},\n"
-                "  promotion: {plan: {ladder: [.1, .6]}}}]\n",
-                "f.yaml:2:35: targets[0].promotion.plan.ladder: '.6' is out of range; allowed: from "
-                "0.001 to 0.5"},
+        Mistake{
+            "ladder_falls",
+            "targets: [{name: b, base: /b, serving: {driver: file},\n"
+            "  promotion: {plan: {ladder: [.1, .5, .25]}}}]\n",
+            "f.yaml:2:30: targets[0].promotion.plan.ladder: 0.25 after 0.5: a ladder only widens; "
+            "write rising shares"},
+        Mistake{
+            "ladder_above_half",
+            "targets: [{name: b, base: /b, serving: {driver: file},\n"
+            "  promotion: {plan: {ladder: [.1, .6]}}}]\n",
+            "f.yaml:2:35: targets[0].promotion.plan.ladder: '.6' is out of range; allowed: from "
+            "0.001 to 0.5"},
         Mistake{"dwell",
                 "targets: [{name: b, base: /b, serving: {driver: file},\n"
                 "  promotion: {plan: {bake: 20d}}}]\n",
                 "f.yaml:2:28: targets[0].promotion.plan.bake: 20d is longer than max_dwell.baking "
                 "(14d): the state would always end by its dwell"},
-        Mistake{"same_topic", minimal("kafka: {topics: {dead_letters: trimtab.records}}\n"),
-                "f.yaml:5:32: kafka.topics.dead_letters: 'trimtab.records' is read, too: dead letters "
-                "would come back; write another topic"},
-        Mistake{"open_port", minimal("http: {host: 0.0.0.0}\n"),
-                "f.yaml:5:14: http.host: '0.0.0.0' is not loopback and http.tokens is empty: anybody "
-                "could promote; add a token or listen on 127.0.0.1"},
-        Mistake{"secret_in_properties", minimal("kafka: {properties: {sasl.password: hunter2}}\n"),
-                "f.yaml:5:21: kafka.properties: 'sasl.password' is a secret; put it into a file and "
-                "name that under property_files"},
-        Mistake{"own_property", minimal("kafka: {properties: {enable.auto.commit: true}}\n"),
-                "f.yaml:5:21: kafka.properties: 'enable.auto.commit' is trimtab's own; use the key of "
-                "this section or remove it"},
+        Mistake{
+            "same_topic", minimal("kafka: {topics: {dead_letters: trimtab.records}}\n"),
+            "f.yaml:5:32: kafka.topics.dead_letters: 'trimtab.records' is read, too: dead letters "
+            "would come back; write another topic"},
+        Mistake{
+            "open_port", minimal("http: {host: 0.0.0.0}\n"),
+            "f.yaml:5:14: http.host: '0.0.0.0' is not loopback and http.tokens is empty: anybody "
+            "could promote; add a token or listen on 127.0.0.1"},
+        Mistake{
+            "secret_in_properties", minimal("kafka: {properties: {sasl.password: hunter2}}\n"),
+            "f.yaml:5:21: kafka.properties: 'sasl.password' is a secret; put it into a file and "
+            "name that under property_files"},
+        Mistake{
+            "own_property", minimal("kafka: {properties: {enable.auto.commit: true}}\n"),
+            "f.yaml:5:21: kafka.properties: 'enable.auto.commit' is trimtab's own; use the key of "
+            "this section or remove it"},
         Mistake{"rank_above_fleet",
                 "targets: [{name: b, base: /b, serving: {driver: file},\n"
                 "  retrain: {training: {lora: {r: 64}}}}]\n",
-                "f.yaml:2:34: targets[0].retrain.training.lora.r: above serving.max_lora_rank (16): the "
+                "f.yaml:2:34: targets[0].retrain.training.lora.r: above serving.max_lora_rank "
+                "(16): the "
                 "fleet would refuse the adapter"},
-        Mistake{"no_endpoints", "targets: [{name: b, base: /b}]\n",
-                "f.yaml:1:11: targets[0].serving.endpoints: empty, but the driver is vllm; list the "
-                "servers"},
-        Mistake{"same_target_twice",
-                "targets:\n  - {name: b, base: /b, serving: {driver: file}}\n"
-                "  - {name: b, base: /c, serving: {driver: file}}\n",
-                "f.yaml:3:12: targets[1].name: 'b' is taken by another target; all state goes by it"},
-        Mistake{"mapped_to_nobody", minimal("ingest: {target_by_route: {/chat: bott}}\n"),
-                "f.yaml:5:27: ingest.target_by_route: 'bott' (of '/chat') is no target of this file"},
-        Mistake{"pointer_without_kind",
-                "targets: [{name: b, base: /b, serving: {driver: file},\n"
-                "  drift: {signals: [{source: /attributes/q}]}}]\n",
-                "f.yaml:2:21: targets[0].drift.signals[0]: the source /attributes/q is a JSON pointer; "
-                "say kind: numeric or kind: categorical"}),
+        Mistake{
+            "no_endpoints", "targets: [{name: b, base: /b}]\n",
+            "f.yaml:1:11: targets[0].serving.endpoints: empty, but the driver is vllm; list the "
+            "servers"},
+        Mistake{
+            "same_target_twice",
+            "targets:\n  - {name: b, base: /b, serving: {driver: file}}\n"
+            "  - {name: b, base: /c, serving: {driver: file}}\n",
+            "f.yaml:3:12: targets[1].name: 'b' is taken by another target; all state goes by it"},
+        Mistake{
+            "mapped_to_nobody", minimal("ingest: {target_by_route: {/chat: bott}}\n"),
+            "f.yaml:5:27: ingest.target_by_route: 'bott' (of '/chat') is no target of this file"},
+        Mistake{
+            "pointer_without_kind",
+            "targets: [{name: b, base: /b, serving: {driver: file},\n"
+            "  drift: {signals: [{source: /attributes/q}]}}]\n",
+            "f.yaml:2:21: targets[0].drift.signals[0]: the source /attributes/q is a JSON pointer; "
+            "say kind: numeric or kind: categorical"}),
     [](const auto& mistake) { return mistake.param.name; });
 
 TEST(Load, AllMistakesAtOnceInTheOrderOfTheFile) {
-  EXPECT_EQ(errors_of("stat: {}\n"
-                      "http:\n"
-                      "  port: 99999\n"
-                      "  prot: 1\n"
-                      "log: {level: loud}\n"
-                      "targets:\n"
-                      "  - name: bot\n"
-                      "    retrain: {cooldown: 6}\n"),
-            "f.yaml:1:1: stat: unknown key; did you mean 'state'?\n"
-            "f.yaml:3:9: http.port: '99999' is out of range; allowed: from 0 to 65535\n"
-            "f.yaml:4:3: http.prot: unknown key; did you mean 'port'?\n"
-            "f.yaml:5:14: log.level: 'loud' is not one of trace, debug, info, warning, error\n"
-            "f.yaml:7:5: targets[0].base: missing; folder of the base snapshot, Hugging Face format\n"
-            "f.yaml:7:5: targets[0].serving.endpoints: empty, but the driver is vllm; list the servers\n"
-            "f.yaml:8:25: targets[0].retrain.cooldown: '6' is not a duration (the unit is missing); "
-            "write a number and ms, s, m, h, d or w: 10s");
+  EXPECT_EQ(
+      errors_of("stat: {}\n"
+                "http:\n"
+                "  port: 99999\n"
+                "  prot: 1\n"
+                "log: {level: loud}\n"
+                "targets:\n"
+                "  - name: bot\n"
+                "    retrain: {cooldown: 6}\n"),
+      "f.yaml:1:1: stat: unknown key; did you mean 'state'?\n"
+      "f.yaml:3:9: http.port: '99999' is out of range; allowed: from 0 to 65535\n"
+      "f.yaml:4:3: http.prot: unknown key; did you mean 'port'?\n"
+      "f.yaml:5:14: log.level: 'loud' is not one of trace, debug, info, warning, error\n"
+      "f.yaml:7:5: targets[0].base: missing; folder of the base snapshot, Hugging Face format\n"
+      "f.yaml:7:5: targets[0].serving.endpoints: empty, but the driver is vllm; list the servers\n"
+      "f.yaml:8:25: targets[0].retrain.cooldown: '6' is not a duration (the unit is missing); "
+      "write a number and ms, s, m, h, d or w: 10s");
 }
 
 TEST(Load, SyntaxErrorHasAPlace) {
@@ -358,7 +383,8 @@ TEST(Load, NoTextCrashesIt) {
     refused += errors.empty() ? 0 : 1;
     std::istringstream lines(errors);
     for (std::string one; std::getline(lines, one);) {
-      EXPECT_TRUE(std::regex_match(one, line)) << "seed " << kSeed << ", round " << round << ": " << one;
+      EXPECT_TRUE(std::regex_match(one, line))
+          << "seed " << kSeed << ", round " << round << ": " << one;
     }
   }
   EXPECT_GT(refused, 50);

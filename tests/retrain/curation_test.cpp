@@ -61,8 +61,8 @@ std::vector<Example> many(int n, std::uint64_t seed) {
   Random random(seed);
   std::vector<Example> examples;
   for (int i = 0; i < n; ++i) {
-    examples.push_back(example("r" + std::to_string(i), word_soup(random, 9),
-                               "intent_" + std::to_string(i % 10)));
+    examples.push_back(
+        example("r" + std::to_string(i), word_soup(random, 9), "intent_" + std::to_string(i % 10)));
   }
   return examples;
 }
@@ -71,21 +71,25 @@ TEST(Curation, EveryDropHasItsReason) {
   auto settings = plain_settings();
   settings.max_per_source = 2;
   std::vector<Example> all;
-  all.push_back(example("good", "please transfer money to my other bank account today", "transfer"));
-  all.push_back(example("dup", "Please transfer  money to my other bank account today!", "transfer"));
+  all.push_back(
+      example("good", "please transfer money to my other bank account today", "transfer"));
+  all.push_back(
+      example("dup", "Please transfer  money to my other bank account today!", "transfer"));
   all.back().ts_ms -= 1;
   all.push_back(example("conflict", "please transfer money to my other bank account today", "pay"));
   all.back().ts_ms -= 2;
-  all.push_back(example("near", "please transfer money to my other bank account todays", "transfer"));
+  all.push_back(
+      example("near", "please transfer money to my other bank account todays", "transfer"));
   all.back().ts_ms -= 3;
-  all.push_back(example("other", "please transfer money to my other bank account now ok", "pay_bill"));
+  all.push_back(
+      example("other", "please transfer money to my other bank account now ok", "pay_bill"));
   all.push_back(example("old", "an old one", "x"));
   all.back().ts_ms = kNow - 31LL * 24 * kHour;
   all.push_back(example("empty", "", "x"));
   all.push_back(example("leak", "he said: what is the capital of france and spain today", "x"));
   for (int i = 0; i < 3; ++i) {
-    all.push_back(example("s" + std::to_string(i), "distinct text number " + std::string(9, 'a' + i),
-                          "x"));
+    all.push_back(
+        example("s" + std::to_string(i), "distinct text number " + std::string(9, 'a' + i), "x"));
     all.back().source_id = "busy";
   }
   auto again = example("good", "please transfer money", "wrong");
@@ -135,7 +139,8 @@ TEST(Curation, SameBytesWhateverTheOrder) {
   const auto one = write_job_data(folder.path() / "a", *first, settings, 1);
   Random random(9);
   random.shuffle(inputs.examples);
-  const auto two = write_job_data(folder.path() / "b", curate(inputs, settings).value(), settings, 1);
+  const auto two =
+      write_job_data(folder.path() / "b", curate(inputs, settings).value(), settings, 1);
   ASSERT_TRUE(one && two);
   EXPECT_EQ(one->manifest_sha256, two->manifest_sha256);
   EXPECT_EQ(*read_file(one->train), *read_file(two->train));
@@ -147,7 +152,8 @@ TEST(Curation, SameBytesWhateverTheOrder) {
   EXPECT_EQ((*manifest)["files"]["data/train.jsonl"], *sha256_file_hex(one->train));
   const auto line = parse_json(read_file(one->train)->substr(0, read_file(one->train)->find('\n')));
   ASSERT_TRUE(line);
-  for (const char* key : {"id", "messages", "weight", "kind", "kl"}) EXPECT_TRUE(line->contains(key));
+  for (const char* key : {"id", "messages", "weight", "kind", "kl"})
+    EXPECT_TRUE(line->contains(key));
 }
 
 TEST(Curation, ReplayHasItsShareAndEveryClass) {
@@ -181,8 +187,8 @@ TEST(Curation, SharedTemplatesAreNoContamination) {
   const std::string frame = "please sort the following customer request into one of our intents ";
   for (int i = 0; i < 40; ++i) inputs.protected_texts.push_back(frame + "p" + std::to_string(i));
   for (int i = 0; i < 20; ++i) {
-    inputs.examples.push_back(example("r" + std::to_string(i),
-                                      frame + std::string(40, static_cast<char>('a' + i)), "x"));
+    inputs.examples.push_back(
+        example("r" + std::to_string(i), frame + std::string(40, static_cast<char>('a' + i)), "x"));
   }
   const auto curated = curate(inputs, settings);
   ASSERT_TRUE(curated) << curated.error().message;
@@ -234,7 +240,8 @@ TEST(Replay, IsBoundedUniformAndSaved) {
   ReplayReservoir reservoir(settings, 7);
   double positions = 0;
   for (int i = 0; i < 5'000; ++i) {
-    Example e = example("r" + std::to_string(i), "text " + std::to_string(i), "c" + std::to_string(i % 4));
+    Example e =
+        example("r" + std::to_string(i), "text " + std::to_string(i), "c" + std::to_string(i % 4));
     e.ts_ms = i;
     reservoir.offer(e);
   }

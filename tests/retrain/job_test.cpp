@@ -61,7 +61,8 @@ TEST(Job, GoldenRunsJsonIsYaml) {
 }
 
 TEST(Job, PathsStartAtTheJobsFolder) {
-  const auto job = parse_job("base: b\nout: out\ndata: {chat: data/train.jsonl}\n", "job.yaml", "/j");
+  const auto job =
+      parse_job("base: b\nout: out\ndata: {chat: data/train.jsonl}\n", "job.yaml", "/j");
   ASSERT_TRUE(job) << job.error().message;
   EXPECT_EQ(job->base, "/j/b");
   EXPECT_EQ(job->data.chat, "/j/data/train.jsonl");
@@ -126,7 +127,8 @@ TEST(JobResultDocument, HalfATruthIsCorrupt) {
 }
 
 TEST(HeartbeatDocument, ReadsBack) {
-  const auto beat = parse_heartbeat(heartbeat_json({.step = 3, .steps = 9, .loss = NAN, .ts_ms = 5}));
+  const auto beat =
+      parse_heartbeat(heartbeat_json({.step = 3, .steps = 9, .loss = NAN, .ts_ms = 5}));
   ASSERT_TRUE(beat);
   EXPECT_EQ(beat->step, 3);
   EXPECT_TRUE(std::isnan(beat->loss));

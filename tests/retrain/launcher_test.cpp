@@ -32,7 +32,8 @@ bool eventually(const std::function<bool()>& done) {
   return false;
 }
 
-constexpr const char* kBeat = "echo '{\"step\":1,\"steps\":2,\"loss\":0.5,\"ts_ms\":1}' > heartbeat\n";
+constexpr const char* kBeat =
+    "echo '{\"step\":1,\"steps\":2,\"loss\":0.5,\"ts_ms\":1}' > heartbeat\n";
 constexpr const char* kGoodResult =
     "printf '{\"status\":\"ok\",\"adapter_dir\":\"/o\",\"adapter_sha256\":\"%064d\","
     "\"final_loss\":0.1}' 0 > result.tmp && mv result.tmp result.json\n";
@@ -67,12 +68,14 @@ class LauncherTest : public testing::Test {
     return nullptr;
   }
   JobEvent wait_exit() {
-    EXPECT_TRUE(eventually([&] { return take_events(), find(JobEvent::Kind::kExited) != nullptr; }));
+    EXPECT_TRUE(
+        eventually([&] { return take_events(), find(JobEvent::Kind::kExited) != nullptr; }));
     const JobEvent* event = find(JobEvent::Kind::kExited);
     return event != nullptr ? *event : JobEvent{};
   }
   void wait_beat() {
-    EXPECT_TRUE(eventually([&] { return take_events(), find(JobEvent::Kind::kProgress) != nullptr; }));
+    EXPECT_TRUE(
+        eventually([&] { return take_events(), find(JobEvent::Kind::kProgress) != nullptr; }));
   }
   fs::path file(const char* name) const { return jobs_ / "job-1" / name; }
 
@@ -141,7 +144,8 @@ TEST_F(LauncherTest, AKilledWorkerWithACheckpointIsResumable) {
 
 TEST_F(LauncherTest, SilenceIsHungTermThenKill) {
   // Ignores TERM, and has a child that must go with it.
-  worker(std::string("trap '' TERM\nsleep 1000 & echo $! > child\n") + kBeat + "while :; do sleep 1; done\n");
+  worker(std::string("trap '' TERM\nsleep 1000 & echo $! > child\n") + kBeat +
+         "while :; do sleep 1; done\n");
   ASSERT_TRUE(start());
   wait_beat();
   clock_.advance_ms(limits_.heartbeat_timeout_ms);
@@ -164,8 +168,9 @@ TEST_F(LauncherTest, SilenceIsHungTermThenKill) {
 }
 
 TEST_F(LauncherTest, HeartbeatsKeepItAliveUntilTheDeadline) {
-  worker(std::string(kBeat) + "n=1; while :; do n=$((n+1)); echo '{\"step\":'$n',\"ts_ms\":1}' > hb; "
-                              "mv hb heartbeat; sleep 0.01; done\n");
+  worker(std::string(kBeat) +
+         "n=1; while :; do n=$((n+1)); echo '{\"step\":'$n',\"ts_ms\":1}' > hb; "
+         "mv hb heartbeat; sleep 0.01; done\n");
   limits_.max_duration_ms = 100 * limits_.heartbeat_timeout_ms;
   ASSERT_TRUE(start());
   for (int i = 0; i < 5; ++i) {
@@ -181,7 +186,8 @@ TEST_F(LauncherTest, HeartbeatsKeepItAliveUntilTheDeadline) {
 }
 
 TEST_F(LauncherTest, CancelLetsAWorkerCloseOrderly) {
-  worker(std::string("trap 'echo \"{\\\"status\\\":\\\"interrupted\\\"}\" > result.json; exit 4' TERM\n") +
+  worker(std::string(
+             "trap 'echo \"{\\\"status\\\":\\\"interrupted\\\"}\" > result.json; exit 4' TERM\n") +
          kBeat + "while :; do sleep 0.01; done\n");
   ASSERT_TRUE(start());
   wait_beat();
@@ -288,8 +294,9 @@ TEST_F(LauncherTest, AStaleResultIsNotTakenForTheNewRuns) {
 }
 
 TEST_F(LauncherTest, TheLogIsBounded) {
-  worker(std::string(kBeat) + "head -c 300000 /dev/zero | tr '\\0' x; touch written\n"
-                              "while [ ! -e go ]; do sleep 0.01; done\necho end\nexit 7\n");
+  worker(std::string(kBeat) +
+         "head -c 300000 /dev/zero | tr '\\0' x; touch written\n"
+         "while [ ! -e go ]; do sleep 0.01; done\necho end\nexit 7\n");
   limits_.log_bytes = 10'000;
   ASSERT_TRUE(start());
   ASSERT_TRUE(eventually([&] { return fs::exists(file("written")); }));
