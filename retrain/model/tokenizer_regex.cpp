@@ -10,6 +10,7 @@
 #include "base/check.h"
 #include "base/json.h"
 #include "retrain/model/tokenizer_unicode.h"
+#include "retrain/model/tokenizer_unicode16.h"
 
 namespace trimtab::model {
 namespace {
@@ -181,8 +182,18 @@ class Translator {
       negated = !negated;
       name.erase(0, 1);
     }
-    out_ += negated ? "\\P{" : "\\p{";
-    out_ += name + "}";
+    const std::string known = (negated ? "\\P{" : "\\p{") + name + "}";
+    const std::string_view newer = name == "L"   ? kLettersSince14
+                                   : name == "N" ? kNumbersSince14
+                                   : name == "M" ? kMarksSince14
+                                                 : std::string_view();
+    if (newer.empty() || (negated && in_class_)) {
+      out_ += known;
+    } else if (in_class_) {
+      out_ += known + std::string(newer);
+    } else {
+      out_ += (negated ? "[^\\p{" : "[\\p{") + name + "}" + std::string(newer) + "]";
+    }
     at_ = close + 1;
     return {};
   }

@@ -88,9 +88,11 @@ TEST(Generation, WaitersGetTheEnd) {
 
 TEST(OpenAi, ReadsAChat) {
   const auto request = parse_chat(
-      R"({"model":"m","messages":[{"role":"user","content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]}],
-          "max_completion_tokens":5,"temperature":0,"top_p":0.5,"seed":3,"stop":"x","logprobs":true,"top_logprobs":2,
-          "stream":true,"stream_options":{"include_usage":true},"chat_template_kwargs":{"enable_thinking":false}})");
+      R"({"model":"m","messages":[{"role":"user","content":[{"type":"text","text":"a"},
+          {"type":"text","text":"b"}]}],"max_completion_tokens":5,"temperature":0,"top_p":0.5,
+          "seed":3,"stop":"x","logprobs":true,"top_logprobs":2,"stream":true,
+          "stream_options":{"include_usage":true},
+          "chat_template_kwargs":{"enable_thinking":false}})");
   ASSERT_TRUE(request) << request.error().message;
   EXPECT_EQ(request->messages_json, R"([{"role":"user","content":"a\nb"}])");
   EXPECT_EQ(request->max_tokens, 5);
@@ -113,10 +115,10 @@ TEST(OpenAi, BadRequestsNameTheKey) {
       {R"({"model":"m","messages":[{"role":"user","content":"a"}],"temperature":"hot"})",
        "temperature"},
       {R"({"model":"m","messages":[{"role":"user","content":"a"}],"max_tokens":0})", "max_tokens"},
-      {R"({"model":"m","messages":[{"role":"user","content":"a"}],"max_tokens":18446744073709551615})",
+      {R"({"model":"m","messages":[{"role":"user","content":"a"}],"max_tokens":9999999999})",
        "max_tokens"},
       {R"({"model":"m","messages":[{"role":"user","content":"a"}],"n":2})", "n"},
-      {R"({"model":"m","messages":[{"role":"user","content":"a"}],"tools":[{"type":"function"}]})",
+      {R"({"model":"m","messages":[{"role":"user","content":"a"}],"tools":[{"type":"f"}]})",
        "tools"},
       {R"({"model":"m","messages":[{"role":"user","content":"a"}],"logit_bias":{"1":5}})",
        "logit_bias"},

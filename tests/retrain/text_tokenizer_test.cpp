@@ -150,7 +150,9 @@ TEST(TokenRegex, CatastrophicPatternsEndInAnError) {
   ASSERT_TRUE(regex);
   std::vector<TokenRegex::Span> spans;
   const auto done = regex->find_all(std::string(40, 'a'), spans);
-  if (!done) EXPECT_NE(done.error().message.find("steps"), std::string::npos);
+  if (!done) {
+    EXPECT_NE(done.error().message.find("steps"), std::string::npos);
+  }
 }
 
 TEST(TokenRegex, OnigurumasMeaningIsKept) {
