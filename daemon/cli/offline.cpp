@@ -18,6 +18,7 @@ struct Verb {
 
 constexpr Verb kVerbs[] = {
     {"detect", "detect NAME [--set k=v].. [--column C] [--reference FILE] [FILE|-]", &run_detect},
+    {"evidence", "evidence NAME [--set k=v].. [FILE|-] | [A B]", &run_evidence},
 };
 
 const Verb* find_verb(std::string_view name) {
