@@ -68,6 +68,12 @@ Status EmbeddedBroker::set_down(bool down) {
   return {};
 }
 
+void EmbeddedBroker::set_refused(const std::string& topic, bool refused) {
+  rd_kafka_mock_topic_set_error(
+      state_->cluster, topic.c_str(),
+      refused ? RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED : RD_KAFKA_RESP_ERR_NO_ERROR);
+}
+
 Status EmbeddedBroker::set_latency_ms(int latency_ms) {
   for (int broker = 1; broker <= state_->brokers; ++broker) {
     const auto error = rd_kafka_mock_broker_set_rtt(state_->cluster, broker, latency_ms);

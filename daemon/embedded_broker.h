@@ -24,6 +24,8 @@ class EmbeddedBroker {
   [[nodiscard]] Status create_topic(const std::string& topic, int partitions);
   // The broker goes away (connections are refused) and comes back with its data.
   [[nodiscard]] Status set_down(bool down);
+  // The topic answers with "not authorized" until allowed again.
+  void set_refused(const std::string& topic, bool refused);
   // Adds to every answer's round trip.
   [[nodiscard]] Status set_latency_ms(int latency_ms);
 

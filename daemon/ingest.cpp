@@ -53,12 +53,12 @@ struct Ingest::State {
 
   void run(std::stop_token stop);
   Status turn(RawBatch& raw, std::stop_token stop);
-  Status decode(const RawBatch& raw);
+  Status decode(const RawBatch& raw, std::stop_token stop);
   bool deliver(std::stop_token stop);
   void drop_stale();
 };
 
-Status Ingest::State::decode(const RawBatch& raw) {
+Status Ingest::State::decode(const RawBatch& raw, std::stop_token stop) {
   held = pool.take();
   held->number = ++batches;
   if (held->topics.empty()) held->topics = source->topics();
@@ -78,7 +78,7 @@ Status Ingest::State::decode(const RawBatch& raw) {
         const Status added =
             dead->add(message, held->topics[message.topic], *letter, route ? "route" : "decode");
         if (added) break;
-        if (!added && thread.get_stop_token().stop_requested()) return added;
+        if (stop.stop_requested()) return added;
         log::error("{}", added.error().message);
       }
     }
@@ -122,7 +122,7 @@ bool Ingest::State::deliver(std::stop_token stop) {
 Status Ingest::State::turn(RawBatch& raw, std::stop_token stop) {
   TRIMTAB_CHECK_OK(source->poll(raw));
   drop_stale();
-  if (!raw.messages.empty()) TRIMTAB_CHECK_OK(decode(raw));
+  if (!raw.messages.empty()) TRIMTAB_CHECK_OK(decode(raw, stop));
   if (deliver(stop)) {
     source->resume();
   } else {
