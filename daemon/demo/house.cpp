@@ -44,6 +44,7 @@ targets:
       max_jobs_per_day: 50
       data:
         quarantine_window: 10s
+        quarantine_factor_all: 100
       training:
         init_from: champion
         lora: {{r: 16, lora_alpha: 32}}
