@@ -14,25 +14,26 @@ namespace trimtab::config {
 // input_non_ascii_share, input_novelty, input_embedding, output_label, finish, status, model,
 // mean_logprob) or a JSON pointer into the record, such as `/attributes/queue`.
 struct DriftSignalSettings {
-  std::string name;              // empty: the source's own name
+  std::string name;  // empty: the source's own name
   std::string source;
-  std::string kind = "auto";     // auto | numeric | categorical; a pointer must say which
-  double min_effect = 0.0;       // ignore changes smaller than this (Cohen's w; .2 is "small")
-  bool alarm = true;             // false: watched and reported, raises no alarm, costs no budget
+  std::string kind = "auto";  // auto | numeric | categorical; a pointer must say which
+  double min_effect = 0.0;    // ignore changes smaller than this (Cohen's w; .2 is "small")
+  bool alarm = true;          // false: watched and reported, raises no alarm, costs no budget
 };
 
 // A bounded outcome in [0, 1], 1 = bad; tested against the reference's rate.
 struct HarmMetricSettings {
-  std::string name;              // label_loss | complaint | error | refusal | judge_loss | own
-  double tolerance = 0.05;       // worse by less than this is not harm
-  std::int64_t min_reference = 200;    // outcomes before its baseline is frozen
+  std::string name;                  // label_loss | complaint | error | refusal | judge_loss | own
+  double tolerance = 0.05;           // worse by less than this is not harm
+  std::int64_t min_reference = 200;  // outcomes before its baseline is frozen
   std::int64_t max_reference = 5'000;  // outcomes after which it is frozen in any case
 };
 
 struct DriftSettings {
   // The reference: 10,000 is what the delays in STATISTICS.md were measured with; 500 is the least.
   std::int64_t reference_size = 10'000;
-  // One event a session and window feeds the detectors: requests of one session are not independent.
+  // One event a session and window feeds the detectors: requests of one session are not
+  // independent.
   std::int64_t session_window_ms = 3'600'000;
   // "false_alarms: 1 per 30d": shared over all signals and segments (e-Bonferroni).
   double false_alarms = 1.0;

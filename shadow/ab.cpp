@@ -1,9 +1,9 @@
 #include "shadow/ab.h"
 
+#include <fmt/format.h>
 #include <algorithm>
 #include <charconv>
 #include <cmath>
-#include <fmt/format.h>
 
 #include "base/check.h"
 #include "base/evidence/bernoulli_ci.h"
@@ -133,8 +133,8 @@ std::string LiveAb::slo_breach() const {
       candidate < kSloTimesControl * control) {
     return {};
   }
-  return fmt::format("{:.0f} % errors in its last {} requests, control {:.0f} %",
-                     100.0 * candidate, recent_requests_[kCandidate], 100.0 * control);
+  return fmt::format("{:.0f} % errors in its last {} requests, control {:.0f} %", 100.0 * candidate,
+                     recent_requests_[kCandidate], 100.0 * control);
 }
 
 void LiveAb::on_record(const LiveRecord& record, const RoutingHistory& routing) {
@@ -199,9 +199,12 @@ void LiveAb::close(const std::string& unit, const OpenUnit& open) {
   const std::size_t arm = open.candidate ? kCandidate : kControl;
   closed_[arm] += 1;
   if (open.label) labelled_[arm] += 1;
-  ClosedUnit row{unit, open.record_id,
-                 open.candidate ? std::string(kArmCandidate) : params_.control_role, open.ts_ms,
-                 close_ms(open), {}};
+  ClosedUnit row{unit,
+                 open.record_id,
+                 open.candidate ? std::string(kArmCandidate) : params_.control_role,
+                 open.ts_ms,
+                 close_ms(open),
+                 {}};
   for (std::size_t i = 0; i < metrics_.size(); ++i) {
     std::optional<double> bad;
     const std::string& name = metrics_[i].stream.metric();
@@ -256,11 +259,10 @@ SrmRow LiveAb::srm_row(const std::uint64_t (&counts)[2]) const {
 
 bool LiveAb::is_ship(const LiveVerdict& verdict) const {
   const EvidenceRow& primary = verdict.metrics[0];
-  const bool primary_ok = params_.plan.ship == config::Ship::kImprove ? primary.superior
-                                                                      : primary.non_inferior;
-  const bool guards_ok =
-      std::all_of(verdict.metrics.begin() + 2, verdict.metrics.end(),
-                  [](const EvidenceRow& row) { return row.non_inferior; });
+  const bool primary_ok =
+      params_.plan.ship == config::Ship::kImprove ? primary.superior : primary.non_inferior;
+  const bool guards_ok = std::all_of(verdict.metrics.begin() + 2, verdict.metrics.end(),
+                                     [](const EvidenceRow& row) { return row.non_inferior; });
   const bool clean =
       !verdict.exposed.mismatch && !verdict.labelled.mismatch && !verdict.mismatch_hold;
   return primary_ok && guards_ok && clean && !verdict.harm && verdict.slo_breach.empty();
@@ -277,9 +279,10 @@ std::string LiveAb::missing_for_ship(const LiveVerdict& verdict) const {
     const EvidenceRow& row = verdict.metrics[i];
     if (row.non_inferior) continue;
     text += row.pairs == 0
-                ? fmt::format("; guardrail {}: no data in the records (log it, or take it out of "
-                              "plan.guardrails)",
-                              row.metric)
+                ? fmt::format(
+                      "; guardrail {}: no data in the records (log it, or take it out of "
+                      "plan.guardrails)",
+                      row.metric)
                 : fmt::format("; guardrail {}: {} blocks, non-inferior e^{:.1f} of e^{:.1f}",
                               row.metric, row.pairs, row.log_e_non_inferior, row.log_threshold);
   }
@@ -323,9 +326,9 @@ void LiveAb::add_closed(const ClosedUnit& unit) {
   closed_[arm] += 1;
   last_unit_ms_ = std::max(last_unit_ms_, unit.ts_ms);
   for (auto& metric : metrics_) {
-    const auto found = std::find_if(
-        unit.values.begin(), unit.values.end(),
-        [&](const auto& value) { return value.first == metric.stream.metric(); });
+    const auto found = std::find_if(unit.values.begin(), unit.values.end(), [&](const auto& value) {
+      return value.first == metric.stream.metric();
+    });
     if (found == unit.values.end()) continue;
     if (found->first == "accuracy" && found->second) labelled_[arm] += 1;
     pair(metric, candidate, found->second);

@@ -14,8 +14,8 @@
 // not only first ones) end in errors, twice the control's share. No statistics: a broken server.
 // A unit is counted once: later requests of a unit that has opened change nothing.
 // One thread; deterministic; event time only. Memory: max_open_units open units (about 300 bytes),
-// about 60 bytes a unit ever opened (at most max_open_units + 2 ab_max_units), kMaxWaiting unpaired values
-// a metric and arm. save() is linear in these.
+// about 60 bytes a unit ever opened (at most max_open_units + 2 ab_max_units), kMaxWaiting unpaired
+// values a metric and arm. save() is linear in these.
 #pragma once
 
 #include <cstdint>
@@ -41,14 +41,14 @@ namespace trimtab::shadow {
 // An inference record as the A/B needs it. Views live for the call.
 struct LiveRecord {
   std::string_view id;
-  std::string_view unit;         // routing's unit_key applied to the record; empty: not countable
-  std::int64_t ts_ms = 0;        // request start, event time
-  bool attested = false;         // adapter, arm and generation were all on the record
-  std::string_view adapter;      // served; empty = bare base (attested null)
+  std::string_view unit;     // routing's unit_key applied to the record; empty: not countable
+  std::int64_t ts_ms = 0;    // request start, event time
+  bool attested = false;     // adapter, arm and generation were all on the record
+  std::string_view adapter;  // served; empty = bare base (attested null)
   std::string_view arm, experiment;
   std::uint64_t generation = 0;
-  bool probe = false;            // op: probe: never counts
-  std::optional<bool> error;     // absent: the record does not say
+  bool probe = false;         // op: probe: never counts
+  std::optional<bool> error;  // absent: the record does not say
   std::optional<bool> refusal;
   std::optional<double> latency_s;
   std::optional<double> tokens_out, tokens_all;
@@ -57,9 +57,9 @@ struct LiveRecord {
 // Feedback that the daemon has joined to a record.
 struct LiveFeedback {
   std::string_view record_id;
-  std::int64_t ts_ms = 0;            // the feedback's own
-  bool complaint = false;            // user-selected, negative: thumbs down or a correction
-  std::optional<double> label;       // selection random: 1 right, 0 wrong
+  std::int64_t ts_ms = 0;       // the feedback's own
+  bool complaint = false;       // user-selected, negative: thumbs down or a correction
+  std::optional<double> label;  // selection random: 1 right, 0 wrong
 };
 
 // The champion's frozen 95 % quantiles; absent: that guardrail has no data and holds the ship.
@@ -71,10 +71,10 @@ class LiveAb {
  public:
   struct Params {
     Plan plan;
-    std::string experiment;          // the routing documents' experiment
+    std::string experiment;  // the routing documents' experiment
     std::string primary = "complaint";
     std::string control_role = std::string(kArmControl);  // holdback while baking
-    std::int64_t label_wait_ms = 0;  // W, resolved (> 0)
+    std::int64_t label_wait_ms = 0;                       // W, resolved (> 0)
     ChampionQuantiles p95;
   };
   // REQUIRES: label_wait_ms > 0, validate_plan(plan).

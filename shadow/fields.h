@@ -23,11 +23,11 @@ namespace trimtab::shadow::detail {
 // --- enums by their stable names
 template <typename E>
 struct EnumNames;  // static name(E), static parse(string_view)
-#define TRIMTAB_ENUM_NAMES(E, name_fn, parse_fn)                                     \
-  template <>                                                                        \
-  struct EnumNames<E> {                                                              \
-    static std::string_view name(E value) { return name_fn(value); }                 \
-    static Result<E> parse(std::string_view text) { return parse_fn(text); }         \
+#define TRIMTAB_ENUM_NAMES(E, name_fn, parse_fn)                             \
+  template <>                                                                \
+  struct EnumNames<E> {                                                      \
+    static std::string_view name(E value) { return name_fn(value); }         \
+    static Result<E> parse(std::string_view text) { return parse_fn(text); } \
   }
 TRIMTAB_ENUM_NAMES(State, state_name, parse_state);
 TRIMTAB_ENUM_NAMES(Reason, reason_name, parse_reason);
@@ -105,7 +105,7 @@ struct IsMap<std::map<std::string, T>> : std::true_type {};
 
 // --- the lists
 template <typename S, typename V>
-  requires std::is_same_v<std::remove_const_t<S>, AdapterRef>
+requires std::is_same_v<std::remove_const_t<S>, AdapterRef>
 void fields(S& s, V& visit) {
   visit("name", s.name);
   visit("sha256", s.sha256);
@@ -114,13 +114,13 @@ void fields(S& s, V& visit) {
   visit("tokenizer_digest", s.tokenizer_digest);
 }
 template <typename S, typename V>
-  requires std::is_same_v<std::remove_const_t<S>, Range>
+requires std::is_same_v<std::remove_const_t<S>, Range>
 void fields(S& s, V& visit) {
   visit("from", s.from);
   visit("to", s.to);
 }
 template <typename S, typename V>
-  requires std::is_same_v<std::remove_const_t<S>, Arm>
+requires std::is_same_v<std::remove_const_t<S>, Arm>
 void fields(S& s, V& visit) {
   visit("role", s.role);
   visit("adapter", s.adapter);
@@ -128,14 +128,14 @@ void fields(S& s, V& visit) {
   visit("mirror_ppm", s.mirror_ppm);
 }
 template <typename S, typename V>
-  requires std::is_same_v<std::remove_const_t<S>, PreflightVerdict>
+requires std::is_same_v<std::remove_const_t<S>, PreflightVerdict>
 void fields(S& s, V& visit) {
   visit("passed", s.passed);
   visit("failure", s.failure);
   visit("message", s.message);
 }
 template <typename S, typename V>
-  requires std::is_same_v<std::remove_const_t<S>, OfflineVerdict>
+requires std::is_same_v<std::remove_const_t<S>, OfflineVerdict>
 void fields(S& s, V& visit) {
   visit("old_pairs", s.old_pairs);
   visit("new_pairs", s.new_pairs);
@@ -148,7 +148,7 @@ void fields(S& s, V& visit) {
   visit("message", s.message);
 }
 template <typename S, typename V>
-  requires std::is_same_v<std::remove_const_t<S>, EvidenceRow>
+requires std::is_same_v<std::remove_const_t<S>, EvidenceRow>
 void fields(S& s, V& visit) {
   visit("metric", s.metric);
   visit("pairs", s.pairs);
@@ -165,7 +165,7 @@ void fields(S& s, V& visit) {
   visit("mean_upper", s.mean_upper);
 }
 template <typename S, typename V>
-  requires std::is_same_v<std::remove_const_t<S>, ShadowVerdict>
+requires std::is_same_v<std::remove_const_t<S>, ShadowVerdict>
 void fields(S& s, V& visit) {
   visit("strata", s.strata);
   visit("advisory", s.advisory);
@@ -179,7 +179,7 @@ void fields(S& s, V& visit) {
   visit("message", s.message);
 }
 template <typename S, typename V>
-  requires std::is_same_v<std::remove_const_t<S>, SrmRow>
+requires std::is_same_v<std::remove_const_t<S>, SrmRow>
 void fields(S& s, V& visit) {
   visit("candidate", s.candidate);
   visit("control", s.control);
@@ -188,7 +188,7 @@ void fields(S& s, V& visit) {
   visit("mismatch", s.mismatch);
 }
 template <typename S, typename V>
-  requires std::is_same_v<std::remove_const_t<S>, LiveVerdict>
+requires std::is_same_v<std::remove_const_t<S>, LiveVerdict>
 void fields(S& s, V& visit) {
   visit("experiment", s.experiment);
   visit("primary", s.primary);
@@ -211,7 +211,7 @@ void fields(S& s, V& visit) {
   visit("message", s.message);
 }
 template <typename S, typename V>
-  requires std::is_same_v<std::remove_const_t<S>, EffectRequest>
+requires std::is_same_v<std::remove_const_t<S>, EffectRequest>
 void fields(S& s, V& visit) {
   visit("key", s.key);
   visit("kind", s.kind);
@@ -224,7 +224,7 @@ void fields(S& s, V& visit) {
   visit("batch", s.batch);
 }
 template <typename S, typename V>
-  requires std::is_same_v<std::remove_const_t<S>, EffectResult>
+requires std::is_same_v<std::remove_const_t<S>, EffectResult>
 void fields(S& s, V& visit) {
   visit("status", s.status);
   visit("attempts", s.attempts);
@@ -232,7 +232,7 @@ void fields(S& s, V& visit) {
   visit("message", s.message);
 }
 template <typename S, typename V>
-  requires std::is_same_v<std::remove_const_t<S>, Evidence>
+requires std::is_same_v<std::remove_const_t<S>, Evidence>
 void fields(S& s, V& visit) {
   visit("effects", s.effects);
   visit("preflight", s.preflight);
@@ -249,7 +249,7 @@ void fields(S& s, V& visit) {
   visit("error_budget", s.error_budget);
 }
 template <typename S, typename V>
-  requires std::is_same_v<std::remove_const_t<S>, Trial>
+requires std::is_same_v<std::remove_const_t<S>, Trial>
 void fields(S& s, V& visit) {
   visit("id", s.id);
   visit("target", s.target);

@@ -1,8 +1,8 @@
 #include "shadow/history.h"
 
+#include <fmt/format.h>
 #include <algorithm>
 #include <cmath>
-#include <fmt/format.h>
 
 #include "base/check.h"
 #include "base/clock.h"
@@ -37,8 +37,8 @@ Status TargetHistory::may_retry(const std::string& alarm_id, std::uint64_t data_
                                              "then retrain by hand",
                                              tries.count, alarm_id));
   }
-  const double need = std::ceil(static_cast<double>(tries.data_size) *
-                                (1.0 + settings.retry_growth));
+  const double need =
+      std::ceil(static_cast<double>(tries.data_size) * (1.0 + settings.retry_growth));
   if (static_cast<double>(data_size) < need) {
     return fail(Code::kConflict,
                 fmt::format("{} examples, the last try had {}: the next waits for {:.0f}",
@@ -165,16 +165,11 @@ Json TargetHistory::save() const {
   for (const auto& one : kept_) kept.push_back(to_json(one));
   for (const auto& [alarm, one] : tries_) tries[alarm] = {one.count, one.data_size};
   for (const auto& one : spent_) spent.push_back({one.at_ms, one.alpha, one.trial});
-  return {{"champion", to_json(champion_)},
-          {"kept", std::move(kept)},
-          {"promoted_at_ms", promoted_at_ms_},
-          {"cooldown_until_ms", cooldown_until_ms_},
-          {"jobs_paused", jobs_paused_},
-          {"order", order_},
-          {"promotions", promotions_},
-          {"tries", std::move(tries)},
-          {"tombstones", tombstones_},
-          {"spent", std::move(spent)}};
+  return {{"champion", to_json(champion_)},    {"kept", std::move(kept)},
+          {"promoted_at_ms", promoted_at_ms_}, {"cooldown_until_ms", cooldown_until_ms_},
+          {"jobs_paused", jobs_paused_},       {"order", order_},
+          {"promotions", promotions_},         {"tries", std::move(tries)},
+          {"tombstones", tombstones_},         {"spent", std::move(spent)}};
 }
 
 Result<TargetHistory> TargetHistory::restore(const Json& saved) {
@@ -195,8 +190,8 @@ Result<TargetHistory> TargetHistory::restore(const Json& saved) {
     }
     history.tombstones_ = saved.at("tombstones").get<std::map<std::string, std::string>>();
     for (const auto& one : saved.at("spent")) {
-      history.spent_.push_back({one.at(0).get<std::int64_t>(), one.at(1).get<double>(),
-                                one.at(2).get<std::string>()});
+      history.spent_.push_back(
+          {one.at(0).get<std::int64_t>(), one.at(1).get<double>(), one.at(2).get<std::string>()});
     }
   } catch (const nlohmann::json::exception& error) {
     return fail(Code::kCorrupt, std::string("target history: ") + error.what());

@@ -42,9 +42,7 @@ class TargetHistory {
   [[nodiscard]] bool has_tombstone(const std::string& digest) const;
   // kNotFound when there is none.
   [[nodiscard]] Status lift_tombstone(const std::string& digest);
-  [[nodiscard]] const std::map<std::string, std::string>& tombstones() const {
-    return tombstones_;
-  }
+  [[nodiscard]] const std::map<std::string, std::string>& tombstones() const { return tombstones_; }
 
   // --- lineage and undo
   [[nodiscard]] const AdapterRef& champion() const { return champion_; }
@@ -85,7 +83,7 @@ class TargetHistory {
   std::uint64_t promotions_ = 0;
   std::int64_t promoted_at_ms_ = 0, cooldown_until_ms_ = 0;
   bool jobs_paused_ = false;
-  std::map<std::string, Tries> tries_;            // by alarm
+  std::map<std::string, Tries> tries_;             // by alarm
   std::map<std::string, std::string> tombstones_;  // digest -> trial
   std::vector<Spent> spent_;
 };

@@ -15,8 +15,7 @@ evidence::PairedBettingParams screen_params(const Plan& plan) {
   return params;
 }
 
-std::uint64_t add_all(PairedStream& stream, const Plan& plan,
-                      std::span<const ScoreResult> scores) {
+std::uint64_t add_all(PairedStream& stream, const Plan& plan, std::span<const ScoreResult> scores) {
   const std::uint64_t before = stream.pairs();
   for (const ScoreResult& score : scores) stream.add(pair_difference(score, plan));
   return stream.pairs() - before;
@@ -60,13 +59,13 @@ OfflineVerdict offline_screen(const Plan& plan, const OfflineScores& scores) {
   }
   if (asks_gain && verdict.new_mean_d <= 0.0) {
     return failed(verdict, "no_gain_on_new",
-                  fmt::format("mean {:+.3f} over {} new pairs: no gain to ship",
-                              verdict.new_mean_d, verdict.new_pairs));
+                  fmt::format("mean {:+.3f} over {} new pairs: no gain to ship", verdict.new_mean_d,
+                              verdict.new_pairs));
   }
   verdict.passed = true;
-  verdict.message = fmt::format("old {:+.3f} over {} pairs, new {:+.3f} over {} pairs",
-                                verdict.old_mean_d, old.pairs(), verdict.new_mean_d,
-                                verdict.new_pairs);
+  verdict.message =
+      fmt::format("old {:+.3f} over {} pairs, new {:+.3f} over {} pairs", verdict.old_mean_d,
+                  old.pairs(), verdict.new_mean_d, verdict.new_pairs);
   return verdict;
 }
 

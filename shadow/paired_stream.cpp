@@ -37,7 +37,9 @@ EvidenceRow PairedStream::row() const {
 }
 
 Json PairedStream::save() const {
-  return {{"metric", metric_}, {"betting", betting_.save()}, {"mean", mean_.save()},
+  return {{"metric", metric_},
+          {"betting", betting_.save()},
+          {"mean", mean_.save()},
           {"missing", missing_}};
 }
 

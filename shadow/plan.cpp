@@ -142,8 +142,8 @@ class Reader {
     return json.is_number_integer();
   }
   static bool take(const Json& json, std::uint64_t& into) {
-    const bool whole = json.is_number_unsigned() ||
-                       (json.is_number_integer() && json.get<std::int64_t>() >= 0);
+    const bool whole =
+        json.is_number_unsigned() || (json.is_number_integer() && json.get<std::int64_t>() >= 0);
     if (whole) into = json.get<std::uint64_t>();
     return whole;
   }
@@ -204,8 +204,8 @@ Status check_live(const Plan& plan) {
   }
   TRIMTAB_CHECK_OK(need(plan.holdback > 0.0 && plan.holdback < 0.5,
                         "holdback: in (0, 0.5), usually .01 to .05"));
-  TRIMTAB_CHECK_OK(need(plan.mirror_ppm >= 0 && plan.mirror_ppm <= 1'000'000,
-                        "mirror_ppm: 0 to 1000000"));
+  TRIMTAB_CHECK_OK(
+      need(plan.mirror_ppm >= 0 && plan.mirror_ppm <= 1'000'000, "mirror_ppm: 0 to 1000000"));
   TRIMTAB_CHECK_OK(need(plan.canary_min_units >= 1 && plan.bake_min_units >= 1,
                         "canary_min_units, bake_min_units: at least 1"));
   TRIMTAB_CHECK_OK(need(plan.ab_max_units >= 2, "ab_max_units: at least 2"));
@@ -247,8 +247,7 @@ Status validate_plan(const Plan& plan) {
   TRIMTAB_CHECK_OK(need(plan.offline_max_records >= 1 && plan.offline_max_per_source >= 1,
                         "offline_max_records, offline_max_per_source: at least 1"));
   TRIMTAB_CHECK_OK(need(plan.shadow_max_pairs >= 1 && plan.shadow_batch_pairs >= 1 &&
-                            plan.shadow_advisory_pairs >= 1 &&
-                            plan.shadow_max_tokens_per_hour >= 1,
+                            plan.shadow_advisory_pairs >= 1 && plan.shadow_max_tokens_per_hour >= 1,
                         "shadow_*: at least 1"));
   TRIMTAB_CHECK_OK(need(plan.canary_min_dwell_ms >= 0 && plan.ab_min_dwell_ms >= 0 &&
                             plan.bake_ms >= 0 && plan.no_data_pause_ms > 0 &&
@@ -299,9 +298,7 @@ Result<Plan> parse_plan(const Plan& defaults, const Json& overrides) {
 
 std::string config_hash(const Plan& plan) { return sha256_hex(dump_json(to_json(plan))); }
 
-int canary_steps(const Plan& plan) {
-  return std::max(1, static_cast<int>(plan.ladder.size()) - 1);
-}
+int canary_steps(const Plan& plan) { return std::max(1, static_cast<int>(plan.ladder.size()) - 1); }
 
 double ladder_share(const Plan& plan, int step) {
   const int last = static_cast<int>(plan.ladder.size()) - 1;

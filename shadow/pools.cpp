@@ -17,7 +17,9 @@ namespace {
 constexpr std::uint64_t kEvaluationSeed = 0x6576616cULL;
 
 Json item_json(const PoolItem& item) {
-  return {{"id", item.id}, {"source", item.source}, {"known_good", item.known_good},
+  return {{"id", item.id},
+          {"source", item.source},
+          {"known_good", item.known_good},
           {"ts_ms", item.ts_ms}};
 }
 
@@ -50,9 +52,7 @@ Result<Selection> parse_selection(std::string_view name) {
               "selection '" + std::string(name) + "' is none of random, user, judge");
 }
 
-std::string_view stratum_name(Stratum stratum) {
-  return stratum == Stratum::kNew ? "new" : "old";
-}
+std::string_view stratum_name(Stratum stratum) { return stratum == Stratum::kNew ? "new" : "old"; }
 
 bool label_counts(const LabelledRecord& record) {
   if (record.known_good.empty()) return false;
@@ -66,8 +66,8 @@ FrozenPool FrozenPool::freeze(std::span<const LabelledRecord> records, const Par
   for (const LabelledRecord& record : records) {
     const bool usable = label_counts(record) || (params.advisory && !record.known_good.empty() &&
                                                  record.ts_ms >= params.onset_ms);
-    const bool counts = usable && !record.unit.empty() &&
-                        is_evaluation_unit(record.unit, params.eval_share);
+    const bool counts =
+        usable && !record.unit.empty() && is_evaluation_unit(record.unit, params.eval_share);
     if (!counts || !by_id.emplace(record.id, &record).second) pool.left_out_ += 1;
   }
   for (const auto& [id, record] : by_id) {
@@ -124,9 +124,8 @@ Json FrozenPool::save() const {
   Json fresh = Json::array(), old = Json::array();
   for (const auto& item : new_) fresh.push_back(item_json(item));
   for (const auto& item : old_) old.push_back(item_json(item));
-  return {{"new", std::move(fresh)},     {"old", std::move(old)},
-          {"new_drawn", new_drawn_},     {"old_drawn", old_drawn_},
-          {"left_out", left_out_},       {"digest", digest()}};
+  return {{"new", std::move(fresh)}, {"old", std::move(old)}, {"new_drawn", new_drawn_},
+          {"old_drawn", old_drawn_}, {"left_out", left_out_}, {"digest", digest()}};
 }
 
 Result<FrozenPool> FrozenPool::restore(const Json& saved) {

@@ -38,7 +38,7 @@ struct LabelledRecord {
   std::int64_t ts_ms = 0;  // the record's
   Selection selection = Selection::kUser;
   bool hash_sampled = false;  // a judge's record was chosen by hash
-  std::string known_good;  // the right output: a correction, or an answer that was labelled good
+  std::string known_good;     // the right output: a correction, or an answer that was labelled good
 };
 
 // May this label decide? (Also needs an evaluation unit and a known-good text.)

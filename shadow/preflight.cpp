@@ -32,8 +32,9 @@ Check found(const char* failure, std::string message) {
 
 Check check_features(const Json& config) {
   if (json_or<bool>(config, "use_dora", false)) {
-    return found("unsupported_feature", "DoRA cannot be served at run time: merge it, or train "
-                                        "plain LoRA");
+    return found("unsupported_feature",
+                 "DoRA cannot be served at run time: merge it, or train "
+                 "plain LoRA");
   }
   const auto modules = config.find("modules_to_save");
   if (modules != config.end() && !modules->is_null() && !modules->empty()) {
@@ -46,8 +47,9 @@ Check check_features(const Json& config) {
     const auto it = config.find(key);
     if (it != config.end() && !it->is_null() && !it->empty()) {
       return found("unsupported_feature",
-                   std::string(key) + " is ignored by servers: fold it (pad to the largest rank, "
-                                      "B times its scale) before registering");
+                   std::string(key) +
+                       " is ignored by servers: fold it (pad to the largest rank, "
+                       "B times its scale) before registering");
     }
   }
   return std::nullopt;
@@ -90,8 +92,8 @@ Check check_shape(const std::string& module, const TensorEntry* a, const TensorE
   const bool fits = a->shape.size() == 2 && b->shape.size() == 2 && a->shape[0] == rank &&
                     b->shape[1] == rank && a->shape[1] > 0 && b->shape[0] > 0;
   if (!fits) {
-    return found("bad_shapes", module + ": lora_A is [r, in] and lora_B [out, r] with r " +
-                                   std::to_string(rank));
+    return found("bad_shapes",
+                 module + ": lora_A is [r, in] and lora_B [out, r] with r " + std::to_string(rank));
   }
   if (a->dtype[0] != 'F' && a->dtype != "BF16") {
     return found("bad_shapes", module + ": dtype " + a->dtype + " is not a float");
@@ -143,12 +145,12 @@ Check check_provenance(const PreflightInput& input, PreflightFacts& facts) {
     }
   }
   if (!input.base_sha256.empty() && facts.base_sha256 != input.base_sha256) {
-    return found("wrong_base",
-                 facts.base_sha256.empty()
-                     ? "provenance.json does not say which base it was trained on: write "
-                       "{\"base_sha256\": ..} with the digest of the base that was used"
-                     : "trained on base " + facts.base_sha256 + ", the fleet serves " +
-                           input.base_sha256);
+    return found(
+        "wrong_base",
+        facts.base_sha256.empty()
+            ? "provenance.json does not say which base it was trained on: write "
+              "{\"base_sha256\": ..} with the digest of the base that was used"
+            : "trained on base " + facts.base_sha256 + ", the fleet serves " + input.base_sha256);
   }
   if (!input.tokenizer_sha256.empty() && !facts.tokenizer_sha256.empty() &&
       facts.tokenizer_sha256 != input.tokenizer_sha256) {

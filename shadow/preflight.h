@@ -27,7 +27,7 @@ struct PreflightInput {
 
 struct PreflightFacts {
   PreflightVerdict verdict;
-  std::string sha256;            // of adapter_model.safetensors
+  std::string sha256;                         // of adapter_model.safetensors
   std::string base_sha256, tokenizer_sha256;  // as provenance.json says; empty: it does not
   int rank = 0;
   std::uint64_t tensors = 0, parameters = 0;

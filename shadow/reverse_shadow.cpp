@@ -35,9 +35,12 @@ ReverseVerdict decide(const ReverseShadow& reverse, const ShadowVerdict& verdict
 }
 
 Json to_json(const ReverseShadow& reverse) {
-  return {{"target", reverse.target},         {"alarm_id", reverse.alarm_id},
-          {"predecessor", to_json(reverse.predecessor)}, {"champion", to_json(reverse.champion)},
-          {"started_ms", reverse.started_ms}, {"dwell_ms", reverse.dwell_ms}};
+  return {{"target", reverse.target},
+          {"alarm_id", reverse.alarm_id},
+          {"predecessor", to_json(reverse.predecessor)},
+          {"champion", to_json(reverse.champion)},
+          {"started_ms", reverse.started_ms},
+          {"dwell_ms", reverse.dwell_ms}};
 }
 
 Result<ReverseShadow> parse_reverse_shadow(const Json& json) {

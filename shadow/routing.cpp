@@ -119,8 +119,7 @@ Status parse_hash(const Json& json, Routing& into) {
 Status check_coverage(const Routing& routing) {
   std::vector<Range> all;
   for (const Arm& arm : routing.arms) all.insert(all.end(), arm.ranges.begin(), arm.ranges.end());
-  std::sort(all.begin(), all.end(),
-            [](const Range& a, const Range& b) { return a.from < b.from; });
+  std::sort(all.begin(), all.end(), [](const Range& a, const Range& b) { return a.from < b.from; });
   double reached = 0.0;
   for (const Range& range : all) {
     if (!(range.from < range.to)) return fail(Code::kInvalid, "routing: an empty range");
@@ -189,8 +188,8 @@ Status validate(const Routing& routing) {
   std::set<std::string> roles;
   for (const Arm& arm : routing.arms) {
     if (!known_role(arm.role)) {
-      return fail(Code::kInvalid, "routing: arm '" + arm.role +
-                                      "': use champion, candidate, control or holdback");
+      return fail(Code::kInvalid,
+                  "routing: arm '" + arm.role + "': use champion, candidate, control or holdback");
     }
     if (!roles.insert(arm.role).second) {
       return fail(Code::kInvalid, "routing: arm '" + arm.role + "' twice");

@@ -55,7 +55,7 @@ struct Routing {
   std::string unit_key = "user_id";     // user_id | session_id | request
   std::vector<Arm> arms;
   std::string reason, actor;
-  std::int64_t expires_at_ms = 0;       // epoch; from then on champion only. 0: never
+  std::int64_t expires_at_ms = 0;  // epoch; from then on champion only. 0: never
 
   // The champion's arm when the document has expired at `now_ms`. REQUIRES: validate(*this).
   [[nodiscard]] const Arm& assign(std::string_view unit, std::int64_t now_ms) const;

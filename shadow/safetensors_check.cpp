@@ -143,8 +143,7 @@ Result<std::string> first_not_finite(const std::filesystem::path& path,
   for (const TensorEntry& entry : tensors) {
     file.seekg(static_cast<std::streamoff>(entry.begin));
     for (std::uint64_t at = entry.begin; at < entry.end;) {
-      const auto bytes = static_cast<std::size_t>(
-          std::min<std::uint64_t>(kPiece, entry.end - at));
+      const auto bytes = static_cast<std::size_t>(std::min<std::uint64_t>(kPiece, entry.end - at));
       if (!file.read(piece.data(), static_cast<std::streamsize>(bytes))) {
         return fail(Code::kIo, path.string() + ": cannot read tensor " + entry.name);
       }

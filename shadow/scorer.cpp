@@ -52,8 +52,7 @@ Result<std::string> score_input(std::span<const ScoreItem> items) {
     if (!messages || !messages->is_array() || messages->empty()) {
       return fail(Code::kInvalid, "score: record " + item.id + ": messages are not a JSON list");
     }
-    text += dump_json(
-        OrderedJson{{"id", item.id}, {"messages", *messages}, {"text", item.text}});
+    text += dump_json(OrderedJson{{"id", item.id}, {"messages", *messages}, {"text", item.text}});
     text += '\n';
   }
   return text;

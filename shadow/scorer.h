@@ -28,10 +28,10 @@ struct ScoreItem {
 struct AdapterScore {
   std::string adapter;  // name or folder as given to the worker; "none": bare base
   std::string greedy;
-  std::optional<bool> match;            // greedy equals text, outer white space aside
-  std::optional<double> mean_logprob;   // mean token log-probability of `text`
-  std::optional<double> latency_s;      // remote scorers only
-  int tokens = 0;                       // of `text`
+  std::optional<bool> match;           // greedy equals text, outer white space aside
+  std::optional<double> mean_logprob;  // mean token log-probability of `text`
+  std::optional<double> latency_s;     // remote scorers only
+  int tokens = 0;                      // of `text`
 };
 
 struct ScoreResult {
@@ -50,9 +50,9 @@ class Scorer {
   virtual ~Scorer() = default;
   // Blocking; called on an effects thread. Results come in any order; items without one are
   // missing. kUnavailable and kTimeout may be tried again.
-  [[nodiscard]] virtual Result<std::vector<ScoreResult>> score(
-      std::span<const ScoreItem> items, const AdapterRef& champion,
-      const AdapterRef& candidate) = 0;
+  [[nodiscard]] virtual Result<std::vector<ScoreResult>> score(std::span<const ScoreItem> items,
+                                                               const AdapterRef& champion,
+                                                               const AdapterRef& candidate) = 0;
 };
 
 }  // namespace trimtab::shadow

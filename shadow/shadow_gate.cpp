@@ -1,8 +1,8 @@
 #include "shadow/shadow_gate.h"
 
+#include <fmt/format.h>
 #include <algorithm>
 #include <cmath>
-#include <fmt/format.h>
 
 #include "base/check.h"
 #include "base/json.h"
@@ -13,7 +13,7 @@ namespace {
 using config::PairScore;
 using config::Ship;
 
-constexpr std::size_t kNew = 0, kOld = 1;                       // with labels
+constexpr std::size_t kNew = 0, kOld = 1;                          // with labels
 constexpr std::size_t kLikelihood = 0, kLength = 1, kLatency = 2;  // advisory
 
 std::optional<double> match_difference(const ScoreResult& result) {
@@ -96,8 +96,8 @@ void ShadowGate::add(Stratum stratum, const ScoreResult& result, std::optional<d
   streams_[kLength].add(
       ratio_difference(length(result.champion), length(result.candidate), plan_.length_factor));
   if (result.champion.latency_s || result.candidate.latency_s) {
-    streams_[kLatency].add(ratio_difference(result.champion.latency_s, result.candidate.latency_s,
-                                            plan_.slow_factor));
+    streams_[kLatency].add(
+        ratio_difference(result.champion.latency_s, result.candidate.latency_s, plan_.slow_factor));
   }
 }
 
@@ -152,8 +152,7 @@ ShadowVerdict ShadowGate::verdict() const {
   const bool old_ok = no_past_ || old.non_inferior;
   verdict.ship = !verdict.harm && new_ok && old_ok;
   const bool stuck = (!new_ok && new_exhausted_) || (!old_ok && old_exhausted_);
-  const bool spent =
-      scored + verdict.missing >= static_cast<std::uint64_t>(plan_.shadow_max_pairs);
+  const bool spent = scored + verdict.missing >= static_cast<std::uint64_t>(plan_.shadow_max_pairs);
   verdict.exhausted = !verdict.ship && (all_drawn || stuck || spent);
   verdict.message = progress(fresh, plan_.ship == Ship::kImprove);
   if (!no_past_) verdict.message += "; " + progress(old, false);

@@ -220,12 +220,9 @@ Json to_json(const Transition& transition) {
 namespace {
 std::string metric_of(const NewTrial& wanted) {
   switch (wanted.plan.live_metric) {
-    case config::LiveMetric::kComplaint:
-      return "complaint";
-    case config::LiveMetric::kAccuracy:
-      return "accuracy";
-    case config::LiveMetric::kAuto:
-      break;
+    case config::LiveMetric::kComplaint: return "complaint";
+    case config::LiveMetric::kAccuracy: return "accuracy";
+    case config::LiveMetric::kAuto: break;
   }
   return wanted.primary_metric == "accuracy" ? "accuracy" : "complaint";
 }

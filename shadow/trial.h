@@ -40,7 +40,7 @@ enum class State {
   kLoading,
   kShadow,
   kAwaitApproval,
-  kCanary,       // with Trial::step
+  kCanary,  // with Trial::step
   kAb,
   kPromoting,
   kBaking,
@@ -65,35 +65,35 @@ enum class Reason {
   kNone,
   kRegistered,
   kPreflightPassed,
-  kPreflightFailed,     // detail: the check's name
+  kPreflightFailed,  // detail: the check's name
   kScreenPassed,
-  kScreenFailed,        // detail: the screen's name
+  kScreenFailed,  // detail: the screen's name
   kLoaded,
-  kLoadFailed,          // detail: last error
+  kLoadFailed,  // detail: last error
   kShadowShip,
-  kShadowHarm,          // detail: stratum
+  kShadowHarm,  // detail: stratum
   kShadowExhausted,
   kApprovalNeeded,
-  kBudgetSpent,         // the lifetime error budget asks for approval
+  kBudgetSpent,  // the lifetime error budget asks for approval
   kApproved,
   kApprovalExpired,
   kStepPassed,
   kLiveShip,
-  kLiveHarm,            // detail: metric
-  kSloBreach,           // detail: which
+  kLiveHarm,   // detail: metric
+  kSloBreach,  // detail: which
   kHorizonReached,
   kAllAcknowledged,
   kBakeClean,
-  kBakeHarm,            // detail: metric
-  kDwellExceeded,       // detail: state
-  kSuperseded,          // detail: the newer candidate
+  kBakeHarm,       // detail: metric
+  kDwellExceeded,  // detail: state
+  kSuperseded,     // detail: the newer candidate
   kOperatorAbort,
   kOperatorRollback,
   kOperatorForce,
-  kRolledBack,          // routing is back on the champion
-  kPaused,              // detail: pause reason
+  kRolledBack,  // routing is back on the champion
+  kPaused,      // detail: pause reason
   kResumed,
-  kRequested,           // a command was noted (advance, promote)
+  kRequested,  // a command was noted (advance, promote)
 };
 inline constexpr int kReasonCount = 32;
 [[nodiscard]] std::string_view reason_name(Reason reason);
@@ -109,41 +109,41 @@ enum class Origin { kDrift, kJob, kManual };  // kDrift: born of an alarm; kJob:
 [[nodiscard]] Result<Origin> parse_origin(std::string_view name);
 
 struct Trial {
-  std::string id;              // trial-<seq>; also the records' experiment
+  std::string id;  // trial-<seq>; also the records' experiment
   std::string target;
-  std::uint64_t seq = 0;       // grows by one a transition: the ETag
+  std::uint64_t seq = 0;  // grows by one a transition: the ETag
   State state = State::kRegistered;
-  int step = 0;                // of the ladder, in CANARY
+  int step = 0;  // of the ladder, in CANARY
   std::int64_t created_ms = 0;
-  std::int64_t entered_ms = 0;  // of the state, or of the step
+  std::int64_t entered_ms = 0;          // of the state, or of the step
   Reason reason = Reason::kRegistered;  // of the last transition
   std::string detail, message;
   std::string actor = "trimtab";
 
   AdapterRef candidate, champion;
   Origin origin = Origin::kManual;
-  std::string alarm_id, job_id;  // empty: none
-  std::uint64_t data_size = 0;   // training examples, for "grew by half"
-  std::int64_t onset_ms = 0;     // stratum `new` starts here
+  std::string alarm_id, job_id;              // empty: none
+  std::uint64_t data_size = 0;               // training examples, for "grew by half"
+  std::int64_t onset_ms = 0;                 // stratum `new` starts here
   std::string primary_metric = "complaint";  // complaint | accuracy: what must be superior live
   Plan plan;
-  std::string plan_hash;         // config_hash(plan)
+  std::string plan_hash;  // config_hash(plan)
 
   Pause pause = Pause::kNone;
   std::string pause_message;
   Pause overridden = Pause::kNone;  // an automatic pause the operator resumed over, in this state
   bool approved = false;
   std::string approved_by;
-  bool skip_dwell = false;       // `advance`: the present minimal dwell is over
-  bool promote_requested = false;  // `promote`: all minimal dwells are over, approval given
-  bool routed = false;           // a routing document has named the candidate (CANARY on)
-  std::uint64_t units_at_entry = 0;  // closed units an arm when this ladder step began
-  bool forced = false;           // `force`: statistics are skipped from here on
-  bool force_once = false;       // `advance` with force: statistics of the present state only
-  State ending = State::kAborted;  // the end that ROLLING_BACK leads to
+  bool skip_dwell = false;            // `advance`: the present minimal dwell is over
+  bool promote_requested = false;     // `promote`: all minimal dwells are over, approval given
+  bool routed = false;                // a routing document has named the candidate (CANARY on)
+  std::uint64_t units_at_entry = 0;   // closed units an arm when this ladder step began
+  bool forced = false;                // `force`: statistics are skipped from here on
+  bool force_once = false;            // `advance` with force: statistics of the present state only
+  State ending = State::kAborted;     // the end that ROLLING_BACK leads to
   Reason end_reason = Reason::kNone;  // why it ended (or is being rolled back)
   std::string end_detail;
-  bool harm = false;             // ended by harm evidence: the digest gets a tombstone
+  bool harm = false;  // ended by harm evidence: the digest gets a tombstone
 };
 
 // --- effects, as data
@@ -163,11 +163,11 @@ struct EffectRequest {
   std::string key;  // stable: the same need has the same key after a restart. The INTENT's key
   EffectKind kind = EffectKind::kVerifyFiles;
   std::string target, trial;
-  AdapterRef adapter;       // verify, load, warm up, unload
-  std::vector<Arm> arms;    // write routing
-  std::string experiment;   // write routing: empty when no units are compared
-  std::string reason;       // write routing
-  int batch = 0;            // shadow score: pairs
+  AdapterRef adapter;      // verify, load, warm up, unload
+  std::vector<Arm> arms;   // write routing
+  std::string experiment;  // write routing: empty when no units are compared
+  std::string reason;      // write routing
+  int batch = 0;           // shadow score: pairs
   bool operator==(const EffectRequest&) const = default;
 };
 [[nodiscard]] nlohmann::json to_json(const EffectRequest& effect);
@@ -191,15 +191,15 @@ struct Evidence {
   std::optional<PreflightVerdict> preflight;
   std::optional<OfflineVerdict> offline;
   std::optional<ShadowVerdict> shadow;
-  std::optional<LiveVerdict> live;  // CANARY, AB
-  std::optional<LiveVerdict> bake;  // BAKING: candidate against hold-back
+  std::optional<LiveVerdict> live;     // CANARY, AB
+  std::optional<LiveVerdict> bake;     // BAKING: candidate against hold-back
   std::uint64_t acked_generation = 0;  // lowest acknowledged by all live routers; 0: none is live
   std::int64_t oldest_unacked_ms = 0;  // how long the slowest live router has owed one
   std::string slow_router;             // its instance, for the message
   // Hard breach of the candidate's arm that the daemon saw beside LiveVerdict's; empty: none.
   std::string slo_breach;
-  std::string newer_candidate;         // for the same drift; empty: none
-  double alpha_spent = 0.0;            // lifetime error budget used by earlier trials
+  std::string newer_candidate;  // for the same drift; empty: none
+  double alpha_spent = 0.0;     // lifetime error budget used by earlier trials
   double error_budget = 1.0;
 };
 [[nodiscard]] nlohmann::json to_json(const Evidence& evidence);
@@ -220,8 +220,7 @@ struct Transition {
 
 // The next transition, if any. Calling it again on `next` with the same evidence and time gives
 // either another step or changed = false; it never loops (bounded by the states' order).
-[[nodiscard]] Transition advance(const Trial& trial, const Evidence& evidence,
-                                 std::int64_t now_ms);
+[[nodiscard]] Transition advance(const Trial& trial, const Evidence& evidence, std::int64_t now_ms);
 
 // --- operators
 enum class Verb { kPause, kResume, kApprove, kAdvance, kPromote, kAbort, kRollback };

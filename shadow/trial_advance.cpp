@@ -1,8 +1,8 @@
 // The rules of the trial that outrank its states: rollback, harm, a newer candidate, dwell; the
 // table of legal transitions; advance(), which asks the rules in order (trial.h says which).
+#include <fmt/format.h>
 #include <algorithm>
 #include <array>
-#include <fmt/format.h>
 #include <utility>
 
 #include "base/json.h"
@@ -45,9 +45,10 @@ Decision finish_rollback(const Context& at) {
 std::string row_message(const std::vector<EvidenceRow>& rows, const std::string& metric) {
   for (const EvidenceRow& row : rows) {
     if (row.metric != metric) continue;
-    return fmt::format("{}: mean difference {:+.4f} over {} pairs, evidence of harm e^{:.2f} "
-                       "(threshold e^{:.2f})",
-                       metric, row.mean_d, row.pairs, row.log_e_harm, row.log_threshold_harm);
+    return fmt::format(
+        "{}: mean difference {:+.4f} over {} pairs, evidence of harm e^{:.2f} "
+        "(threshold e^{:.2f})",
+        metric, row.mean_d, row.pairs, row.log_e_harm, row.log_threshold_harm);
   }
   return metric;
 }
@@ -123,8 +124,7 @@ Decision dwell_rule(const Context& at) {
   const std::string name(state_name(at.trial.state));
   const std::string waited = waits_for(at.trial, at.evidence, at.now_ms);
   switch (at.trial.state) {
-    case State::kLoading:
-      return enter(at, State::kRejected, Reason::kLoadFailed, "dwell", waited);
+    case State::kLoading: return enter(at, State::kRejected, Reason::kLoadFailed, "dwell", waited);
     case State::kShadow: {
       return enter(at, State::kInconclusive, Reason::kDwellExceeded, name, waited);
     }
@@ -137,8 +137,7 @@ Decision dwell_rule(const Context& at) {
       return roll_back(at, State::kInconclusive, Reason::kDwellExceeded, name, waited);
     case State::kRollingBack:
       return std::nullopt;  // rule 1 ends it as soon as the document is written
-    default:
-      return enter(at, State::kInconclusive, Reason::kDwellExceeded, name, waited);
+    default: return enter(at, State::kInconclusive, Reason::kDwellExceeded, name, waited);
   }
 }
 
@@ -156,16 +155,14 @@ bool is_legal(State from, State to) {
   };
   switch (from) {
     case State::kRegistered:
-      return any_of({State::kOfflineEval, State::kRejected, State::kSuperseded,
-                     State::kInconclusive});
+      return any_of(
+          {State::kOfflineEval, State::kRejected, State::kSuperseded, State::kInconclusive});
     case State::kOfflineEval:
-      return any_of({State::kLoading, State::kRejected, State::kSuperseded,
-                     State::kInconclusive});
-    case State::kLoading:
-      return any_of({State::kShadow, State::kRejected, State::kSuperseded});
+      return any_of({State::kLoading, State::kRejected, State::kSuperseded, State::kInconclusive});
+    case State::kLoading: return any_of({State::kShadow, State::kRejected, State::kSuperseded});
     case State::kShadow:
-      return any_of({State::kAwaitApproval, State::kCanary, State::kRejected,
-                     State::kInconclusive, State::kSuperseded});
+      return any_of({State::kAwaitApproval, State::kCanary, State::kRejected, State::kInconclusive,
+                     State::kSuperseded});
     case State::kAwaitApproval: return any_of({State::kCanary, State::kAborted});
     case State::kCanary: return to == State::kAb;
     case State::kAb: return to == State::kPromoting;
@@ -179,8 +176,8 @@ Transition advance(const Trial& trial, const Evidence& evidence, std::int64_t no
   const Context at{trial, evidence, now_ms};
   if (!is_end(trial.state)) {
     static constexpr std::array<Decision (*)(const Context&), 6> kRules = {
-        finish_rollback, harm_rule, supersede_rule, dwell_rule, rules::pause_rule,
-        rules::state_rule};
+        finish_rollback, harm_rule,         supersede_rule,
+        dwell_rule,      rules::pause_rule, rules::state_rule};
     for (const auto rule : kRules) {
       if (Decision decision = rule(at)) {
         decision->effects = wanted_effects(decision->next, evidence);

@@ -13,9 +13,8 @@ using rules::roll_back;
 namespace {
 
 tl::unexpected<Error> refuse(const Trial& trial, const Command& command, const std::string& hint) {
-  return fail(Code::kConflict,
-              fmt::format("{} is not possible in {}: {}", verb_name(command.verb),
-                          state_name(trial.state), hint));
+  return fail(Code::kConflict, fmt::format("{} is not possible in {}: {}", verb_name(command.verb),
+                                           state_name(trial.state), hint));
 }
 
 Result<Transition> apply_pause(const Context& at, const Command& command) {

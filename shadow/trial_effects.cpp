@@ -1,6 +1,6 @@
 // What each state needs done, and what it waits for, in words.
-#include <algorithm>
 #include <fmt/format.h>
+#include <algorithm>
 
 #include "shadow/trial.h"
 
@@ -46,9 +46,8 @@ std::vector<EffectRequest> load(const Trial& trial) {
 
 std::vector<EffectRequest> shadow_effects(const Trial& trial, const Evidence& evidence) {
   std::vector<EffectRequest> wanted = {about_candidate(trial, EffectKind::kLoadAdapter)};
-  const bool decided =
-      evidence.shadow && (evidence.shadow->ship || evidence.shadow->harm ||
-                          evidence.shadow->exhausted);
+  const bool decided = evidence.shadow && (evidence.shadow->ship || evidence.shadow->harm ||
+                                           evidence.shadow->exhausted);
   if (decided || trial.pause == Pause::kOperator) return wanted;
   const std::uint64_t done =
       evidence.shadow ? evidence.shadow->pairs + evidence.shadow->missing : 0;
@@ -65,8 +64,7 @@ std::string seconds(std::int64_t ms) {
 
 std::string live_wait(const Trial& trial, const std::optional<LiveVerdict>& live, int need_units,
                       std::int64_t left_ms) {
-  const std::uint64_t units =
-      live ? std::min(live->closed_candidate, live->closed_control) : 0;
+  const std::uint64_t units = live ? std::min(live->closed_candidate, live->closed_control) : 0;
   const std::uint64_t since = units - std::min(units, trial.units_at_entry);
   return fmt::format("{} of {} units an arm, {} of dwell left", since, need_units,
                      seconds(left_ms));
@@ -99,8 +97,8 @@ std::string open_wait(const Trial& trial, const Evidence& evidence, std::int64_t
     case State::kBaking: {
       Trial from_zero = trial;
       from_zero.units_at_entry = 0;
-      return "baking: " + live_wait(from_zero, evidence.bake, plan.bake_min_units,
-                                    plan.bake_ms - in_state_ms);
+      return "baking: " +
+             live_wait(from_zero, evidence.bake, plan.bake_min_units, plan.bake_ms - in_state_ms);
     }
     case State::kRollingBack: return "routing to be back on " + trial.champion.label();
     default: return {};
@@ -111,16 +109,11 @@ std::string open_wait(const Trial& trial, const Evidence& evidence, std::int64_t
 
 std::vector<EffectRequest> wanted_effects(const Trial& trial, const Evidence& evidence) {
   switch (trial.state) {
-    case State::kRegistered:
-      return {about_candidate(trial, EffectKind::kVerifyFiles)};
-    case State::kOfflineEval:
-      return {about_candidate(trial, EffectKind::kOfflineScore)};
-    case State::kLoading:
-      return load(trial);
-    case State::kShadow:
-      return shadow_effects(trial, evidence);
-    case State::kAwaitApproval:
-      return {about_candidate(trial, EffectKind::kLoadAdapter)};
+    case State::kRegistered: return {about_candidate(trial, EffectKind::kVerifyFiles)};
+    case State::kOfflineEval: return {about_candidate(trial, EffectKind::kOfflineScore)};
+    case State::kLoading: return load(trial);
+    case State::kShadow: return shadow_effects(trial, evidence);
+    case State::kAwaitApproval: return {about_candidate(trial, EffectKind::kLoadAdapter)};
     case State::kCanary:
       return {about_candidate(trial, EffectKind::kLoadAdapter),
               ramp(trial, ladder_share(trial.plan, trial.step))};
@@ -138,8 +131,7 @@ std::vector<EffectRequest> wanted_effects(const Trial& trial, const Evidence& ev
       return {routing(trial, State::kRollingBack, champion_only_arms(trial.champion), "")};
     case State::kPromoted:
       return {routing(trial, State::kPromoted, champion_only_arms(trial.candidate), "")};
-    default:
-      return {about_candidate(trial, EffectKind::kUnloadAdapter)};
+    default: return {about_candidate(trial, EffectKind::kUnloadAdapter)};
   }
 }
 

@@ -1,6 +1,6 @@
 // Rule 5: automatic pauses, which come and go with their cause (an SRM pause only comes).
-#include <algorithm>
 #include <fmt/format.h>
+#include <algorithm>
 #include <utility>
 
 #include "shadow/trial_rules.h"
@@ -50,8 +50,8 @@ PauseFinding find_cause(const Context& at) {
     const SrmRow& row = live->exposed.mismatch ? live->exposed : live->labelled;
     return {Pause::kSrm, fmt::format("sample-ratio mismatch on {} units: {} against {}, the "
                                      "candidate's share lies in [{:.3f}, {:.3f}] and not at .5",
-                                     live->exposed.mismatch ? "exposed" : "labelled",
-                                     row.candidate, row.control, row.lower, row.upper)};
+                                     live->exposed.mismatch ? "exposed" : "labelled", row.candidate,
+                                     row.control, row.lower, row.upper)};
   }
   const std::int64_t last_ms = std::max(trial.entered_ms, live ? live->last_unit_ms : 0);
   if (at.now_ms - last_ms >= trial.plan.no_data_pause_ms) {

@@ -1,6 +1,6 @@
 // Rule 6: what each state waits for, when nothing outranks it.
-#include <algorithm>
 #include <fmt/format.h>
+#include <algorithm>
 
 #include "shadow/trial_rules.h"
 
@@ -25,8 +25,8 @@ Decision offline_rule(const Context& at) {
   if (verdict.passed) {
     return enter(at, State::kLoading, Reason::kScreenPassed, "", verdict.message);
   }
-  Transition transition = enter(at, State::kRejected, Reason::kScreenFailed, verdict.failure,
-                                verdict.message);
+  Transition transition =
+      enter(at, State::kRejected, Reason::kScreenFailed, verdict.failure, verdict.message);
   transition.next.harm = verdict.harm;
   return transition;
 }
@@ -38,8 +38,7 @@ Decision loading_rule(const Context& at) {
       return enter(at, State::kRejected, Reason::kLoadFailed, step, result->message);
     }
   }
-  if (!applied(at, key_of(at.trial, "load_adapter")) ||
-      !applied(at, key_of(at.trial, "warm_up"))) {
+  if (!applied(at, key_of(at.trial, "load_adapter")) || !applied(at, key_of(at.trial, "warm_up"))) {
     return std::nullopt;
   }
   return enter(at, State::kShadow, Reason::kLoaded, "",
@@ -79,14 +78,15 @@ Decision canary_rule(const Context& at) {
   const Plan& plan = at.trial.plan;
   const bool dwelt = at.dwell_waived() || at.in_state_ms() >= plan.canary_min_dwell_ms;
   const std::uint64_t units = smaller_arm(at.evidence.live);
-  const bool enough = at.forced() || (at.evidence.live && units >= at.trial.units_at_entry +
-                                                              static_cast<std::uint64_t>(
-                                                                  plan.canary_min_units));
+  const bool enough =
+      at.forced() ||
+      (at.evidence.live &&
+       units >= at.trial.units_at_entry + static_cast<std::uint64_t>(plan.canary_min_units));
   if (!dwelt || !enough || !routing_settled(at)) return std::nullopt;
   const int next_step = at.trial.step + 1;
   const Reason reason = at.forced() ? Reason::kOperatorForce : Reason::kStepPassed;
-  const std::string message = fmt::format(
-      "{:g} % without harm: {} units an arm", 100.0 * ladder_share(plan, at.trial.step), units);
+  const std::string message = fmt::format("{:g} % without harm: {} units an arm",
+                                          100.0 * ladder_share(plan, at.trial.step), units);
   if (next_step < canary_steps(plan)) {
     return enter(at, State::kCanary, reason, std::to_string(next_step), message, next_step);
   }

@@ -24,7 +24,7 @@ struct PreflightVerdict {
 struct OfflineVerdict {
   std::uint64_t old_pairs = 0, new_pairs = 0, golden_pairs = 0;
   double old_mean_d = 0.0, new_mean_d = 0.0;  // old: hold-out and golden set together
-  bool harm = false;     // betting evidence of harm on the hold-out
+  bool harm = false;                          // betting evidence of harm on the hold-out
   bool passed = false;
   // harm_on_holdout | no_holdout | worse_on_holdout | no_new_pairs | no_gain_on_new, or empty
   std::string failure;
@@ -34,11 +34,11 @@ struct OfflineVerdict {
 
 // One paired-betting test.
 struct EvidenceRow {
-  std::string metric;    // new | old | complaint | accuracy | error | ..
+  std::string metric;  // new | old | complaint | accuracy | error | ..
   std::uint64_t pairs = 0;
-  double mean_d = 0.0;   // good direction is positive for every metric
+  double mean_d = 0.0;  // good direction is positive for every metric
   double log_e_non_inferior = 0.0, log_e_superior = 0.0, log_e_harm = 0.0;
-  double log_threshold = 0.0, log_threshold_harm = 0.0;  // ln(1/alpha), ln(1/alpha_harm)
+  double log_threshold = 0.0, log_threshold_harm = 0.0;       // ln(1/alpha), ln(1/alpha_harm)
   bool non_inferior = false, superior = false, harm = false;  // crossed at some time
   double mean_lower = -1.0, mean_upper = 1.0;  // empirical-Bernstein sequence of the mean of D
   bool operator==(const EvidenceRow&) const = default;
@@ -51,10 +51,10 @@ struct ShadowVerdict {
   std::uint64_t missing = 0;        // drawn, but without a usable score
   bool ship = false;                // the plan's ship rule holds
   bool harm = false;
-  std::string harm_on;              // stratum or advisory signal
-  bool exhausted = false;           // pool or pair budget used up
-  bool scorer_down = false;         // scoring calls fail: a hold, not a verdict
-  std::string message;              // what is still missing
+  std::string harm_on;       // stratum or advisory signal
+  bool exhausted = false;    // pool or pair budget used up
+  bool scorer_down = false;  // scoring calls fail: a hold, not a verdict
+  std::string message;       // what is still missing
   bool operator==(const ShadowVerdict&) const = default;
 };
 
@@ -67,8 +67,8 @@ struct SrmRow {
 
 struct LiveVerdict {
   std::string experiment;
-  std::string primary;              // the metric that must be superior
-  std::vector<EvidenceRow> metrics;  // primary first
+  std::string primary;                                     // the metric that must be superior
+  std::vector<EvidenceRow> metrics;                        // primary first
   std::uint64_t closed_candidate = 0, closed_control = 0;  // units an arm
   std::uint64_t open_units = 0;
   std::uint64_t mismatched = 0;     // served adapter, arm or range not as the document said
@@ -77,12 +77,12 @@ struct LiveVerdict {
   std::uint64_t late_feedback = 0;  // after the unit closed: trains, decides nothing
   std::int64_t last_unit_ms = 0;    // event time of the last eligible request
   SrmRow exposed, labelled;
-  std::string slo_breach;           // hard limit broken by the candidate's arm; empty: none
-  bool mismatch_hold = false;       // more than a stray record was served by another adapter
+  std::string slo_breach;      // hard limit broken by the candidate's arm; empty: none
+  bool mismatch_hold = false;  // more than a stray record was served by another adapter
   bool ship = false;
   bool harm = false;
-  std::string harm_on;              // metric
-  std::string message;              // what is still missing for ship
+  std::string harm_on;  // metric
+  std::string message;  // what is still missing for ship
   bool operator==(const LiveVerdict&) const = default;
 };
 

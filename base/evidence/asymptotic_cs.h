@@ -44,7 +44,6 @@ struct AsymptoticResult {
 [[nodiscard]] Result<AsymptoticResult> asymptotic_cs(std::span<const double> x,
                                                      const AsymptoticParams& params);
 [[nodiscard]] Result<AsymptoticResult> asymptotic_cs(const Moments& a, const Moments& b,
-                                                     Effect effect,
-                                                     const AsymptoticParams& params);
+                                                     Effect effect, const AsymptoticParams& params);
 
 }  // namespace trimtab::evidence

@@ -17,8 +17,8 @@ namespace trimtab::evidence {
 
 struct BernoulliParams {
   double alpha = 0.05;
-  double t_opt = 100.0;       // observations at which the bound is tightest
-  double alpha_opt = 0.05;    // the level it is tightest for
+  double t_opt = 100.0;     // observations at which the bound is tightest
+  double alpha_opt = 0.05;  // the level it is tightest for
 };
 
 // kInvalid when successes > n, n = 0 or a parameter is out of range.
@@ -29,13 +29,13 @@ struct Srm {
   std::uint64_t n = 0;
   double lower = 0.0, upper = 1.0;  // of the first arm's share (of each arm: see bounds)
   bool mismatch = false;
-  std::vector<Interval> bounds;     // one an arm
+  std::vector<Interval> bounds;  // one an arm
 };
 
 // Counts of units an arm against the shares they should have (shares are normalized to sum 1).
 // k = 2: one interval at alpha; k > 2: each arm against its share at alpha/k. Nothing counted yet
 // is no mismatch. kInvalid when sizes differ, k < 2 or a share is not positive.
-[[nodiscard]] Result<Srm> srm(std::span<const std::uint64_t> counts,
-                              std::span<const double> shares, const BernoulliParams& params);
+[[nodiscard]] Result<Srm> srm(std::span<const std::uint64_t> counts, std::span<const double> shares,
+                              const BernoulliParams& params);
 
 }  // namespace trimtab::evidence

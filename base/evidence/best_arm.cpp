@@ -31,8 +31,8 @@ Result<BestArm> glr_best_arm(std::span<const ArmSummary> arms, double delta, dou
   for (std::size_t i = 0; i < arms.size(); ++i) {
     if (i == leader) continue;
     const double gap = arms[leader].mean - arms[i].mean + epsilon;
-    found.value = std::min(
-        found.value, gap * gap / (2.0 * (variance_of_mean(leader) + variance_of_mean(i))));
+    found.value =
+        std::min(found.value, gap * gap / (2.0 * (variance_of_mean(leader) + variance_of_mean(i))));
   }
   found.threshold = std::log((1.0 + std::log(total)) / delta);
   found.stop = found.value > found.threshold;

@@ -43,8 +43,13 @@ Interval EmpiricalBernstein::interval() const {
 }
 
 Json EmpiricalBernstein::save() const {
-  return {{"alpha", alpha_}, {"n", n_}, {"sum_x", sum_x_}, {"sum_squares", sum_squares_},
-          {"sum_bets", sum_bets_}, {"sum_bet_x", sum_bet_x_}, {"penalty_lower", penalty_lower_},
+  return {{"alpha", alpha_},
+          {"n", n_},
+          {"sum_x", sum_x_},
+          {"sum_squares", sum_squares_},
+          {"sum_bets", sum_bets_},
+          {"sum_bet_x", sum_bet_x_},
+          {"penalty_lower", penalty_lower_},
           {"penalty_upper", penalty_upper_}};
 }
 

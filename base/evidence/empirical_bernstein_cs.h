@@ -31,7 +31,7 @@ class EmpiricalBernstein {
  private:
   double alpha_;
   std::uint64_t n_ = 0;
-  double sum_x_ = 0, sum_squares_ = 0;                      // for mu_i, s2_i (regularized)
+  double sum_x_ = 0, sum_squares_ = 0;  // for mu_i, s2_i (regularized)
   double sum_bets_ = 0, sum_bet_x_ = 0, penalty_lower_ = 0, penalty_upper_ = 0;  // for the bounds
 };
 

@@ -26,7 +26,8 @@ double log_incomplete_beta(double a, double b, double x) {
 double log_normal_cdf(double z) {
   if (z > -30.0) return std::log(0.5 * std::erfc(-z / std::sqrt(2.0)));
   const double z2 = z * z;
-  return -0.5 * z2 - std::log(-z) - 0.5 * std::log(2.0 * M_PI) + std::log1p(-1.0 / z2 + 3.0 / (z2 * z2));
+  return -0.5 * z2 - std::log(-z) - 0.5 * std::log(2.0 * M_PI) +
+         std::log1p(-1.0 / z2 + 3.0 / (z2 * z2));
 }
 
 bool positive(double x) { return x > 0.0 && std::isfinite(x); }
@@ -36,7 +37,8 @@ Result<double> best_rho(const Tuning& tuning) {
   if (!(tuning.alpha_opt > 0.0 && tuning.alpha_opt < 1.0)) {
     return fail(Code::kInvalid, "alpha_opt: must be in (0, 1)");
   }
-  const double log_inverse = -std::log(tuning.two_sided ? tuning.alpha_opt : 2.0 * tuning.alpha_opt);
+  const double log_inverse =
+      -std::log(tuning.two_sided ? tuning.alpha_opt : 2.0 * tuning.alpha_opt);
   const double rho = tuning.v_opt / (2.0 * log_inverse + std::log1p(2.0 * log_inverse));
   if (!positive(rho)) return fail(Code::kInvalid, "alpha_opt: must be below 1/2 for one side");
   return rho;

@@ -45,9 +45,9 @@ class Mixture {
   Kind kind_;
   bool two_sided_;
   double rho_;
-  double c_ = 0.0;           // gamma_exponential
+  double c_ = 0.0;                      // gamma_exponential
   double g_ = 0.0, h_ = 0.0, r_ = 0.0;  // beta_binomial
-  double constant_ = 0.0;    // the prior's normalizer, logarithm
+  double constant_ = 0.0;               // the prior's normalizer, logarithm
 };
 
 }  // namespace trimtab::evidence

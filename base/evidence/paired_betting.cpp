@@ -127,9 +127,15 @@ std::string_view PairedBetting::decision() const {
 }
 
 Json PairedBetting::save() const {
-  Json json = {{"alpha", params_.alpha}, {"alpha_harm", params_.alpha_harm},
-               {"margin", params_.margin}, {"bets", bets_name(params_.bets)}, {"c", params_.c},
-               {"n", n_}, {"sum_d", sum_d_}, {"sum_x", sum_x_}, {"sum_squares", sum_squares_}};
+  Json json = {{"alpha", params_.alpha},
+               {"alpha_harm", params_.alpha_harm},
+               {"margin", params_.margin},
+               {"bets", bets_name(params_.bets)},
+               {"c", params_.c},
+               {"n", n_},
+               {"sum_d", sum_d_},
+               {"sum_x", sum_x_},
+               {"sum_squares", sum_squares_}};
   const auto put = [&](const char* name, const Side& side) {
     json[name] = capital_json(side.capital);
     json[name]["log_wealth"] = side.log_wealth;
@@ -140,8 +146,7 @@ Json PairedBetting::save() const {
   return json;
 }
 
-Result<PairedBetting> PairedBetting::restore(const PairedBettingParams& params,
-                                             const Json& saved) {
+Result<PairedBetting> PairedBetting::restore(const PairedBettingParams& params, const Json& saved) {
   PairedBetting made(params);
   const Json expected = made.save();
   for (const char* key : {"alpha", "alpha_harm", "margin", "bets", "c"}) {

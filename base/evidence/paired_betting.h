@@ -41,15 +41,15 @@ struct PairedBettingParams {
   double alpha_harm = 0.05;  // (0, 1)
   double margin = 0.02;      // [0, 1)
   Bets bets = Bets::kGrid;
-  double c = 0.5;            // predmix only, (0, 1)
+  double c = 0.5;  // predmix only, (0, 1)
 };
 // kInvalid naming the parameter that is out of range.
 [[nodiscard]] Status validate(const PairedBettingParams& params);
 
 // One hypothesis' capital.
 struct Capital {
-  double log_e = 0.0;                     // natural logarithm of the wealth now
-  double max_log_e = 0.0;                 // the largest it ever was
+  double log_e = 0.0;                       // natural logarithm of the wealth now
+  double max_log_e = 0.0;                   // the largest it ever was
   std::optional<std::uint64_t> crossed_at;  // 0-based index of the first crossing of 1/alpha
 };
 
@@ -83,8 +83,8 @@ class PairedBetting {
     double m = 0.5;          // the hypothetical mean of x
     double direction = 1.0;  // +1 for K+, -1 for K-
     double log_threshold = 0.0;
-    double log_inverse_alpha = 0.0;  // 2 ln(1/alpha) is the bet's numerator
-    double cap = 1.0;        // largest predmix bet
+    double log_inverse_alpha = 0.0;              // 2 ln(1/alpha) is the bet's numerator
+    double cap = 1.0;                            // largest predmix bet
     std::array<double, kGridSize> log_wealth{};  // grid: one a bet
     Capital capital;
   };

@@ -29,7 +29,7 @@ void Server::State::handle(Connection& connection) {
     if (!writer.begun()) writer.send(error_response(500, "internal error; see the log"));
   }
   if (!writer.begun()) writer.send(error_response(500, "no answer was made"));
-  if (!writer.finished()) {  // a stream that broke off: the client must see that
+  if (!writer.finished()) {     // a stream that broke off: the client must see that
     if (connection.http_1_0) {  // no chunks that could be missing: a reset must say it
       const ::linger reset{1, 0};
       ::setsockopt(connection.fd.get(), SOL_SOCKET, SO_LINGER, &reset, sizeof reset);

@@ -63,7 +63,7 @@ TEST(Pools, OnlyLabelsAskedForIndependentlyOfTheAnswerCount) {
 
 TEST(Pools, FrozenSplitAtTheOnsetDrawnOnceInASeededOrder) {
   auto some = records(400);
-  some.push_back(record(7));                      // a duplicate
+  some.push_back(record(7));                       // a duplicate
   some.push_back(record(1000, Selection::kUser));  // a correction
   const FrozenPool::Params params{.onset_ms = kOnset, .eval_share = 1.0, .seed = 5};
   FrozenPool pool = FrozenPool::freeze(some, params);
@@ -119,9 +119,10 @@ TEST(Pools, CapsPerSourceAndGoldenFiles) {
   EXPECT_EQ(30u, capped.size());
   TempFolder folder;
   const auto path = folder.path() / "golden.jsonl";
-  ASSERT_TRUE(write_atomic(path, "{\"input\":\"hi\",\"output\":\"greeting\"}\n\n"
-                                 "{\"input\":[{\"role\":\"user\",\"content\":\"x\"}],"
-                                 "\"output\":\"y\"}\n"));
+  ASSERT_TRUE(write_atomic(path,
+                           "{\"input\":\"hi\",\"output\":\"greeting\"}\n\n"
+                           "{\"input\":[{\"role\":\"user\",\"content\":\"x\"}],"
+                           "\"output\":\"y\"}\n"));
   const auto golden = read_golden(path.string());
   ASSERT_TRUE(golden) << golden.error().message;
   EXPECT_EQ(2u, golden->size());
@@ -167,14 +168,17 @@ TEST(Scorer, FormatsThereAndBack) {
   const std::vector<ScoreItem> items = {{"r1", R"([{"role":"user","content":"hi"}])", "greet"}};
   const auto input = score_input(items);
   ASSERT_TRUE(input);
-  EXPECT_EQ("{\"id\":\"r1\",\"messages\":[{\"content\":\"hi\",\"role\":\"user\"}],"
-            "\"text\":\"greet\"}\n", *input);
+  EXPECT_EQ(
+      "{\"id\":\"r1\",\"messages\":[{\"content\":\"hi\",\"role\":\"user\"}],"
+      "\"text\":\"greet\"}\n",
+      *input);
   const std::vector<ScoreItem> bad = {{"r1", "not json", "x"}};
   EXPECT_FALSE(score_input(bad));
   const auto output = parse_score_output(
       R"({"id":"r1","results":[{"adapter":null,"greedy":"a","match":false,)"
       R"("mean_logprob":null,"tokens":2},)"
-      R"({"adapter":"B","greedy":"greet","match":true,"mean_logprob":-0.1,"tokens":2}]})" "\n");
+      R"({"adapter":"B","greedy":"greet","match":true,"mean_logprob":-0.1,"tokens":2}]})"
+      "\n");
   ASSERT_TRUE(output) << output.error().message;
   EXPECT_FALSE((*output)[0].champion.mean_logprob);
   EXPECT_EQ(1.0, *pair_difference((*output)[0], Plan{}));

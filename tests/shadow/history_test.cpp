@@ -135,8 +135,7 @@ TEST(TargetHistory, KeepsThreeFormerChampions) {
   ASSERT_EQ(3u, history.kept().size());
   EXPECT_EQ("d", history.kept()[0].name);
   EXPECT_FALSE(history.names("a"));
-  EXPECT_EQ(dump_json(history.save()),
-            dump_json(TargetHistory::restore(history.save())->save()));
+  EXPECT_EQ(dump_json(history.save()), dump_json(TargetHistory::restore(history.save())->save()));
   EXPECT_FALSE(TargetHistory::restore(Json::object()));
 }
 

@@ -19,16 +19,26 @@ TEST(Plan, EveryFieldChangesTheHash) {
   const Json defaults = to_json(Plan{});
   for (const auto& [key, value] : defaults.items()) {
     Json other = defaults;
-    if (value.is_boolean()) other[key] = !value.get<bool>();
-    else if (value.is_number_float()) other[key] = value.get<double>() * 0.999;
-    else if (value.is_number_integer()) other[key] = value.get<std::int64_t>() + 1;
-    else if (key == "ship") other[key] = "non_inferior";
-    else if (key == "score") other[key] = "judge";
-    else if (key == "live_metric") other[key] = "accuracy";
-    else if (key == "guardrails") other[key] = {"error"};
-    else if (key == "ladder") other[key] = {0.2};
-    else if (key == "max_dwell") other[key]["ab_ms"] = value["ab_ms"].get<std::int64_t>() + 1;
-    else FAIL() << "how does one change " << key;
+    if (value.is_boolean())
+      other[key] = !value.get<bool>();
+    else if (value.is_number_float())
+      other[key] = value.get<double>() * 0.999;
+    else if (value.is_number_integer())
+      other[key] = value.get<std::int64_t>() + 1;
+    else if (key == "ship")
+      other[key] = "non_inferior";
+    else if (key == "score")
+      other[key] = "judge";
+    else if (key == "live_metric")
+      other[key] = "accuracy";
+    else if (key == "guardrails")
+      other[key] = {"error"};
+    else if (key == "ladder")
+      other[key] = {0.2};
+    else if (key == "max_dwell")
+      other[key]["ab_ms"] = value["ab_ms"].get<std::int64_t>() + 1;
+    else
+      FAIL() << "how does one change " << key;
     const auto plan = parse_plan(Plan{}, other);
     ASSERT_TRUE(plan) << key << ": " << plan.error().message;
     EXPECT_NE(config_hash({}), config_hash(*plan)) << key;
@@ -36,15 +46,28 @@ TEST(Plan, EveryFieldChangesTheHash) {
 }
 
 TEST(Plan, RefusesBadOverridesNamingThem) {
-  for (const char* text :
-       {R"({"colour":1})", R"({"alpha":0})", R"({"alpha":"x"})", R"({"alpha_harm":1})",
-        R"({"margin":-0.1})", R"({"margin_live":0.9})", R"({"ship":"anyhow"})",
-        R"({"ladder":[]})", R"({"ladder":[0.5,0.1]})", R"({"ladder":[0.6]})",
-        R"({"ladder":["a"]})", R"({"guardrails":["latency"]})",
-        R"({"guardrails":["error","error"]})", R"({"holdback":0.5})",
-        R"({"canary_min_units":0})", R"({"max_dwell":{"ab_ms":0}})",
-        R"({"max_dwell":{"x":1}})", R"({"max_dwell":3})", R"({"seed":-1})",
-        R"({"ab_min_dwell_ms":99999999999})", R"({"shadow_max_pairs":99999999999})", R"([])"}) {
+  for (const char* text : {R"({"colour":1})",
+                           R"({"alpha":0})",
+                           R"({"alpha":"x"})",
+                           R"({"alpha_harm":1})",
+                           R"({"margin":-0.1})",
+                           R"({"margin_live":0.9})",
+                           R"({"ship":"anyhow"})",
+                           R"({"ladder":[]})",
+                           R"({"ladder":[0.5,0.1]})",
+                           R"({"ladder":[0.6]})",
+                           R"({"ladder":["a"]})",
+                           R"({"guardrails":["latency"]})",
+                           R"({"guardrails":["error","error"]})",
+                           R"({"holdback":0.5})",
+                           R"({"canary_min_units":0})",
+                           R"({"max_dwell":{"ab_ms":0}})",
+                           R"({"max_dwell":{"x":1}})",
+                           R"({"max_dwell":3})",
+                           R"({"seed":-1})",
+                           R"({"ab_min_dwell_ms":99999999999})",
+                           R"({"shadow_max_pairs":99999999999})",
+                           R"([])"}) {
     const auto plan = parse_plan(Plan{}, *parse_json(text));
     ASSERT_FALSE(plan) << text;
     EXPECT_EQ(Code::kInvalid, plan.error().code) << text;

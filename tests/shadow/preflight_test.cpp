@@ -55,9 +55,14 @@ std::vector<Tensor> healthy_tensors() {
 }
 
 Json healthy_config() {
-  return {{"peft_type", "LORA"}, {"r", 2}, {"lora_alpha", 4}, {"bias", "none"},
-          {"use_dora", false},   {"modules_to_save", nullptr},
-          {"rank_pattern", Json::object()}, {"alpha_pattern", Json::object()}};
+  return {{"peft_type", "LORA"},
+          {"r", 2},
+          {"lora_alpha", 4},
+          {"bias", "none"},
+          {"use_dora", false},
+          {"modules_to_save", nullptr},
+          {"rank_pattern", Json::object()},
+          {"alpha_pattern", Json::object()}};
 }
 
 class Preflight : public ::testing::Test {
@@ -112,8 +117,8 @@ TEST_F(Preflight, MissingTruncatedAndGarbledFiles) {
   EXPECT_EQ("missing_file", failure());
   write(healthy_tensors());
   const std::string whole = safetensors(healthy_tensors());
-  for (const std::size_t size : {std::size_t{0}, std::size_t{5}, std::size_t{20},
-                                 whole.size() * 2 / 3, whole.size() - 1}) {
+  for (const std::size_t size :
+       {std::size_t{0}, std::size_t{5}, std::size_t{20}, whole.size() * 2 / 3, whole.size() - 1}) {
     write_weights(whole.substr(0, size));
     EXPECT_EQ("truncated", failure()) << size;
   }

@@ -80,8 +80,9 @@ TEST(Routing, AssignmentIsTheContractsHash) {
   for (int i = 0; i < 100; ++i) {
     const double u = assignment_fraction("trial-1", unit(i));
     EXPECT_EQ(u, routing.fraction(unit(i)));
-    const std::string expected = u < 0.1 ? "candidate" : u >= 0.5 && u < 0.6 ? "control"
-                                                                             : "champion";
+    const std::string expected = u < 0.1               ? "candidate"
+                                 : u >= 0.5 && u < 0.6 ? "control"
+                                                       : "champion";
     EXPECT_EQ(expected, routing.assign(unit(i)).role);
   }
 }
@@ -95,9 +96,9 @@ TEST(Routing, ExpiredMeansChampionOnly) {
 }
 
 TEST(Routing, RoundTripsThroughItsText) {
-  for (const auto& arms : {champion_only_arms({}), champion_only_arms(adapter("a")),
-                           ramp_arms({}, adapter("a"), 0.3, 1000),
-                           baking_arms(adapter("a"), {}, 0.05)}) {
+  for (const auto& arms :
+       {champion_only_arms({}), champion_only_arms(adapter("a")),
+        ramp_arms({}, adapter("a"), 0.3, 1000), baking_arms(adapter("a"), {}, 0.05)}) {
     const Routing routing = document(arms, 7);
     const auto again = parse_routing(std::string_view(dump_json(to_json(routing))));
     ASSERT_TRUE(again) << again.error().message;
@@ -122,9 +123,9 @@ TEST(Routing, RefusesWhatItDoesNotKnowOrWhatIsUnsafe) {
   EXPECT_FALSE(broken("/hash/algorithm", "md5"));
   EXPECT_FALSE(broken("/hash/unit_key", "colour"));
   EXPECT_FALSE(broken("/arms/0/role", "guest"));
-  EXPECT_FALSE(broken("/arms/1/role", "candidate"));             // twice
-  EXPECT_FALSE(broken("/arms/0/ranges", Json::array()));         // a gap
-  EXPECT_FALSE(broken("/arms/0/ranges/0/1", 0.3));               // an overlap
+  EXPECT_FALSE(broken("/arms/1/role", "candidate"));      // twice
+  EXPECT_FALSE(broken("/arms/0/ranges", Json::array()));  // a gap
+  EXPECT_FALSE(broken("/arms/0/ranges/0/1", 0.3));        // an overlap
   EXPECT_FALSE(broken("/arms/0/ranges/0", Json::array({0, 1, 2})));
   EXPECT_FALSE(broken("/arms/0/mirror_ppm", 1'000'001));
   EXPECT_FALSE(broken("/arms/0/adapter", 5));

@@ -79,8 +79,8 @@ struct ShadowRun {
 };
 
 ShadowRun run_shadow(const Plan& plan, const World& world, std::uint64_t seed) {
-  FrozenPool pool = FrozenPool::freeze(
-      world.labels, {.onset_ms = kOnset, .eval_share = 0.5, .seed = seed});
+  FrozenPool pool =
+      FrozenPool::freeze(world.labels, {.onset_ms = kOnset, .eval_share = 0.5, .seed = seed});
   ShadowGate gate(plan, false, false);
   for (const Stratum stratum : {Stratum::kNew, Stratum::kOld}) {
     for (auto batch = pool.draw(stratum, 1); !batch.empty(); batch = pool.draw(stratum, 1)) {
@@ -90,8 +90,12 @@ ShadowRun run_shadow(const Plan& plan, const World& world, std::uint64_t seed) {
     gate.set_exhausted(stratum);
   }
   const ShadowVerdict verdict = gate.verdict();
-  return {verdict.ship,  verdict.strata[0].superior, verdict.strata[1].non_inferior,
-          verdict.harm, verdict.pairs, pool.size(Stratum::kNew) + pool.size(Stratum::kOld)};
+  return {verdict.ship,
+          verdict.strata[0].superior,
+          verdict.strata[1].non_inferior,
+          verdict.harm,
+          verdict.pairs,
+          pool.size(Stratum::kNew) + pool.size(Stratum::kOld)};
 }
 
 TEST(ShadowSim, BoundariesOfTheTrafficAreKeptWithPoolsDrawnAnew) {
@@ -112,10 +116,11 @@ TEST(ShadowSim, BoundariesOfTheTrafficAreKeptWithPoolsDrawnAnew) {
     harm += result.harm;
     pairs += result.pairs;
   }
-  std::printf("seeds 9000.. runs %d, %llu pairs a run: superior on new at D = 0 %.4f, non-inferior "
-              "on old at D = -margin %.4f, shipped %.4f, harm %.4f\n",
-              kRuns, static_cast<unsigned long long>(pairs / kRuns), superior / double{kRuns},
-              non_inferior / double{kRuns}, ship / double{kRuns}, harm / double{kRuns});
+  std::printf(
+      "seeds 9000.. runs %d, %llu pairs a run: superior on new at D = 0 %.4f, non-inferior "
+      "on old at D = -margin %.4f, shipped %.4f, harm %.4f\n",
+      kRuns, static_cast<unsigned long long>(pairs / kRuns), superior / double{kRuns},
+      non_inferior / double{kRuns}, ship / double{kRuns}, harm / double{kRuns});
   EXPECT_LE(superior / double{kRuns}, allowed(plan.alpha, kRuns));
   EXPECT_LE(non_inferior / double{kRuns}, allowed(plan.alpha, kRuns));
   EXPECT_LE(harm / double{kRuns}, allowed(plan.alpha_harm, kRuns));
@@ -137,8 +142,8 @@ TEST(ShadowSim, CorrectionsWhereTheChampionFailedNeverShipAnEqualModel) {
     for (auto& record : world.labels) record.selection = Selection::kRandom;
     fooled += run_shadow(plan, world, 1).superior_new;
   }
-  std::printf("seeds 70000.. runs %d: shipped %d; had corrections counted, superior in %d\n",
-              kRuns, shipped, fooled);
+  std::printf("seeds 70000.. runs %d: shipped %d; had corrections counted, superior in %d\n", kRuns,
+              shipped, fooled);
   EXPECT_EQ(0, shipped);
   EXPECT_GE(fooled, kRuns * 9 / 10) << "the bias is real, or this test shows nothing";
 }
@@ -248,10 +253,11 @@ TEST(LiveSim, FindsGainsHarmAndLostRecords) {
     harm_units.push_back(loss.harm_units);
     srm += run_live(plan, seed, 2'000, 0.2, 0.2, 0.3).srm;
   }
-  std::printf("live power, seeds 400000.. runs %d of 2000 units: gain .30 -> .05 shipped %d (median "
-              "%d units of both arms), harm .20 -> .50 found %d (median %d), 30 %% of an arm lost "
-              "found %d\n",
-              kRuns, ship, median_of(ship_units), harm, median_of(harm_units), srm);
+  std::printf(
+      "live power, seeds 400000.. runs %d of 2000 units: gain .30 -> .05 shipped %d (median "
+      "%d units of both arms), harm .20 -> .50 found %d (median %d), 30 %% of an arm lost "
+      "found %d\n",
+      kRuns, ship, median_of(ship_units), harm, median_of(harm_units), srm);
   EXPECT_GE(ship, 98);
   EXPECT_GE(harm, 98);
   EXPECT_GE(srm, 98);

@@ -338,8 +338,8 @@ TEST(Trial, BakingRollsBackOnHarmAndNeverPassesOnThinData) {
 TEST(Trial, HorizonsAreInconclusive) {
   Drive units;
   units.to_ab();
-  units.evidence.live = healthy(static_cast<std::uint64_t>(units.trial.plan.ab_max_units),
-                                units.now);
+  units.evidence.live =
+      healthy(static_cast<std::uint64_t>(units.trial.plan.ab_max_units), units.now);
   units.settle();
   EXPECT_EQ(State::kInconclusive, units.trial.state);
   EXPECT_EQ(Reason::kHorizonReached, units.trial.end_reason);
@@ -539,24 +539,40 @@ TEST(Trial, EveryReasonTellsTheNextStepAndHasAName) {
 // The table of PROMOTION.md section 1, and the additions that trial.h names.
 const std::set<std::pair<State, State>>& table() {
   using S = State;
-  static const std::set<std::pair<State, State>> rows = {
-      {S::kRegistered, S::kOfflineEval},   {S::kRegistered, S::kRejected},
-      {S::kOfflineEval, S::kLoading},      {S::kOfflineEval, S::kRejected},
-      {S::kLoading, S::kShadow},           {S::kLoading, S::kRejected},
-      {S::kShadow, S::kCanary},            {S::kShadow, S::kAwaitApproval},
-      {S::kShadow, S::kRejected},          {S::kShadow, S::kInconclusive},
-      {S::kAwaitApproval, S::kCanary},     {S::kAwaitApproval, S::kAborted},
-      {S::kCanary, S::kAb},                {S::kAb, S::kPromoting},
-      {S::kPromoting, S::kBaking},         {S::kBaking, S::kPromoted},
-      {S::kRollingBack, S::kRolledBack},   {S::kRollingBack, S::kInconclusive},
-      {S::kRollingBack, S::kAborted},      {S::kRegistered, S::kSuperseded},
-      {S::kOfflineEval, S::kSuperseded},   {S::kLoading, S::kSuperseded},
-      {S::kShadow, S::kSuperseded},        {S::kRegistered, S::kRollingBack},
-      {S::kOfflineEval, S::kRollingBack},  {S::kLoading, S::kRollingBack},
-      {S::kShadow, S::kRollingBack},       {S::kAwaitApproval, S::kRollingBack},
-      {S::kCanary, S::kRollingBack},       {S::kAb, S::kRollingBack},
-      {S::kPromoting, S::kRollingBack},    {S::kBaking, S::kRollingBack},
-      {S::kRegistered, S::kInconclusive},  {S::kOfflineEval, S::kInconclusive}};
+  static const std::set<std::pair<State, State>> rows = {{S::kRegistered, S::kOfflineEval},
+                                                         {S::kRegistered, S::kRejected},
+                                                         {S::kOfflineEval, S::kLoading},
+                                                         {S::kOfflineEval, S::kRejected},
+                                                         {S::kLoading, S::kShadow},
+                                                         {S::kLoading, S::kRejected},
+                                                         {S::kShadow, S::kCanary},
+                                                         {S::kShadow, S::kAwaitApproval},
+                                                         {S::kShadow, S::kRejected},
+                                                         {S::kShadow, S::kInconclusive},
+                                                         {S::kAwaitApproval, S::kCanary},
+                                                         {S::kAwaitApproval, S::kAborted},
+                                                         {S::kCanary, S::kAb},
+                                                         {S::kAb, S::kPromoting},
+                                                         {S::kPromoting, S::kBaking},
+                                                         {S::kBaking, S::kPromoted},
+                                                         {S::kRollingBack, S::kRolledBack},
+                                                         {S::kRollingBack, S::kInconclusive},
+                                                         {S::kRollingBack, S::kAborted},
+                                                         {S::kRegistered, S::kSuperseded},
+                                                         {S::kOfflineEval, S::kSuperseded},
+                                                         {S::kLoading, S::kSuperseded},
+                                                         {S::kShadow, S::kSuperseded},
+                                                         {S::kRegistered, S::kRollingBack},
+                                                         {S::kOfflineEval, S::kRollingBack},
+                                                         {S::kLoading, S::kRollingBack},
+                                                         {S::kShadow, S::kRollingBack},
+                                                         {S::kAwaitApproval, S::kRollingBack},
+                                                         {S::kCanary, S::kRollingBack},
+                                                         {S::kAb, S::kRollingBack},
+                                                         {S::kPromoting, S::kRollingBack},
+                                                         {S::kBaking, S::kRollingBack},
+                                                         {S::kRegistered, S::kInconclusive},
+                                                         {S::kOfflineEval, S::kInconclusive}};
   return rows;
 }
 
@@ -621,7 +637,7 @@ TEST(TrialTable, RandomLivesStayInsideItReachAllOfItAndAlwaysEnd) {
     int steps = 0;
     while (!is_end(trial.state) && ++steps < 2'000) {
       now += static_cast<std::int64_t>(random.chance(0.05) ? random.below(86'400'000)
-                                                            : random.below(8'000));
+                                                           : random.below(8'000));
       const Evidence evidence = random_evidence(random, trial, now);
       Transition next;
       if (random.chance(0.05)) {

@@ -39,8 +39,8 @@ class Golden : public ::testing::Test {
   // Calls `check` for every case of the file; skips when the folder is not beside the checkout.
   template <typename Check>
   void each(const std::string& name, const Check& check) {
-    const auto path = std::filesystem::path(TRIMTAB_SHARED_DIR) / "vectors/decisions" /
-                      (name + ".json");
+    const auto path =
+        std::filesystem::path(TRIMTAB_SHARED_DIR) / "vectors/decisions" / (name + ".json");
     if (!std::filesystem::exists(path)) GTEST_SKIP() << "no golden vectors at " << path;
     const auto text = read_file(path);
     ASSERT_TRUE(text) << text.error().message;
@@ -172,8 +172,7 @@ AsymptoticResult run_asymptotic(const Json& test, const Settings& settings) {
     a.sum_squares = number(settings, "sum_sq_a", 0);
     b.sum_squares = number(settings, "sum_sq_b", 0);
   }
-  const Effect effect =
-      settings.at("effect") == "relative" ? Effect::kRelative : Effect::kAbsolute;
+  const Effect effect = settings.at("effect") == "relative" ? Effect::kRelative : Effect::kAbsolute;
   return asymptotic_cs(a, b, effect, params).value();
 }
 

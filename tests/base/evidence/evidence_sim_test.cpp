@@ -49,18 +49,20 @@ Rates simulate(const char* name, const PairedBettingParams& params, const Law& l
     }
   }
   const auto share = [&](int k) {
-    return static_cast<double>(std::count_if(times[k].begin(), times[k].end(),
-                                             [](double t) { return t < 1e9; })) / runs;
+    return static_cast<double>(
+               std::count_if(times[k].begin(), times[k].end(), [](double t) { return t < 1e9; })) /
+           runs;
   };
   Rates rates{share(0), share(1), share(2), 0, 0, 0};
   rates.median_non_inferior = median_of(times[0]);
   rates.median_superior = median_of(times[1]);
   rates.median_harm = median_of(times[2]);
-  std::printf("%-28s seed %llu runs %d pairs %d: non_inferior %.4f (median %.0f) superior %.4f "
-              "(median %.0f) harm %.4f (median %.0f)\n",
-              name, static_cast<unsigned long long>(seed), runs, pairs, rates.non_inferior,
-              rates.median_non_inferior, rates.superior, rates.median_superior, rates.harm,
-              rates.median_harm);
+  std::printf(
+      "%-28s seed %llu runs %d pairs %d: non_inferior %.4f (median %.0f) superior %.4f "
+      "(median %.0f) harm %.4f (median %.0f)\n",
+      name, static_cast<unsigned long long>(seed), runs, pairs, rates.non_inferior,
+      rates.median_non_inferior, rates.superior, rates.median_superior, rates.harm,
+      rates.median_harm);
   return rates;
 }
 
@@ -77,9 +79,7 @@ Law ties(double mean, double tie_share) {
 }
 // Skewed: mostly a little up, rarely far down; mean as asked.
 Law skewed(double mean) {
-  return [=](Random& random, int, double) {
-    return random.chance(0.1) ? -0.9 + mean : 0.1 + mean;
-  };
+  return [=](Random& random, int, double) { return random.chance(0.1) ? -0.9 + mean : 0.1 + mean; };
 }
 // A mean that moves with time, around `mean` and never above it at the null's side.
 Law moving(double mean) {
