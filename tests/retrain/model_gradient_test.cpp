@@ -170,10 +170,15 @@ class GradientTest : public testing::Test {
     Tape tape;
     (void)loss(tape, &gradients);
     parameters.push_back({"lora", a.parameters, gradients.lora});
-    for (const Named& p : parameters) compare(p, random, [&] {
-      Tape scratch;
-      return loss(scratch, nullptr);
-    });
+    for (const Named& p : parameters) {
+      // The KL's reference is held constant, but here it is read through the same head, which a
+      // difference would move: KL is trained with the base frozen, so the head is left out.
+      if (setup.kl && (p.name == "embedding" || p.name == "head")) continue;
+      compare(p, random, [&] {
+        Tape scratch;
+        return loss(scratch, nullptr);
+      });
+    }
   }
 
   template <typename Loss>
