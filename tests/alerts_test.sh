@@ -7,6 +7,7 @@ check() { if out=$("${@:2}" 2>&1); then passed=$((passed + 1)); else failed=$((f
 cd "$source/config/prometheus"
 check "promtool check rules" promtool check rules trimtab.rules.yaml
 check "promtool test rules" promtool test rules trimtab.rules.test.yaml
+check "docs/METRICS.md is current" python3 "$source/tests/metrics_table.py"
 check "dashboard is JSON" python3 -m json.tool "$source/config/grafana/trimtab.json"
 named() { grep -ohE '\btrimtab_[a-z0-9_]+' trimtab.rules.yaml "$source/config/grafana/trimtab.json" | sed -E 's/_bucket$//' | sort -u; }
 for metric in $(named); do
