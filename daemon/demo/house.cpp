@@ -19,6 +19,8 @@ kafka:
   group: trimtab-demo
 http: {{port: {port}}}
 metrics: {{port: 0}}
+ingest: {{allowed_lateness: 2s}}
+ingest: {{allowed_lateness: 2s}}
 control: {{tick: 250ms, reconcile_interval: 5s}}
 targets:
   - name: {target}
@@ -66,6 +68,7 @@ targets:
         canary_min_units: 40
         ab_min_dwell: 5s
         label_wait: 3s
+        length_factor: 4      # answers are names of three to ten tokens
         holdback: 0.05
         bake: 5s
         bake_min_units: 10
