@@ -64,11 +64,14 @@ constexpr std::string_view kFull = R"({"kind":"inference","schema":1,"id":"r-1",
  "model_req":"support-bot","model":"llama","provider":"vllm","op":"chat",
  "adapter":"support-bot-20251101T000000Z-abcdef01","arm":"champion","generation":7,
  "experiment":"trial-1","input":[{"role":"system","content":"be kind"},
- {"role":"user","content":[{"type":"text","text":"Grüße"},{"type":"image_url"},{"type":"text","text":"zwei"}]}],
- "output":{"role":"assistant","content":"hallo \"du\"\n","tool_calls":[{"id":"c","function":{"name":"f","arguments":"{}"}}]},
+ {"role":"user","content":[{"type":"text","text":"Grüße"},{"type":"image_url"},{"type":"text",
+    "text":"zwei"}]}],
+ "output":{"role":"assistant","content":"hallo \"du\"\n","tool_calls":[{"id":"c",
+    "function":{"name":"f","arguments":"{}"}}]},
  "tok":{"in":12,"out":34.0,"cache_r":1,"cache_w":2,"reason":3},"ttft_s":0.125,
  "mean_logprob":-0.5,"logprobs":[-0.1,-0.9],"embedding":[0.5,-1,2],"finish":"stop",
- "status":"ok","error":null,"attributes":{"plan":"gold","n":[1,2.5,true,null],"q":"a\"b"},"unknown":{"x":1}})";
+ "status":"ok","error":null,"attributes":{"plan":"gold","n":[1,2.5,true,null],"q":"a\"b"},
+    "unknown":{"x":1}})";
 
 TEST(RecordCodec, ReadsEveryField) {
   Codec codec;
@@ -294,12 +297,14 @@ TEST(RecordCodec, OpenTelemetry) {
   settings.mapping = config::Mapping::kOtel;
   Codec codec(settings);
   const InferenceRecord flat = codec.record(R"({"trace_id":"abc","timestamp":"2025-11-22T10:00:00Z",
-    "attributes":{"gen_ai.response.id":"r1","gen_ai.conversation.id":"s","gen_ai.operation.name":"chat",
+    "attributes":{"gen_ai.response.id":"r1","gen_ai.conversation.id":"s",
+    "gen_ai.operation.name":"chat",
     "gen_ai.system":"openai","gen_ai.request.model":"cat","gen_ai.response.model":"m",
     "gen_ai.usage.prompt_tokens":5,"gen_ai.usage.output_tokens":6,
     "gen_ai.response.finish_reasons":["stop"],"gen_ai.response.time_to_first_chunk":0.2,
     "gen_ai.input.messages":"[{\"role\":\"user\",\"parts\":[{\"type\":\"text\",\"content\":\"hi\"}]}]",
-    "gen_ai.output.messages":[{"role":"assistant","parts":[{"type":"text","content":"yo"}],"finish_reason":"stop"}],
+    "gen_ai.output.messages":[{"role":"assistant","parts":[{"type":"text","content":"yo"}],
+    "finish_reason":"stop"}],
     "gen_ai.system_instructions":[{"type":"text","content":"be brief"}]}})");
   EXPECT_EQ(flat.id, "r1");
   EXPECT_EQ(flat.trace_id, "abc");
@@ -320,14 +325,16 @@ TEST(RecordCodec, OpenTelemetry) {
     {"key":"gen_ai.response.id","value":{"stringValue":"r2"}},
     {"key":"gen_ai.request.model","value":{"stringValue":"cat"}},
     {"key":"gen_ai.usage.input_tokens","value":{"intValue":"7"}},
-    {"key":"gen_ai.response.finish_reasons","value":{"arrayValue":{"values":[{"stringValue":"length"}]}}}]})");
+    {"key":"gen_ai.response.finish_reasons",
+    "value":{"arrayValue":{"values":[{"stringValue":"length"}]}}}]})");
   EXPECT_EQ(otlp.id, "r2");
   EXPECT_EQ(otlp.ts_ms, 1763800000000);
   EXPECT_DOUBLE_EQ(*otlp.latency_s, 2.0);
   EXPECT_EQ(otlp.tok.in, 7);
   EXPECT_EQ(otlp.finish, "length");
   const Feedback judged = codec.feedback(R"({"attributes":{"gen_ai.evaluation.name":"relevance",
-    "gen_ai.evaluation.score.value":0.75,"gen_ai.evaluation.score.label":"good","gen_ai.response.id":"r1"}})");
+    "gen_ai.evaluation.score.value":0.75,"gen_ai.evaluation.score.label":"good",
+    "gen_ai.response.id":"r1"}})");
   EXPECT_EQ(judged.record_id, "r1");
   EXPECT_DOUBLE_EQ(*judged.score, 0.75);
   EXPECT_EQ(judged.name, "relevance");
@@ -340,9 +347,12 @@ TEST(RecordCodec, LiteLlm) {
   const InferenceRecord r =
       codec.record(R"({"id":"chatcmpl-1","trace_id":"t","call_type":"acompletion",
     "custom_llm_provider":"openai","model":"gpt-4o","model_group":"cat","startTime":1763800000.5,
-    "endTime":1763800002.5,"completionStartTime":1763800001.0,"prompt_tokens":3,"completion_tokens":4,
-    "status":"success","messages":[{"role":"user","content":"hi"}],"metadata":{"user_api_key_team_id":"team",
-    "session_id":"s","adapter":null},"response":{"choices":[{"message":{"role":"assistant","content":"yo"},
+    "endTime":1763800002.5,"completionStartTime":1763800001.0,"prompt_tokens":3,
+    "completion_tokens":4,
+    "status":"success","messages":[{"role":"user","content":"hi"}],
+    "metadata":{"user_api_key_team_id":"team",
+    "session_id":"s","adapter":null},"response":{"choices":[{"message":{"role":"assistant",
+    "content":"yo"},
     "finish_reason":"stop"}]},"error_information":{"error_class":""}})");
   EXPECT_EQ(r.target, "cat");
   EXPECT_EQ(r.ts_ms, 1763800000500);
@@ -365,9 +375,11 @@ TEST(RecordCodec, Langfuse) {
   Codec codec(settings);
   const InferenceRecord r =
       codec.record(R"({"id":"e","type":"generation-create","timestamp":"2025-11-22T10:00:03Z",
-    "body":{"id":"g1","traceId":"t","startTime":"2025-11-22T10:00:00Z","endTime":"2025-11-22T10:00:02Z",
+    "body":{"id":"g1","traceId":"t","startTime":"2025-11-22T10:00:00Z",
+    "endTime":"2025-11-22T10:00:02Z",
     "completionStartTime":"2025-11-22T10:00:00.500Z","model":"gpt","input":"hi","output":"yo",
-    "usageDetails":{"input":3,"output":4},"metadata":{"target":"cat","session_id":"s"},"level":"DEFAULT"}})");
+    "usageDetails":{"input":3,"output":4},"metadata":{"target":"cat","session_id":"s"},
+    "level":"DEFAULT"}})");
   EXPECT_EQ(r.id, "g1");
   EXPECT_EQ(r.target, "cat");
   EXPECT_DOUBLE_EQ(*r.ttft_s, 0.5);
