@@ -302,7 +302,8 @@ TEST(RecordCodec, OpenTelemetry) {
     "gen_ai.system":"openai","gen_ai.request.model":"cat","gen_ai.response.model":"m",
     "gen_ai.usage.prompt_tokens":5,"gen_ai.usage.output_tokens":6,
     "gen_ai.response.finish_reasons":["stop"],"gen_ai.response.time_to_first_chunk":0.2,
-    "gen_ai.input.messages":"[{\"role\":\"user\",\"parts\":[{\"type\":\"text\",\"content\":\"hi\"}]}]",
+    "gen_ai.input.messages":
+    "[{\"role\":\"user\",\"parts\":[{\"type\":\"text\",\"content\":\"hi\"}]}]",
     "gen_ai.output.messages":[{"role":"assistant","parts":[{"type":"text","content":"yo"}],
     "finish_reason":"stop"}],
     "gen_ai.system_instructions":[{"type":"text","content":"be brief"}]}})");
