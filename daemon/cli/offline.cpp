@@ -18,6 +18,8 @@ struct Verb {
 
 constexpr Verb kVerbs[] = {
     {"detect", "detect NAME [--set k=v].. [--column C] [--reference FILE] [FILE|-]", &run_detect},
+    {"compare", "compare NAME [--set k=v].. [--column C] [--exit-code] REFERENCE CURRENT",
+     &run_compare},
     {"evidence", "evidence NAME [--set k=v].. [FILE|-] | [A B]", &run_evidence},
 };
 

@@ -37,6 +37,7 @@ struct OfflineAnswer {
 };
 
 [[nodiscard]] Result<OfflineAnswer> run_detect(const OfflineArguments& arguments);
+[[nodiscard]] Result<OfflineAnswer> run_compare(const OfflineArguments& arguments);
 [[nodiscard]] Result<OfflineAnswer> run_evidence(const OfflineArguments& arguments);
 
 // True when `verb` is one of the offline verbs; main hands those over here.
