@@ -203,13 +203,9 @@ Result<TrainingMaterial> JobRunner::gather(Step& step, std::int64_t onset_ms,
   // Bursts are found over all corrections, those before the onset included: "usual" is history.
   material.history.insert(material.history.end(), material.inputs.examples.begin(),
                           material.inputs.examples.end());
-  const auto bursts = retrain::find_bursts(material.history, data);
+  material.inputs.bursts =
+      retrain::find_bursts(material.history, data, {released.begin(), released.end()});
   material.history.clear();
-  for (const auto& burst : bursts) {
-    if (std::find(released.begin(), released.end(), burst.id) == released.end()) {
-      material.inputs.bursts.push_back(burst);
-    }
-  }
   for (const auto& example : material.inputs.examples) {
     if (retrain::in_burst(example, material.inputs.bursts)) ++material.quarantined;
   }

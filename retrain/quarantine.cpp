@@ -15,6 +15,12 @@ std::int64_t label_time(const Example& example) {
   return example.feedback_ts_ms > 0 ? example.feedback_ts_ms : example.ts_ms;
 }
 
+// A label that was asked for at random comes at the sampler's rate, whatever the answers are: it is
+// no complaint, and a topic that arrives must not quarantine what the sample says about it.
+bool may_burst(const Example& example) {
+  return example.kind == ExampleKind::kCorrection && example.selection != "random";
+}
+
 struct Point {
   std::int64_t ts_ms = 0;
   bool quarantined = false;
@@ -131,7 +137,7 @@ std::vector<Burst> find_bursts(const std::vector<Example>& examples,
                                const std::set<std::string>& released) {
   std::vector<std::pair<std::int64_t, std::string>> sorted;
   for (const Example& example : examples) {
-    if (example.kind == ExampleKind::kCorrection) {
+    if (may_burst(example)) {
       sorted.emplace_back(label_time(example), example.source_id);
     }
   }
@@ -160,7 +166,7 @@ std::vector<Burst> find_bursts(const std::vector<Example>& examples,
 }
 
 bool in_burst(const Example& example, const std::vector<Burst>& bursts) {
-  if (example.kind != ExampleKind::kCorrection) return false;
+  if (!may_burst(example)) return false;
   const std::int64_t ts = label_time(example);
   for (const Burst& burst : bursts) {
     const bool same = burst.source == kAllSources || burst.source == example.source_id;

@@ -1,6 +1,6 @@
 // Quarantine: bursts of corrections, from one source or from all together, that come faster than
 // `quarantine_factor` times what is usual (STATISTICS.md section 9). They are kept, shown, and not
-// trained on until somebody releases them.
+// trained on until somebody releases them. Labels of a random sample are never part of a burst.
 //
 // A pure function of the corrections' times, so nothing has to be saved but the releases. For every
 // correction at t, the count in (t - window, t] is compared with factor x the usual count of a

@@ -20,7 +20,6 @@ kafka:
 http: {{port: {port}}}
 metrics: {{port: 0}}
 ingest: {{allowed_lateness: 2s}}
-ingest: {{allowed_lateness: 2s}}
 control: {{tick: 250ms, reconcile_interval: 5s}}
 targets:
   - name: {target}
