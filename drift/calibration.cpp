@@ -11,7 +11,7 @@
 namespace trimtab::drift {
 namespace {
 
-constexpr std::array kThresholds = {10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0};
+constexpr std::array kThresholds = {5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0};
 constexpr std::array<std::int64_t, 7> kLags = {2, 3, 4, 6, 8, 12, 16};
 constexpr std::int64_t kLeastReplayed = 250;
 constexpr double kGoodTheta = 0.8;  // a thinned series that reaches this needs no longer lag
@@ -26,12 +26,64 @@ struct Replay {
   std::vector<double> thresholds;
   std::vector<std::int64_t> crossings;
   std::int64_t events = 0;
+  double correlation_time = 1.0;  // the largest of the series' integrated correlation times
 };
+
+constexpr std::size_t kMaxLag = 50;
+
+// 1 + 2 sum of the autocorrelations, up to where a pair of them (Geyer 1992) drowns in its noise, plus
+// one standard error (Madras and Sokal 1988).
+double correlation_time(const std::vector<double>& series) {
+  const std::size_t n = series.size();
+  double mean = 0.0;
+  for (const double x : series) mean += x / static_cast<double>(n);
+  const auto covariance = [&](std::size_t lag) {
+    double sum = 0.0;
+    for (std::size_t i = lag; i < n; ++i) sum += (series[i] - mean) * (series[i - lag] - mean);
+    return sum / static_cast<double>(n);
+  };
+  const double variance = covariance(0);
+  if (variance <= 1e-12) return 1.0;
+  // One standard deviation of a pair where nothing is correlated.
+  const double noise = std::sqrt(2.0 / static_cast<double>(n));
+  double time = 1.0;
+  std::size_t lag = 1;
+  for (; lag + 1 <= std::min(kMaxLag, n / 10); lag += 2) {
+    const double pair = (covariance(lag) + covariance(lag + 1)) / variance;
+    if (pair <= noise) break;
+    time += 2.0 * pair;
+  }
+  const double error = std::sqrt(4.0 * static_cast<double>(lag) / static_cast<double>(n));
+  return time * (1.0 + error);
+}
+
+// What the bets see of a series of bins: how it moves (a shift's score) and how it spreads (a
+// scale's); for categories, each of the three heaviest.
+std::vector<std::vector<double>> scores(const RankBets& bets, const std::vector<std::uint8_t>& bins,
+                                        std::size_t channels, std::size_t channel) {
+  constexpr std::size_t kShiftDown = 2;
+  constexpr std::size_t kShiftUp = 5;
+  constexpr std::size_t kWider = 11;
+  const RankState fresh;
+  const Reference& reference = bets.reference();
+  std::vector<std::vector<double>> series(reference.ordered() ? 2 : 3);
+  for (std::size_t i = channel; i < bins.size(); i += channels) {
+    const std::size_t bin = bins[i];
+    if (reference.ordered()) {
+      series[0].push_back(bets.log_ratio(fresh, kShiftUp, bin) -
+                          bets.log_ratio(fresh, kShiftDown, bin));
+      series[1].push_back(bets.log_ratio(fresh, kWider, bin));
+    } else {
+      for (std::size_t b = 0; b < 3; ++b) series[b].push_back(bin == b ? 1.0 : 0.0);
+    }
+  }
+  return series;
+}
 
 // Replays events [from, to) by `step` against bets built elsewhere, restarting at each crossing.
 void replay_half(const CalibrationSample& sample,
                  const std::vector<std::unique_ptr<RankBets>>& bets, std::size_t from,
-                 std::size_t to, std::size_t step, Replay& replay) {
+                 std::size_t to, std::size_t step, Replay& replay, std::vector<double>& times) {
   std::vector<RankState> states(sample.channels);
   std::vector<std::uint8_t> bins;
   for (std::size_t i = from; i < to; i += step) {
@@ -40,6 +92,11 @@ void replay_half(const CalibrationSample& sample,
           sample.bin(bets[channel]->reference(), channel, i)));
     }
     ++replay.events;
+  }
+  for (std::size_t channel = 0; channel < sample.channels; ++channel) {
+    for (const auto& series : scores(*bets[channel], bins, sample.channels, channel)) {
+      times.push_back(correlation_time(series));
+    }
   }
   for (std::size_t t = 0; t < replay.thresholds.size(); ++t) {
     for (RankState& state : states) state.reset();
@@ -65,28 +122,45 @@ Replay replay_both(const CalibrationSample& sample, const RankOptions& options, 
   replay.crossings.assign(replay.thresholds.size(), 0);
   const std::size_t half = sample.size / 2;
   const std::array<std::array<std::size_t, 2>, 2> halves = {{{0, half}, {half, sample.size}}};
+  std::array<std::vector<double>, 2> times;
   for (std::size_t h = 0; h < 2; ++h) {
     std::vector<std::unique_ptr<RankBets>> bets;
     for (std::size_t channel = 0; channel < sample.channels; ++channel) {
       bets.push_back(std::make_unique<RankBets>(
           sample.build(channel, halves[h][0], halves[h][1], step), options));
     }
-    replay_half(sample, bets, halves[1 - h][0], halves[1 - h][1], step, replay);
+    replay_half(sample, bets, halves[1 - h][0], halves[1 - h][1], step, replay, times[h]);
+  }
+  // Score by score the mean of the two halves (and of the channels), then the worst score.
+  const std::size_t kinds = times[0].size() / sample.channels;
+  for (std::size_t kind = 0; kind < kinds; ++kind) {
+    double sum = 0.0;
+    for (const auto& half_times : times) {
+      for (std::size_t i = kind; i < half_times.size(); i += kinds) sum += half_times[i];
+    }
+    replay.correlation_time = std::max(
+        replay.correlation_time, sum / static_cast<double>(2 * sample.channels));
   }
   return replay;
 }
 
-double fit_theta(const Replay& replay) {
-  double num = 0.0;
-  double den = 0.0;
-  for (std::size_t t = 0; t < replay.thresholds.size(); ++t) {
-    const double run =
-        static_cast<double>(replay.events) / poisson_upper(replay.crossings[t]);
-    const double log_c = std::log(replay.thresholds[t]);
-    num += std::log(std::max(run, 1.0)) * log_c;
-    den += log_c * log_c;
-  }
-  return den > 0.0 ? std::min(1.0, num / den) : 0.0;
+struct Fit {
+  double theta = 0.0;
+  double last_threshold = 1.0;
+  double last_run = 1.0;
+};
+
+// theta = 1 / correlation time; 0 when the last run itself is below c'^(1/2): the halves differ.
+Fit fit_runs(const Replay& replay) {
+  Fit fit;
+  if (replay.thresholds.empty()) return fit;
+  const std::size_t last = replay.thresholds.size() - 1;
+  const auto events = static_cast<double>(replay.events);
+  fit.last_threshold = replay.thresholds[last];
+  fit.last_run = std::max(1.0, events / poisson_upper(replay.crossings[last]));
+  if (fit.last_run < std::sqrt(fit.last_threshold)) return fit;
+  fit.theta = std::min(1.0, 1.0 / replay.correlation_time);
+  return fit;
 }
 
 std::string measured(const Replay& replay, double theta) {
@@ -106,42 +180,47 @@ std::string measured(const Replay& replay, double theta) {
 Calibration calibrate(const CalibrationSample& sample, const RankOptions& options,
                       double min_theta) {
   Calibration result;
-  const Replay plain = replay_both(sample, options, 1);
-  result.theta = fit_theta(plain);
-  if (result.theta >= min_theta) {
+  const auto take = [&result](const Fit& fit, std::int64_t thin) {
     result.armed = true;
-    if (result.theta < 1.0) result.reason = measured(plain, result.theta) + ": threshold raised";
+    result.theta = fit.theta;
+    result.last_threshold = fit.last_threshold;
+    result.last_run = fit.last_run;
+    result.thin = thin;
+  };
+  const Replay plain = replay_both(sample, options, 1);
+  const Fit fit = fit_runs(plain);
+  result.theta = fit.theta;
+  const std::string said = measured(plain, fit.theta);
+  if (fit.theta >= min_theta) {
+    take(fit, 1);
+    if (fit.theta < kGoodTheta) result.reason = said + ": threshold raised";
     return result;
   }
-  double best = 0.0;
   for (const std::int64_t lag : kLags) {
     if (static_cast<std::int64_t>(sample.size) / lag < kLeastReplayed) break;
-    const Replay thinned = replay_both(sample, options, static_cast<std::size_t>(lag));
-    const double theta = fit_theta(thinned);
-    if (theta >= min_theta && theta > best) {
-      best = theta;
-      result.armed = true;
-      result.thin = lag;
-      result.reason = measured(plain, result.theta) + ": every event no. " + std::to_string(lag) +
+    const Fit thinned = fit_runs(replay_both(sample, options, static_cast<std::size_t>(lag)));
+    if (thinned.theta >= min_theta && (!result.armed || thinned.theta > result.theta)) {
+      take(thinned, lag);
+      result.reason = said + ": every event no. " + std::to_string(lag) +
                       " is used, threshold raised";
     }
-    if (theta >= kGoodTheta) break;
+    if (thinned.theta >= kGoodTheta) break;
   }
-  if (result.armed) {
-    result.theta = best;
-  } else {
-    result.reason = measured(plain, result.theta) +
-                    ": records depend on one another or the reference itself moves; log "
-                    "session_id, lengthen session_window, or take a larger or calmer reference";
+  if (!result.armed) {
+    result.reason = said + ": records depend on one another or the reference itself moves; log "
+                           "session_id, lengthen session_window, or take a larger or calmer "
+                           "reference";
   }
   return result;
 }
 
-double raised_threshold(double target_ms, double theta, double gap_ms) {
+double raised_threshold(const Calibration& calibration, double target_ms, double gap_ms) {
   const double gap = std::max(gap_ms, 1e-3);
   const double events = target_ms / gap;
-  if (events <= 1.0 || theta >= 1.0) return target_ms;
-  return gap * std::pow(events, 1.0 / theta);
+  if (events <= calibration.last_run || calibration.theta <= 0.0) return target_ms;
+  const double needed = calibration.last_threshold *
+                        std::pow(events / calibration.last_run, 1.0 / calibration.theta);
+  return gap * std::max(events, needed);
 }
 
 }  // namespace trimtab::drift

@@ -220,9 +220,8 @@ Segment::Watch Segment::make_watch(std::size_t signal) {
     return watch;
   }
   watch.calibration = calibrate(sample, options, plan_->min_theta);
-  watch.threshold_ms =
-      raised_threshold(plan_->threshold_ms, watch.calibration.theta,
-                       gap_ms_ * static_cast<double>(watch.calibration.thin));
+  watch.threshold_ms = raised_threshold(watch.calibration, plan_->threshold_ms,
+                                        gap_ms_ * static_cast<double>(watch.calibration.thin));
   if (watch.calibration.armed && watch.threshold_ms >= kNeverThreshold) {
     watch.calibration.armed = false;
     watch.calibration.reason += "; the raised threshold is out of reach";

@@ -246,6 +246,7 @@ TEST(Monitor, CandidatesSayNothingAboutTheChampionsOutput) {
   Monitor monitor = make(settings);
   Traffic traffic(6);
   run_until_armed(monitor, traffic);
+  ASSERT_EQ(monitor.status().signals[0].state, "armed") << monitor.status().signals[0].reason;
   for (int i = 0; i < 3000; ++i) {
     Observation event = traffic.next(monitor.extractor(), 0.0);
     event.candidate = true;
