@@ -75,7 +75,8 @@ void Api::read(net::Server& server, const char* pattern, Read read) {
     if (!answer) return net::problem_from(answer.error());
     auto response = net::json_text_response(200, dump_json(*answer));
     if (answer->is_object() && answer->contains("seq") && answer->contains("candidate")) {
-      response.headers.set("ETag", "\"" + std::to_string(answer->at("seq").get<std::uint64_t>()) + "\"");
+      response.headers.set("ETag",
+                           "\"" + std::to_string(answer->at("seq").get<std::uint64_t>()) + "\"");
     }
     return response;
   });
@@ -93,8 +94,9 @@ void Api::mount(net::Server& server) {
 void Api::mount_health(net::Server& server) {
   const net::RouteOptions on_the_spot{.run = net::Run::kInline, .waits_if_query = {}};
   for (const char* path : {"/-/healthy", "/healthz"}) {
-    server.get(path, [](const net::Request&) { return net::text_response(200, "healthy\n"); },
-               on_the_spot);
+    server.get(
+        path, [](const net::Request&) { return net::text_response(200, "healthy\n"); },
+        on_the_spot);
   }
   for (const char* path : {"/-/ready", "/readyz"}) {
     server.get(
@@ -279,8 +281,9 @@ Result<Json> Api::evidence(StateQueries& state, const std::string& id) {
   if (const auto live = snapshot->evidence.find(id); live != snapshot->evidence.end()) {
     answer["evidence"] = text_as_json(live->second);
   } else {
-    TRIMTAB_TRY(const auto events,
-                state.events({.subject = id, .kind = "transition", .limit = 1, .newest_first = true}));
+    TRIMTAB_TRY(
+        const auto events,
+        state.events({.subject = id, .kind = "transition", .limit = 1, .newest_first = true}));
     answer["evidence"] = events.empty() ? Json() : text_as_json(events.front().evidence);
   }
   const auto rows_of = [&](const char* stream) -> Result<Json> {
@@ -329,10 +332,10 @@ Result<Json> Api::stored_records(StateQueries& state, const net::Request& reques
   for (const auto& row : rows) {
     const auto stored = parts_.records.read(row.text);
     Json record = stored ? text_as_json(stored->json) : Json{{"id", row.id}};
-    TRIMTAB_TRY(const auto labels, state.labels({.target = target,
-                                                 .since_ms = row.ts_ms,
-                                                 .until_ms = row.ts_ms + 1,
-                                                 .limit = 100}));
+    TRIMTAB_TRY(
+        const auto labels,
+        state.labels(
+            {.target = target, .since_ms = row.ts_ms, .until_ms = row.ts_ms + 1, .limit = 100}));
     Json feedback = Json::array();
     for (const auto& label : labels) {
       if (label.record.row != row.row) continue;
@@ -372,7 +375,9 @@ Result<Json> Api::adapters(StateQueries& state, const std::string& target) {
                     {"created_ms", document.created_ms},
                     {"job", data.value("job", "")},
                     {"registered_by", data.value("registered_by", "")},
-                    {"role", view.at("champion") == name ? "champion" : is_kept ? "kept" : ""}});
+                    {"role", view.at("champion") == name ? "champion"
+                             : is_kept                   ? "kept"
+                                                         : ""}});
   }
   return Json{{"champion", view.at("champion")},
               {"kept", view.at("kept")},

@@ -68,7 +68,8 @@ class Api {
     [[nodiscard]] StateQueries& operator*() { return *reader_; }
 
    private:
-    Reader(Api& api, std::unique_ptr<StateReader> reader) : api_(&api), reader_(std::move(reader)) {}
+    Reader(Api& api, std::unique_ptr<StateReader> reader)
+        : api_(&api), reader_(std::move(reader)) {}
     Api* api_;
     std::unique_ptr<StateReader> reader_;
   };

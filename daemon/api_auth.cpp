@@ -67,9 +67,8 @@ Result<std::unique_ptr<ApiAuth>> ApiAuth::create(const config::HttpSettings& set
 // Digests are compared, so that the time of a comparison says nothing about the secret.
 const ApiAuth::Token* ApiAuth::find_token(std::string_view secret) const {
   const std::string digest = sha256_hex(secret);
-  const auto it = std::find_if(tokens_.begin(), tokens_.end(), [&](const Token& token) {
-    return token.secret_sha256 == digest;
-  });
+  const auto it = std::find_if(tokens_.begin(), tokens_.end(),
+                               [&](const Token& token) { return token.secret_sha256 == digest; });
   return it == tokens_.end() ? nullptr : &*it;
 }
 
@@ -149,8 +148,8 @@ net::Response ApiAuth::sign_out(const net::Request& request) {
   }
   net::Response response;
   response.status = 204;
-  response.headers.set("Set-Cookie", std::string(kCookie) +
-                                         "=; HttpOnly; SameSite=Strict; Path=/; Max-Age=0");
+  response.headers.set("Set-Cookie",
+                       std::string(kCookie) + "=; HttpOnly; SameSite=Strict; Path=/; Max-Age=0");
   return response;
 }
 

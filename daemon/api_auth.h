@@ -1,6 +1,6 @@
 // Who is asking, and may they? Bearer tokens with roles (viewer: GET, operator: all), and for the
-// page, which cannot send a bearer token with EventSource, an HttpOnly SameSite=Strict cookie with a
-// CSRF header on everything that changes something. Without configured tokens everybody is an
+// page, which cannot send a bearer token with EventSource, an HttpOnly SameSite=Strict cookie with
+// a CSRF header on everything that changes something. Without configured tokens everybody is an
 // operator: the loader allows that on a loopback address only. Thread-safe.
 #pragma once
 

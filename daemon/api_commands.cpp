@@ -51,8 +51,8 @@ CommandRequest Api::base_command(const net::Request& request) const {
 
 net::Response Api::command(const net::Request& request, CommandRequest command) {
   (void)request;
-  return answer_response(post_command(parts_.commands, std::move(command),
-                                      parts_.settings->http.command_deadline_ms));
+  return answer_response(
+      post_command(parts_.commands, std::move(command), parts_.settings->http.command_deadline_ms));
 }
 
 // `subject`: the pattern's parameter; "target" fills target, anything else the subject.
@@ -143,7 +143,8 @@ net::Response Api::register_adapter(const net::Request& request) {
   const fs::path from = json_or<std::string>(body, "adapter", "");
   std::error_code error;
   if (from.empty() || !fs::is_directory(from, error)) {
-    return net::problem(422, "adapter: '" + from.string() + "' is no folder on the daemon's machine");
+    return net::problem(422,
+                        "adapter: '" + from.string() + "' is no folder on the daemon's machine");
   }
   CommandRequest made = base_command(request);
   made.verb = "register";
@@ -201,7 +202,8 @@ net::Response Api::ingest_body(const net::Request& request, const char* kind) {
   }
   const auto deadline = std::chrono::milliseconds(parts_.settings->http.command_deadline_ms);
   if (committed.wait_for(deadline) != std::future_status::ready) {
-    return net::problem(504, "not committed in time; sending it again is safe (ids are counted once)");
+    return net::problem(504,
+                        "not committed in time; sending it again is safe (ids are counted once)");
   }
   const auto status = committed.get();
   if (!status) return net::problem_from(status.error());
@@ -210,16 +212,16 @@ net::Response Api::ingest_body(const net::Request& request, const char* kind) {
 
 net::Response Api::move_offset(const net::Request& request) {
   Json body = body_or_empty(request);
-  const TopicPartition where{.topic = json_or<std::string>(body, "topic",
-                                                           parts_.settings->kafka.topics.records),
-                             .partition = json_or<std::int32_t>(body, "partition", 0)};
+  const TopicPartition where{
+      .topic = json_or<std::string>(body, "topic", parts_.settings->kafka.topics.records),
+      .partition = json_or<std::int32_t>(body, "partition", 0)};
   std::int64_t next = 0;
   const Json to = body.value("to", Json());
   if (to.is_number_integer()) {
     next = to.get<std::int64_t>();
   } else if (to == "earliest" || to == "latest") {
-    const auto marks = parts_.ingest.source().watermarks(
-        where, parts_.settings->http.command_deadline_ms);
+    const auto marks =
+        parts_.ingest.source().watermarks(where, parts_.settings->http.command_deadline_ms);
     if (!marks) return net::problem_from(marks.error());
     next = to == "earliest" ? marks->first : marks->second;
   } else {

@@ -22,8 +22,7 @@ Result<std::string> derive_again(const Event& event) {
   TRIMTAB_TRY(const auto evidence, shadow::parse_evidence(evidence_json));
   const Json journaled = payload.at("transition");
   if (journaled.value("actor", "trimtab") != "trimtab") return std::string();  // an operator's
-  const auto again =
-      shadow::advance(before, evidence, payload.at("now_ms").get<std::int64_t>());
+  const auto again = shadow::advance(before, evidence, payload.at("now_ms").get<std::int64_t>());
   if (shadow::to_json(again) == journaled) return std::string();
   return "derived again: " + std::string(shadow::state_name(again.to)) + " (" +
          std::string(shadow::reason_name(again.reason)) + "), journaled: " + event.to + " (" +
@@ -54,7 +53,8 @@ Json explain_alarm(const Json& alarm) {
 shadow::AdapterScore score_of(const Json& side) {
   shadow::AdapterScore score;
   if (side.at("match").is_boolean()) score.match = side.at("match").get<bool>();
-  if (side.at("mean_logprob").is_number()) score.mean_logprob = side.at("mean_logprob").get<double>();
+  if (side.at("mean_logprob").is_number())
+    score.mean_logprob = side.at("mean_logprob").get<double>();
   score.tokens = side.value("tokens", 0);
   return score;
 }

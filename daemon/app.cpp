@@ -105,7 +105,8 @@ Status App::State::open_state() {
 }
 
 Status App::State::open_loop() {
-  batches.emplace(static_cast<std::size_t>(std::max<std::int64_t>(settings->ingest.queue_records / 256, 8)));
+  batches.emplace(
+      static_cast<std::size_t>(std::max<std::int64_t>(settings->ingest.queue_records / 256, 8)));
   feed.emplace(static_cast<std::size_t>(settings->control.events_kept));
   TRIMTAB_TRY(performer, FleetPerformer::create(*settings, clock));
   effects = std::make_unique<EffectThreads>(
@@ -137,16 +138,17 @@ Status App::State::open_loop() {
 }
 
 Status App::State::open_ingest() {
-  TRIMTAB_TRY(ingest, Ingest::create({.kafka = settings->kafka,
-                                      .ingest = settings->ingest,
-                                      .targets = target_names(*settings),
-                                      .pointers = loop->pointers(),
-                                      .prepare = [this](RecordBatch& batch) { loop->observe(batch); }},
-                                     book, *batches, pool, clock, metrics));
+  TRIMTAB_TRY(ingest,
+              Ingest::create({.kafka = settings->kafka,
+                              .ingest = settings->ingest,
+                              .targets = target_names(*settings),
+                              .pointers = loop->pointers(),
+                              .prepare = [this](RecordBatch& batch) { loop->observe(batch); }},
+                             book, *batches, pool, clock, metrics));
   cleanup.emplace_back([this] { ingest.reset(); });
   control = std::jthread([this](std::stop_token stop) {
-    const auto done = loop->run(stop, *batches, commands, outcomes,
-                                [this](bool on) { ingest->hold(on); });
+    const auto done =
+        loop->run(stop, *batches, commands, outcomes, [this](bool on) { ingest->hold(on); });
     if (done) return;
     log::error("control ended: {}", done.error().message);
     std::lock_guard lock(failure_mutex);
@@ -188,7 +190,8 @@ std::string App::State::not_ready() const {
   const auto snapshot = board.get();
   if (!snapshot->paused.empty()) return snapshot->paused;
   const auto source = ingest->status();
-  if (source.state == SourceState::kRunning || source.state == SourceState::kBackpressure) return {};
+  if (source.state == SourceState::kRunning || source.state == SourceState::kBackpressure)
+    return {};
   return "kafka: " + std::string(source_state_name(source.state)) +
          (source.detail.empty() ? "" : ": " + source.detail);
 }
@@ -211,23 +214,24 @@ Status App::start() {
     TRIMTAB_CHECK_OK(s.open_loop());
     TRIMTAB_CHECK_OK(s.open_ingest());
     TRIMTAB_CHECK_OK(s.open_servers());
-    s.api = std::make_unique<Api>(ApiParts{.settings = s.settings,
-                                           .board = s.board,
-                                           .feed = *s.feed,
-                                           .commands = s.commands,
-                                           .batches = *s.batches,
-                                           .pool = s.pool,
-                                           .book = s.book,
-                                           .loop = *s.loop,
-                                           .ingest = *s.ingest,
-                                           .records = *s.records,
-                                           .codec = *s.codec,
-                                           .auth = *s.auth,
-                                           .clock = s.clock,
-                                           .metrics = s.metrics,
-                                           .started_ms = s.clock.now_ms(),
-                                           .reload = [this](const std::string& actor) { return reload(actor); },
-                                           .not_ready = [&s] { return s.not_ready(); }});
+    s.api = std::make_unique<Api>(
+        ApiParts{.settings = s.settings,
+                 .board = s.board,
+                 .feed = *s.feed,
+                 .commands = s.commands,
+                 .batches = *s.batches,
+                 .pool = s.pool,
+                 .book = s.book,
+                 .loop = *s.loop,
+                 .ingest = *s.ingest,
+                 .records = *s.records,
+                 .codec = *s.codec,
+                 .auth = *s.auth,
+                 .clock = s.clock,
+                 .metrics = s.metrics,
+                 .started_ms = s.clock.now_ms(),
+                 .reload = [this](const std::string& actor) { return reload(actor); },
+                 .not_ready = [&s] { return s.not_ready(); }});
     auto options = s.server_options();
     options.gate = [&s](const net::Request& head) { return s.auth->gate(head); };
     options.metrics = &s.metrics;

@@ -26,8 +26,8 @@ struct AppOptions {
 class App {
  public:
   // Reads nothing, binds nothing: only checks that parts can be made.
-  App(std::shared_ptr<const config::Settings> settings, std::string config_hash,
-      AppOptions options, Clock& clock);
+  App(std::shared_ptr<const config::Settings> settings, std::string config_hash, AppOptions options,
+      Clock& clock);
   ~App();
 
   // kConflict: port or state directory taken; kCorrupt: state that is not ours. After it, port().

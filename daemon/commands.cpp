@@ -27,8 +27,9 @@ CommandAnswer post_command(CommandQueue& queue, CommandRequest request, std::int
     return answer_problem(503, "the control thread's inbox is full or closed; try again shortly");
   }
   if (answer.wait_for(std::chrono::milliseconds(deadline_ms)) != std::future_status::ready) {
-    return answer_problem(504, "control did not answer in time; the command may still be applied: "
-                               "repeat it with the same Idempotency-Key");
+    return answer_problem(504,
+                          "control did not answer in time; the command may still be applied: "
+                          "repeat it with the same Idempotency-Key");
   }
   return answer.get();
 }

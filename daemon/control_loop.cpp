@@ -28,8 +28,7 @@ ControlLoop::ControlLoop(std::shared_ptr<const config::Settings> settings, std::
       seen_(static_cast<std::size_t>(settings_->ingest.dedup_records)) {}
 
 Result<std::unique_ptr<ControlLoop>> ControlLoop::create(
-    std::shared_ptr<const config::Settings> settings, std::string config_hash,
-    ControlParts parts) {
+    std::shared_ptr<const config::Settings> settings, std::string config_hash, ControlParts parts) {
   auto loop = std::unique_ptr<ControlLoop>(
       new ControlLoop(std::move(settings), std::move(config_hash), parts));
   for (const auto& target : loop->settings_->targets) {
@@ -174,9 +173,8 @@ Status ControlLoop::apply_batch(Step& step, RecordBatch& batch) {
   return {};
 }
 
-Status ControlLoop::apply_record(Step& step, const RecordBatch& batch,
-                                 const DecodedRecord& decoded, const InferenceRecord& record,
-                                 std::size_t index) {
+Status ControlLoop::apply_record(Step& step, const RecordBatch& batch, const DecodedRecord& decoded,
+                                 const InferenceRecord& record, std::size_t index) {
   const auto it = targets_.find(std::string(record.target));
   if (it == targets_.end()) return {};
   auto& records = parts_.metrics.counter("trimtab_records_total", "Records, by what became of them",
@@ -338,7 +336,8 @@ void ControlLoop::announce(Step& step, ControlInputs& inputs,
   }
 }
 
-// Nothing happened: memory goes back to what is committed, what came in stays in the caller's hands.
+// Nothing happened: memory goes back to what is committed, what came in stays in the caller's
+// hands.
 void ControlLoop::undo_step(ControlInputs& inputs, const Error& error) {
   log::error("a step was not committed: {}", error.message);
   for (auto& command : inputs.commands) {

@@ -135,7 +135,8 @@ class ControlLoop {
   std::shared_ptr<const config::Settings> offered_;
   std::string offered_hash_;
   std::mutex offered_mutex_;
-  std::uint64_t consumed_ = 0, accepted_ = 0, duplicates_ = 0, dead_ = 0, feedback_ = 0, joined_ = 0;
+  std::uint64_t consumed_ = 0, accepted_ = 0, duplicates_ = 0, dead_ = 0, feedback_ = 0,
+                joined_ = 0;
   std::string paused_;  // why ingest is held
   bool disk_low_ = false, held_ = false;
   std::int64_t next_disk_ms_ = 0, next_maintain_ms_ = 0, next_publish_ms_ = 0, next_signals_ms_ = 0;

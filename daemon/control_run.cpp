@@ -13,7 +13,7 @@ namespace {
 
 constexpr std::size_t kAnswersKept = 256;
 constexpr std::size_t kOutcomesAStep = 256, kCommandsAStep = 64;
-constexpr std::int64_t kIdleMs = 10;        // how long an idle turn waits for records
+constexpr std::int64_t kIdleMs = 10;  // how long an idle turn waits for records
 constexpr std::int64_t kPublishMs = 200, kSignalsMs = 1'000;
 constexpr std::int64_t kMaintainMs = 60'000;
 constexpr std::int64_t kDiskMs = 2'000;
@@ -35,8 +35,8 @@ CommandAnswer ControlLoop::once(Step& step, const CommandRequest& command) {
   }
   auto answer = apply_command(step, command);
   if (answer.status < 500) {
-    answers_[command.idempotency_key] = dump_json(
-        Json{{"status", answer.status}, {"body", answer.body}, {"etag", answer.etag}});
+    answers_[command.idempotency_key] =
+        dump_json(Json{{"status", answer.status}, {"body", answer.body}, {"etag", answer.etag}});
     answer_order_.push_back(command.idempotency_key);
     if (answer_order_.size() > kAnswersKept) {
       answers_.erase(answer_order_.front());
@@ -101,9 +101,8 @@ CommandAnswer ControlLoop::reset_offset(Step& step, const CommandRequest& comman
   if (!seq) return answer_error(seq.error());
   parts_.book.set(where, next);
   return {.status = 202,
-          .body = dump_json(Json{{"topic", where.topic},
-                                 {"partition", where.partition},
-                                 {"next", next}}),
+          .body = dump_json(
+              Json{{"topic", where.topic}, {"partition", where.partition}, {"next", next}}),
           .etag = {}};
 }
 
@@ -279,7 +278,8 @@ Status ControlLoop::run(std::stop_token stop, BatchQueue& batches, CommandQueue&
   }
   // What was taken but not committed is read again after the restart; HTTP callers are told.
   for (auto& batch : inputs.batches) {
-    if (batch->on_committed) batch->on_committed(fail(Code::kUnavailable, "the daemon is stopping"));
+    if (batch->on_committed)
+      batch->on_committed(fail(Code::kUnavailable, "the daemon is stopping"));
   }
   for (auto& command : inputs.commands) {
     command->answer.set_value(answer_problem(503, "the daemon is stopping"));

@@ -9,8 +9,9 @@ void add_daemon_metrics(Metrics& metrics, BatchQueue& batches, Ingest& ingest,
   auto& lag = metrics.gauge("trimtab_kafka_lag_records", "Records behind the end of the log",
                             {"topic", "partition"});
   auto& turns = metrics.gauge("trimtab_control_turns", "Turns of the control loop since start");
-  metrics.gauge("trimtab_config_last_reload_successful",
-                "1 when the last reload of the configuration was taken")
+  metrics
+      .gauge("trimtab_config_last_reload_successful",
+             "1 when the last reload of the configuration was taken")
       .with()
       .set(1);
   (void)clock;

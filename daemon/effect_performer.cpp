@@ -98,13 +98,12 @@ Result<FleetPerformer::Digests> FleetPerformer::digests(const std::string& base)
 Result<std::string> FleetPerformer::verify(const TargetParts& target, const Json& payload) {
   TRIMTAB_TRY(const auto adapter, adapter_of(payload));
   TRIMTAB_TRY(const auto known, digests(target.settings.base));
-  TRIMTAB_TRY(auto facts,
-              shadow::preflight({.folder = adapter.uri,
-                                 .sha256 = adapter.sha256,
-                                 .base_sha256 = known.base,
-                                 .tokenizer_sha256 = known.tokenizer,
-                                 .max_lora_rank =
-                                     static_cast<int>(target.settings.serving.max_lora_rank)}));
+  TRIMTAB_TRY(auto facts, shadow::preflight({.folder = adapter.uri,
+                                             .sha256 = adapter.sha256,
+                                             .base_sha256 = known.base,
+                                             .tokenizer_sha256 = known.tokenizer,
+                                             .max_lora_rank = static_cast<int>(
+                                                 target.settings.serving.max_lora_rank)}));
   if (facts.verdict.passed && target.driver->loads()) {
     // A live comparison needs the candidate beside the champion (PROMOTION.md section 2).
     constexpr std::int64_t kSlotsOfATrial = 2;

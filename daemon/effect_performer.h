@@ -30,7 +30,8 @@ class FleetPerformer final : public EffectPerformer {
     std::unique_ptr<ServingDriver> driver;
   };
   FleetPerformer(const config::Settings& settings, Clock& clock);
-  [[nodiscard]] Result<std::string> verify(const TargetParts& target, const nlohmann::json& payload);
+  [[nodiscard]] Result<std::string> verify(const TargetParts& target,
+                                           const nlohmann::json& payload);
   [[nodiscard]] Result<std::string> survey(const TargetParts& target);
   [[nodiscard]] Result<std::string> score(const TargetParts& target, const EffectOrder& order,
                                           const nlohmann::json& payload, std::stop_token stop);

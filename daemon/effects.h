@@ -31,14 +31,16 @@ namespace trimtab::daemon {
 //   score          {champion, candidate}, items               -> the scorer's OUT lines, as text
 //   load_adapter, warm_up, unload_adapter {adapter}           -> {}
 //   write_routing  {routing}                                  -> {}
-//   survey         {}                                         -> {endpoints: [{name, ok, message, adapters}]}
+//   survey         {}                                         -> {endpoints: [{name, ok, message,
+//   adapters}]}
 struct EffectOrder {
   std::int64_t intent = 0;  // row of the INTENT; 0: an observation, which needs none
   std::string key;          // stable over restarts
   std::string kind, target, subject;
-  std::string payload;      // JSON
-  std::vector<shadow::ScoreItem> items;  // score: derived again from the frozen pool, never journaled
-  bool slow = false;        // may take minutes
+  std::string payload;  // JSON
+  std::vector<shadow::ScoreItem>
+      items;          // score: derived again from the frozen pool, never journaled
+  bool slow = false;  // may take minutes
 };
 
 struct EffectOutcome {

@@ -20,9 +20,9 @@ EventsFeed::Read EventsFeed::read(std::int64_t after, std::int64_t wait_ms, std:
   const auto ready = [&] { return closed_ || (!events_.empty() && events_.back().seq > after); };
   changed_.wait_for(lock, stop, std::chrono::milliseconds(wait_ms), ready);
   Read result;
-  const auto first = std::upper_bound(
-      events_.begin(), events_.end(), after,
-      [](std::int64_t seq, const FeedEvent& event) { return seq < event.seq; });
+  const auto first =
+      std::upper_bound(events_.begin(), events_.end(), after,
+                       [](std::int64_t seq, const FeedEvent& event) { return seq < event.seq; });
   result.gap = first == events_.begin() && !events_.empty() && events_.size() == capacity_ &&
                after + 1 < events_.front().seq;
   result.events.assign(first, events_.end());

@@ -226,7 +226,8 @@ Result<TrainingMaterial> JobRunner::gather(Step& step, std::int64_t onset_ms,
   for (const auto& row : protected_rows) {
     const auto text = read_stored_text(step.records, row.record.text);
     if (text) {
-      material.inputs.protected_texts.push_back({retrain::prompt_text(messages_of(text->messages))});
+      material.inputs.protected_texts.push_back(
+          {retrain::prompt_text(messages_of(text->messages))});
     }
   }
   return material;
@@ -301,9 +302,8 @@ Status JobRunner::start(Step& step, const retrain::Decision& decision,
   // A crash before the commit leaves a folder under a number that is given again: start clean.
   TRIMTAB_CHECK_OK(remove_tree(folder));
   TRIMTAB_CHECK_OK(make_folders(folder));
-  TRIMTAB_TRY(const auto files,
-              retrain::write_job_data(folder, curated, settings_->retrain.data,
-                                      material.inputs.seed));
+  TRIMTAB_TRY(const auto files, retrain::write_job_data(folder, curated, settings_->retrain.data,
+                                                        material.inputs.seed));
   job.examples = files.examples;
   job.counts = dump_json(Json{{"considered", curated.considered},
                               {"replayed", curated.replayed},
@@ -357,15 +357,16 @@ Status JobRunner::on_event(Step& step, const retrain::JobEvent& event) {
       job_->state = "running";
       job_->started_ms = step.now_ms;
       job_->message.clear();
-      TRIMTAB_TRY(const auto seq, step.journal({.target = settings_->name,
-                                                .kind = "job",
-                                                .subject = job_->id,
-                                                .from = "saved",
-                                                .to = "running",
-                                                .reason = event.adopted ? "adopted" : "started",
-                                                .message = event.adopted
-                                                               ? "adopted a worker that outlived the daemon"
-                                                               : "worker started"}));
+      TRIMTAB_TRY(
+          const auto seq,
+          step.journal({.target = settings_->name,
+                        .kind = "job",
+                        .subject = job_->id,
+                        .from = "saved",
+                        .to = "running",
+                        .reason = event.adopted ? "adopted" : "started",
+                        .message = event.adopted ? "adopted a worker that outlived the daemon"
+                                                 : "worker started"}));
       (void)seq;
       return put_document(step);
     }
@@ -405,8 +406,7 @@ Status JobRunner::ended(Step& step, const std::string& state) {
   (void)seq;
   log::info("{} {}{}{}", job_->id, state, job_->reason.empty() ? "" : " " + job_->reason,
             job_->message.empty() ? "" : ": " + job_->message);
-  step.metrics
-      .counter("trimtab_retrains_total", "Training jobs that ended", {"target", "outcome"})
+  step.metrics.counter("trimtab_retrains_total", "Training jobs that ended", {"target", "outcome"})
       .with({settings_->name, job_->reason.empty() ? state : job_->reason})
       .add();
   return put_document(step);
@@ -436,14 +436,14 @@ Result<shadow::AdapterRef> JobRunner::adopt_adapter(Step& step) {
     TRIMTAB_CHECK_OK(rename_durable(result.adapter_dir, to));
   }
   job_->adapter = adapter.name;
-  TRIMTAB_CHECK_OK(step.tx.put({.kind = "adapter",
-                                .id = adapter.name,
-                                .target = settings_->name,
-                                .state = "made",
-                                .data = dump_json(Json{{"adapter", shadow::to_json(adapter)},
-                                                       {"job", job_->id}}),
-                                .created_ms = step.now_ms,
-                                .updated_ms = step.now_ms}));
+  TRIMTAB_CHECK_OK(step.tx.put(
+      {.kind = "adapter",
+       .id = adapter.name,
+       .target = settings_->name,
+       .state = "made",
+       .data = dump_json(Json{{"adapter", shadow::to_json(adapter)}, {"job", job_->id}}),
+       .created_ms = step.now_ms,
+       .updated_ms = step.now_ms}));
   TRIMTAB_CHECK_OK(put_document(step));
   return adapter;
 }

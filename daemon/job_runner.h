@@ -31,12 +31,12 @@ struct Job {
   std::string reason, message;  // of a failure
   std::string adapter, trial;   // what came of it
   std::int64_t onset_ms = 0, created_ms = 0, started_ms = 0, ended_ms = 0;
-  std::int64_t event_ms = 0;    // the watermark when it was made: data up to here
+  std::int64_t event_ms = 0;  // the watermark when it was made: data up to here
   std::int64_t examples = 0, restarts = 0, next_start_ms = 0;
   bool automatic = true;
-  std::string counts;           // JSON: curation's account
-  std::string result;           // JSON: result.json
-  std::string heartbeat;        // JSON; not saved
+  std::string counts;     // JSON: curation's account
+  std::string result;     // JSON: result.json
+  std::string heartbeat;  // JSON; not saved
 };
 [[nodiscard]] nlohmann::json to_json(const Job& job);
 [[nodiscard]] Result<Job> parse_job_state(const nlohmann::json& saved);
@@ -45,7 +45,7 @@ struct Job {
 struct TrainingMaterial {
   retrain::CurationInputs inputs;
   std::vector<retrain::Example> history;  // corrections before the onset, times only; transient
-  std::int64_t quarantined = 0;  // corrections in bursts that were not released
+  std::int64_t quarantined = 0;           // corrections in bursts that were not released
 };
 
 class JobRunner {

@@ -14,10 +14,9 @@ Status OutcomeFeed::close_until(StateQueries& state, const std::string& target,
   const std::int64_t limit_ms = watermark_ms - wait_ms;
   for (int slice = 0; slice < kSlicesAStep; ++slice) {
     if (limit_ms - cursor_ms_ < kSliceMs) return {};
-    TRIMTAB_TRY(const auto next, state.records({.target = target,
-                                                .since_ms = cursor_ms_,
-                                                .until_ms = limit_ms,
-                                                .limit = 1}));
+    TRIMTAB_TRY(const auto next,
+                state.records(
+                    {.target = target, .since_ms = cursor_ms_, .until_ms = limit_ms, .limit = 1}));
     if (next.empty()) {
       cursor_ms_ = limit_ms - limit_ms % kSliceMs;
       return {};

@@ -57,12 +57,9 @@ PairScoring::PairScoring(const config::TargetSettings& settings, const shadow::P
                          std::string subject)
     : settings_(&settings), plan_(plan), subject_(std::move(subject)) {}
 
-Result<std::unique_ptr<PairScoring>> PairScoring::freeze(Step& step,
-                                                         const config::TargetSettings& settings,
-                                                         const shadow::Plan& plan,
-                                                         const std::string& subject,
-                                                         std::int64_t onset_ms,
-                                                         std::int64_t frozen_ms) {
+Result<std::unique_ptr<PairScoring>> PairScoring::freeze(
+    Step& step, const config::TargetSettings& settings, const shadow::Plan& plan,
+    const std::string& subject, std::int64_t onset_ms, std::int64_t frozen_ms) {
   auto made = std::unique_ptr<PairScoring>(new PairScoring(settings, plan, subject));
   std::vector<shadow::LabelledRecord> labelled;
   for (const char* selection : {"random", "judge"}) {
@@ -90,9 +87,10 @@ Result<std::unique_ptr<PairScoring>> PairScoring::freeze(Step& step,
     params.advisory = true;
     made->pool_ = shadow::FrozenPool::freeze(labelled, params);
   }
-  TRIMTAB_TRY(const auto before, step.store.records({.target = settings.name,
-                                                     .until_ms = std::max<std::int64_t>(onset_ms, 1),
-                                                     .limit = 1}));
+  TRIMTAB_TRY(
+      const auto before,
+      step.store.records(
+          {.target = settings.name, .until_ms = std::max<std::int64_t>(onset_ms, 1), .limit = 1}));
   made->no_past_ = before.empty();
   made->gate_.emplace(plan, made->advisory_, made->no_past_);
   return made;
@@ -101,17 +99,16 @@ Result<std::unique_ptr<PairScoring>> PairScoring::freeze(Step& step,
 std::vector<shadow::PoolItem> PairScoring::screen_items() const {
   const auto most = static_cast<std::size_t>(plan_.offline_max_records);
   const auto& old = pool_.items(shadow::Stratum::kOld);
-  std::vector<shadow::PoolItem> items(old.begin(),
-                                      old.begin() + static_cast<std::ptrdiff_t>(
-                                                        std::min(most, old.size())));
-  const auto fresh = shadow::capped_by_source(pool_.items(shadow::Stratum::kNew), most,
-                                              static_cast<std::size_t>(plan_.offline_max_per_source));
+  std::vector<shadow::PoolItem> items(
+      old.begin(), old.begin() + static_cast<std::ptrdiff_t>(std::min(most, old.size())));
+  const auto fresh =
+      shadow::capped_by_source(pool_.items(shadow::Stratum::kNew), most,
+                               static_cast<std::size_t>(plan_.offline_max_per_source));
   items.insert(items.end(), fresh.begin(), fresh.end());
   return items;
 }
 
-Status PairScoring::order_screen(Step& step, const std::string& key,
-                                 const ScoredPairing& pairing) {
+Status PairScoring::order_screen(Step& step, const std::string& key, const ScoredPairing& pairing) {
   if (screen_ || !flying_.empty() || step.now_ms < next_at_ms_) return {};
   return order(step, key, pairing, screen_items(), true);
 }
@@ -209,8 +206,7 @@ Result<bool> PairScoring::on_scored(Step& step, const EffectOutcome& outcome) {
   } else {
     TRIMTAB_CHECK_OK(on_pairs(step, *results));
   }
-  TRIMTAB_CHECK_OK(
-      step.tx.finish_intent(outcome.intent, IntentState::kApplied, "{}", step.now_ms));
+  TRIMTAB_CHECK_OK(step.tx.finish_intent(outcome.intent, IntentState::kApplied, "{}", step.now_ms));
   return true;
 }
 
@@ -229,12 +225,11 @@ Status PairScoring::on_screen(const std::vector<shadow::ScoreResult>& results) {
     result.id.erase(0, colon + 1);
     (stratum == "new" ? fresh : stratum == "old" ? old : golden).push_back(std::move(result));
   }
-  screen_ = shadow::offline_screen(
-      plan_, {.holdout = old,
-              .golden = golden,
-              .fresh = fresh,
-              .no_past = no_past_,
-              .advisory = advisory_});
+  screen_ = shadow::offline_screen(plan_, {.holdout = old,
+                                           .golden = golden,
+                                           .fresh = fresh,
+                                           .no_past = no_past_,
+                                           .advisory = advisory_});
   return {};
 }
 
@@ -282,8 +277,8 @@ Json PairScoring::save() {
   dirty_ = false;
   Json batch = Json::array();
   for (const auto& item : batch_) {
-    batch.push_back({item.id, item.source, item.known_good, item.ts_ms,
-                     item.stratum == shadow::Stratum::kNew});
+    batch.push_back(
+        {item.id, item.source, item.known_good, item.ts_ms, item.stratum == shadow::Stratum::kNew});
   }
   return {{"pool", pool_.save()},
           {"advisory", advisory_},
@@ -312,12 +307,12 @@ Result<std::unique_ptr<PairScoring>> PairScoring::restore(const config::TargetSe
     TRIMTAB_TRY(made->screen_, shadow::parse_offline_verdict(saved.at("screen")));
   }
   for (const auto& item : saved.at("batch")) {
-    made->batch_.push_back({.id = item.at(0).get<std::string>(),
-                            .source = item.at(1).get<std::string>(),
-                            .known_good = item.at(2).get<std::string>(),
-                            .ts_ms = item.at(3).get<std::int64_t>(),
-                            .stratum = item.at(4).get<bool>() ? shadow::Stratum::kNew
-                                                              : shadow::Stratum::kOld});
+    made->batch_.push_back(
+        {.id = item.at(0).get<std::string>(),
+         .source = item.at(1).get<std::string>(),
+         .known_good = item.at(2).get<std::string>(),
+         .ts_ms = item.at(3).get<std::int64_t>(),
+         .stratum = item.at(4).get<bool>() ? shadow::Stratum::kNew : shadow::Stratum::kOld});
   }
   made->batches_ = saved.at("batches").get<std::uint64_t>();
   made->failures_ = saved.at("failures").get<int>();

@@ -36,16 +36,16 @@ class PairScoring {
       Step& step, const config::TargetSettings& settings, const shadow::Plan& plan,
       const std::string& subject, std::int64_t onset_ms, std::int64_t frozen_ms);
   [[nodiscard]] static Result<std::unique_ptr<PairScoring>> restore(
-      const config::TargetSettings& settings, const shadow::Plan& plan,
-      const std::string& subject, const nlohmann::json& saved);
+      const config::TargetSettings& settings, const shadow::Plan& plan, const std::string& subject,
+      const nlohmann::json& saved);
 
   // Orders the scoring of the screen's records, unless that is under way.
   [[nodiscard]] Status order_screen(Step& step, const std::string& key,
                                     const ScoredPairing& pairing);
   // Orders the next `batch` pairs, unless some are under way, the pool is used up, the cost cap is
   // reached or the last failure was too short ago.
-  [[nodiscard]] Status order_pairs(Step& step, const std::string& key,
-                                   const ScoredPairing& pairing, int batch);
+  [[nodiscard]] Status order_pairs(Step& step, const std::string& key, const ScoredPairing& pairing,
+                                   int batch);
   // True when the outcome was one of ours.
   [[nodiscard]] Result<bool> on_scored(Step& step, const EffectOutcome& outcome);
 
@@ -81,9 +81,9 @@ class PairScoring {
   std::vector<shadow::PoolItem> batch_;  // drawn, not yet scored
   std::string flying_;                   // key under way; not saved
   std::uint64_t batches_ = 0;
-  int failures_ = 0;                     // in a row
+  int failures_ = 0;  // in a row
   std::int64_t next_at_ms_ = 0;
-  std::int64_t window_ms_ = 0;           // cost cap: start of the hour, tokens in it
+  std::int64_t window_ms_ = 0;  // cost cap: start of the hour, tokens in it
   std::int64_t window_tokens_ = 0;
   bool dirty_ = true;
 };

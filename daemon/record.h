@@ -55,17 +55,17 @@ struct InferenceRecord {
   std::string_view arm;
   std::optional<std::int64_t> generation;
   std::string_view experiment;
-  std::span<const Turn> input;      // a plain string becomes one turn of role "user"
-  std::string_view output;          // the completion's text
-  std::string_view tool_calls;      // raw JSON array, empty when none
+  std::span<const Turn> input;  // a plain string becomes one turn of role "user"
+  std::string_view output;      // the completion's text
+  std::string_view tool_calls;  // raw JSON array, empty when none
   Tokens tok;
   std::optional<double> latency_s, ttft_s, mean_logprob;
   std::span<const float> logprobs, embedding;
   std::string_view finish, status, error;
-  std::string_view attributes;      // raw JSON object, empty when none
+  std::string_view attributes;  // raw JSON object, empty when none
   // Values at the JSON pointers of its target's signals (RecordCodec::set_pointers), in order.
   std::span<const drift::PointerValue> pointers;
-  std::uint32_t bytes = 0;          // size of the message
+  std::uint32_t bytes = 0;  // size of the message
 
   // `op: probe`: routed like all, seen by no detector, pool or trial.
   [[nodiscard]] bool is_probe() const { return op == "probe"; }
@@ -82,7 +82,7 @@ struct Feedback {
   std::string_view feedback_id;
   std::string_view record_id;  // or empty: joined by trace_id
   std::string_view trace_id;
-  std::string_view target;     // empty until joined, unless the message names it
+  std::string_view target;  // empty until joined, unless the message names it
   std::string_view name;
   std::optional<double> score;  // as sent: 0..1 or -1/0/1
   std::string_view label;

@@ -54,21 +54,22 @@ Result<std::uint64_t> ServingState::write(Step& step, std::vector<shadow::Arm> a
   TRIMTAB_CHECK_OK(history_.add(routing));
   by_key_[key] = routing.generation;
   while (by_key_.size() > kKeysKept) {
-    by_key_.erase(std::min_element(by_key_.begin(), by_key_.end(), [](const auto& a, const auto& b) {
-      return a.second < b.second;
-    }));
+    by_key_.erase(
+        std::min_element(by_key_.begin(), by_key_.end(),
+                         [](const auto& a, const auto& b) { return a.second < b.second; }));
   }
   written_ms_[routing.generation] = step.now_ms;
   while (written_ms_.size() > kKeysKept) written_ms_.erase(written_ms_.begin());
   TRIMTAB_CHECK_OK(order_write(step, routing, key, subject));
-  TRIMTAB_TRY(const auto seq, step.journal({.target = target_,
-                                            .kind = "routing",
-                                            .subject = subject,
-                                            .generation = static_cast<std::int64_t>(routing.generation),
-                                            .reason = reason,
-                                            .message = "routing generation " +
-                                                       std::to_string(routing.generation) + ": " + reason,
-                                            .payload = dump_json(shadow::to_json(routing))}));
+  TRIMTAB_TRY(const auto seq,
+              step.journal({.target = target_,
+                            .kind = "routing",
+                            .subject = subject,
+                            .generation = static_cast<std::int64_t>(routing.generation),
+                            .reason = reason,
+                            .message = "routing generation " + std::to_string(routing.generation) +
+                                       ": " + reason,
+                            .payload = dump_json(shadow::to_json(routing))}));
   (void)seq;
   return routing.generation;
 }
@@ -125,7 +126,8 @@ Status ServingState::renew(Step& step) {
     retry_at_ms_ = 0;
     return publish_again(step);
   }
-  if (routing->expires_at_ms == 0 || step.now_ms < routing->expires_at_ms - expiry_ms_ / 2) return {};
+  if (routing->expires_at_ms == 0 || step.now_ms < routing->expires_at_ms - expiry_ms_ / 2)
+    return {};
   const std::string key = "renew/" + target_ + "/" + std::to_string(routing->generation);
   TRIMTAB_TRY(const auto generation, write(step, routing->arms, routing->experiment, "renewed",
                                            "trimtab", key, routing->experiment));
@@ -236,8 +238,12 @@ Json ServingState::save() const {
   }
   Json written = Json::array();
   for (const auto& [generation, at] : written_ms_) written.push_back({generation, at});
-  return {{"documents", history_.save()}, {"applied", applied_},     {"by_key", by_key_},
-          {"routers", routers},           {"written_ms", written},   {"retry_at_ms", retry_at_ms_},
+  return {{"documents", history_.save()},
+          {"applied", applied_},
+          {"by_key", by_key_},
+          {"routers", routers},
+          {"written_ms", written},
+          {"retry_at_ms", retry_at_ms_},
           {"write_failures", write_failures_}};
 }
 

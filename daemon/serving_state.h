@@ -35,7 +35,7 @@ struct EndpointView {
 
 // How far the live routers have followed.
 struct AckView {
-  std::uint64_t lowest = 0;         // 0: no router is live
+  std::uint64_t lowest = 0;  // 0: no router is live
   std::int64_t oldest_unacked_ms = 0;
   std::string slow_router;
 };

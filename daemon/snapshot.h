@@ -12,12 +12,12 @@ namespace trimtab::daemon {
 
 struct Snapshot {
   std::int64_t at_ms = 0;
-  std::string counts;   // object: records, store, last_commit_ms
-  std::string paused;   // why nothing is ingested; empty: all is well
+  std::string counts;  // object: records, store, last_commit_ms
+  std::string paused;  // why nothing is ingested; empty: all is well
   std::string config_hash;
   std::map<std::string, std::string> targets, drift, signals;  // by target
-  std::map<std::string, std::string> promotions, evidence;     // by trial, the newest of each target
-  std::map<std::string, std::string> heartbeats;               // by job, while it runs
+  std::map<std::string, std::string> promotions, evidence;  // by trial, the newest of each target
+  std::map<std::string, std::string> heartbeats;            // by job, while it runs
 };
 
 class SnapshotBoard {

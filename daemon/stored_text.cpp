@@ -30,7 +30,8 @@ Result<StoredText> read_stored_text(const RecordStore& records, const TextPositi
                                {"content", json_or<std::string>(turn, "content", "")}});
     }
   }
-  if (text.messages.empty()) return fail(Code::kCorrupt, text.id + ": the stored record has no input");
+  if (text.messages.empty())
+    return fail(Code::kCorrupt, text.id + ": the stored record has no input");
   const auto output = record.find("output");
   if (output != record.end() && output->is_string()) text.output = output->get<std::string>();
   if (output != record.end() && output->is_object()) {

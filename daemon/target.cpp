@@ -19,8 +19,8 @@ constexpr std::string_view kMonitorPrefix = "monitor/";
 bool is_refusal(const InferenceRecord& record) {
   if (record.finish == "content_filter" || record.finish == "refusal") return true;
   static constexpr std::array<std::string_view, 8> kOpenings = {
-      "I'm sorry, but I can", "I\u2019m sorry, but I can", "I cannot ",  "I can't assist",
-      "I can\u2019t assist",  "I can't help with",         "As an AI", "I am unable to"};
+      "I'm sorry, but I can", "I\u2019m sorry, but I can", "I cannot ", "I can't assist",
+      "I can\u2019t assist",  "I can't help with",         "As an AI",  "I am unable to"};
   return std::any_of(kOpenings.begin(), kOpenings.end(),
                      [&](std::string_view opening) { return record.output.starts_with(opening); });
 }
@@ -58,9 +58,10 @@ shadow::LiveRecord live_record(const InferenceRecord& record, const std::string&
 }
 
 Json alarm_json(const OpenAlarm& alarm) {
-  return {{"id", alarm.id},           {"kind", alarm.kind},   {"signal", alarm.signal},
-          {"ts_ms", alarm.ts_ms},     {"at_ms", alarm.at_ms}, {"onset_ms", alarm.onset_ms},
-          {"tries", alarm.tries},     {"examples_at_last_try", alarm.examples_at_last_try}};
+  return {{"id", alarm.id},         {"kind", alarm.kind},
+          {"signal", alarm.signal}, {"ts_ms", alarm.ts_ms},
+          {"at_ms", alarm.at_ms},   {"onset_ms", alarm.onset_ms},
+          {"tries", alarm.tries},   {"examples_at_last_try", alarm.examples_at_last_try}};
 }
 
 OpenAlarm alarm_of(const Json& saved) {
@@ -200,8 +201,10 @@ Json Target::save_core() const {
   for (const auto& alarm : alarms_) alarms.push_back(alarm_json(alarm));
   Json undo;
   if (undo_) {
-    undo = {{"to", shadow::to_json(undo_->to)}, {"actor", undo_->actor},
-            {"reason", undo_->reason},          {"key", undo_->key},
+    undo = {{"to", shadow::to_json(undo_->to)},
+            {"actor", undo_->actor},
+            {"reason", undo_->reason},
+            {"key", undo_->key},
             {"generation", undo_->generation}};
   }
   Json manual;
@@ -333,9 +336,8 @@ Status Target::load(StateQueries& state) {
   if (reverse_) {
     TRIMTAB_TRY(const auto text, state.blob(settings_.name, "reverse.scoring"));
     TRIMTAB_TRY(const Json document, parse_json(text));
-    TRIMTAB_TRY(reverse_scoring_,
-                PairScoring::restore(settings_, settings_.promotion.plan,
-                                     "reverse-" + reverse_->alarm_id, document));
+    TRIMTAB_TRY(reverse_scoring_, PairScoring::restore(settings_, settings_.promotion.plan,
+                                                       "reverse-" + reverse_->alarm_id, document));
   }
   return {};
 }

@@ -41,10 +41,10 @@ struct OpenAlarm {
   std::string id;    // al-<n>
   std::string kind;  // drift | harm
   std::string signal;
-  std::int64_t ts_ms = 0;     // event time
-  std::int64_t at_ms = 0;     // control's time
+  std::int64_t ts_ms = 0;  // event time
+  std::int64_t at_ms = 0;  // control's time
   std::int64_t onset_ms = 0;
-  std::int64_t tries = 0;     // candidates that ended REJECTED or INCONCLUSIVE, failed jobs
+  std::int64_t tries = 0;  // candidates that ended REJECTED or INCONCLUSIVE, failed jobs
   std::int64_t examples_at_last_try = 0;
 };
 
@@ -132,8 +132,7 @@ class Target {
   [[nodiscard]] Status rereference(Step& step, const std::string& reason);
   // target_undo.cpp
   [[nodiscard]] Result<std::string> begin_undo(Step& step, const std::string& to,
-                                               const std::string& actor,
-                                               const std::string& reason);
+                                               const std::string& actor, const std::string& reason);
   [[nodiscard]] Status advance_undo(Step& step);
   [[nodiscard]] Status consider_reverse(Step& step, const OpenAlarm& alarm);
   [[nodiscard]] Status advance_reverse(Step& step);
@@ -165,27 +164,27 @@ class Target {
   ChampionNumbers champion_numbers_;
 
   // Core state, one small blob.
-  std::uint64_t records_ = 0;            // running number of records, for onsets
-  std::int64_t rereferenced_ms_ = 0;     // event time; 0: never
-  std::vector<OpenAlarm> alarms_;        // open: wait for a job, or are being answered by one
-  bool answered_ = false;                // a job or a trial answers alarms_
-  std::optional<OpenAlarm> queued_;      // the newest change seen while one was being answered
+  std::uint64_t records_ = 0;         // running number of records, for onsets
+  std::int64_t rereferenced_ms_ = 0;  // event time; 0: never
+  std::vector<OpenAlarm> alarms_;     // open: wait for a job, or are being answered by one
+  bool answered_ = false;             // a job or a trial answers alarms_
+  std::optional<OpenAlarm> queued_;   // the newest change seen while one was being answered
   std::optional<retrain::ManualRequest> manual_;  // `retrain` that waits for examples
   std::vector<std::int64_t> automatic_starts_ms_;
   std::vector<std::string> released_bursts_;
   std::int64_t last_job_start_ms_ = 0, last_end_ms_ = 0, armed_since_ms_ = 0;
-  bool automatic_paused_ = false;        // by an operator
-  bool job_waits_for_trial_ = false;     // a finished job whose candidate waits for the open trial
+  bool automatic_paused_ = false;     // by an operator
+  bool job_waits_for_trial_ = false;  // a finished job whose candidate waits for the open trial
   struct Undo {
     shadow::AdapterRef to;
     std::string actor, reason, key;
-    std::uint64_t generation = 0;        // of the routing document; 0: not written yet
+    std::uint64_t generation = 0;  // of the routing document; 0: not written yet
   };
   std::optional<Undo> undo_;
   std::optional<shadow::ReverseShadow> reverse_;
   std::unique_ptr<PairScoring> reverse_scoring_;
-  std::uint64_t fleet_calls_ = 0;        // numbers the INTENTs of reconciliation
-  std::int64_t quarantined_ = 0;         // corrections held back when last looked at
+  std::uint64_t fleet_calls_ = 0;  // numbers the INTENTs of reconciliation
+  std::int64_t quarantined_ = 0;   // corrections held back when last looked at
   std::string waits_for_;
 
   // Not saved.

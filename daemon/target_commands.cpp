@@ -63,7 +63,8 @@ CommandAnswer Target::on_register(Step& step, const CommandRequest& command) {
   auto adapter = shadow::parse_adapter_ref(body.value("adapter_ref", Json::object()));
   if (!adapter) return answer_error(adapter.error());
   if (trial_.open()) {
-    auto answer = answer_problem(409, trial_.trial()->id + " is open; wait for its end or abort it");
+    auto answer =
+        answer_problem(409, trial_.trial()->id + " is open; wait for its end or abort it");
     Json problem = parse_json(answer.body).value();
     problem["trial"] = trial_.trial()->id;
     answer.body = dump_json(problem);
@@ -94,9 +95,8 @@ CommandAnswer Target::on_register(Step& step, const CommandRequest& command) {
   if (auto done = journal_command(step, command, *trial, "registered " + adapter->name); !done) {
     return answer_error(done.error());
   }
-  auto answer = accepted(promotion_json(*trial_.trial(),
-                                        trial_.evidence(step.now_ms, serving_, history_),
-                                        step.now_ms));
+  auto answer = accepted(promotion_json(
+      *trial_.trial(), trial_.evidence(step.now_ms, serving_, history_), step.now_ms));
   answer.etag = std::to_string(trial_.trial()->seq);
   return answer;
 }
@@ -112,19 +112,16 @@ CommandAnswer Target::on_trial_verb(Step& step, const CommandRequest& command) {
     return answer_problem(412, "the trial has moved on: its ETag is \"" +
                                    std::to_string(trial_.trial()->seq) + "\"; look again");
   }
-  const auto done = trial_.command(step,
-                                   {.verb = *verb,
-                                    .actor = command.actor,
-                                    .reason = command.reason,
-                                    .force = command.force},
-                                   surroundings(step), command.idempotency_key);
+  const auto done = trial_.command(
+      step,
+      {.verb = *verb, .actor = command.actor, .reason = command.reason, .force = command.force},
+      surroundings(step), command.idempotency_key);
   if (!done) return answer_error(done.error());
   if (!trial_.open()) {
     if (auto ended = trial_ended(step); !ended) return answer_error(ended.error());
   }
-  auto answer = accepted(promotion_json(*trial_.trial(),
-                                        trial_.evidence(step.now_ms, serving_, history_),
-                                        step.now_ms));
+  auto answer = accepted(promotion_json(
+      *trial_.trial(), trial_.evidence(step.now_ms, serving_, history_), step.now_ms));
   answer.etag = std::to_string(trial_.trial()->seq);
   return answer;
 }
@@ -151,8 +148,8 @@ CommandAnswer Target::on_target_verb(Step& step, const CommandRequest& command) 
   } else if (command.verb == "release_quarantine") {
     const auto burst = json_or<std::string>(body, "burst", "");
     if (!burst.empty()) released_bursts_.push_back(burst);
-    auto released = step.tx.release_quarantine(settings_.name,
-                                               json_or<std::string>(body, "source_id", ""));
+    auto released =
+        step.tx.release_quarantine(settings_.name, json_or<std::string>(body, "source_id", ""));
     if (!released) return answer_error(released.error());
     counted_labels_ = -1;
     answer = {{"released", *released}};

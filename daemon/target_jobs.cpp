@@ -99,9 +99,9 @@ Status Target::consider_job(Step& step) {
 Status Target::start_job(Step& step, const retrain::Decision& decision,
                          const TrainingMaterial& material) {
   const std::string actor = manual_ ? manual_->actor : "trimtab";
-  const auto started = job_.start(step, decision, material, job_onset_ms(),
-                                  step.join.watermark_ms(settings_.name), history_.champion(),
-                                  actor);
+  const auto started =
+      job_.start(step, decision, material, job_onset_ms(), step.join.watermark_ms(settings_.name),
+                 history_.champion(), actor);
   if (!started && started.error().code == Code::kInvalid) {
     waits_for_ = started.error().message;  // no_data: more labels will come
     counted_labels_ = -1;

@@ -67,13 +67,11 @@ Status Target::trial_ended(Step& step) {
   const std::string end(shadow::state_name(trial.state));
   const std::string reason(shadow::reason_name(trial.end_reason));
   step.metrics
-      .counter("trimtab_promotions_total", "Trials that ended, by their end",
-               {"target", "outcome"})
+      .counter("trimtab_promotions_total", "Trials that ended, by their end", {"target", "outcome"})
       .with({settings_.name, end})
       .add();
   if (trial.state == shadow::State::kRolledBack) {
-    step.metrics
-        .counter("trimtab_rollbacks_total", "Rollbacks, by reason", {"target", "reason"})
+    step.metrics.counter("trimtab_rollbacks_total", "Rollbacks, by reason", {"target", "reason"})
         .with({settings_.name, reason})
         .add();
   }

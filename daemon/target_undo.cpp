@@ -13,12 +13,10 @@ Result<std::string> Target::begin_undo(Step& step, const std::string& to, const 
   if (undo_) return fail(Code::kConflict, "an undo to " + undo_->to.label() + " is under way");
   TRIMTAB_TRY(auto goal, history_.resolve_undo(to));
   if (trial_.open()) {
-    TRIMTAB_CHECK_OK(trial_.command(step,
-                                    {.verb = shadow::Verb::kAbort,
-                                     .actor = actor,
-                                     .reason = "undo: " + reason,
-                                     .force = false},
-                                    surroundings(step), {}));
+    TRIMTAB_CHECK_OK(trial_.command(
+        step,
+        {.verb = shadow::Verb::kAbort, .actor = actor, .reason = "undo: " + reason, .force = false},
+        surroundings(step), {}));
   }
   TRIMTAB_TRY(const std::int64_t number, step.tx.next_number("undo"));
   undo_ = Undo{.to = std::move(goal),
@@ -37,10 +35,9 @@ Status Target::advance_undo(Step& step) {
   const bool there = undo_->to.bare_base() || !driver_loads || serving_.everywhere(undo_->to.name);
   if (undo_->generation == 0) {
     if (!there) return {};
-    TRIMTAB_TRY(undo_->generation,
-                serving_.write(step, shadow::champion_only_arms(undo_->to), "",
-                               "undo to " + undo_->to.label(), undo_->actor, undo_->key,
-                               undo_->key));
+    TRIMTAB_TRY(undo_->generation, serving_.write(step, shadow::champion_only_arms(undo_->to), "",
+                                                  "undo to " + undo_->to.label(), undo_->actor,
+                                                  undo_->key, undo_->key));
     return {};
   }
   if (!serving_.applied(undo_->generation)) return {};
@@ -114,8 +111,7 @@ Status Target::advance_reverse(Step& step) {
       step.job_cancels.push_back(job_.job()->id);
       TRIMTAB_CHECK_OK(job_.cancelled(step, "reverse shadow"));
     }
-    const std::string to =
-        reverse_->predecessor.bare_base() ? "base" : reverse_->predecessor.name;
+    const std::string to = reverse_->predecessor.bare_base() ? "base" : reverse_->predecessor.name;
     TRIMTAB_TRY(const auto label,
                 begin_undo(step, to, "trimtab", "reverse shadow of " + reverse_->alarm_id));
     (void)label;
@@ -140,9 +136,8 @@ std::vector<shadow::AdapterRef> Target::desired_adapters() const {
   }
   std::vector<shadow::AdapterRef> unique;
   for (const auto& adapter : wanted) {
-    const bool known = std::any_of(unique.begin(), unique.end(), [&](const auto& other) {
-      return other.name == adapter.name;
-    });
+    const bool known = std::any_of(unique.begin(), unique.end(),
+                                   [&](const auto& other) { return other.name == adapter.name; });
     if (!adapter.bare_base() && !known) unique.push_back(adapter);
   }
   return unique;

@@ -29,17 +29,18 @@ Json Target::signals_view() const {
   const auto status = monitor_.status();
   Json signals = Json::array();
   for (const auto& signal : status.signals) {
-    signals.push_back({{"name", signal.name},
-                       {"segment", signal.segment},
-                       {"state", signal.state},
-                       {"reason", signal.reason},
-                       {"log10_ratio", log10_ratio(signal.state, signal.evidence, signal.threshold)},
-                       {"evidence", signal.evidence},
-                       {"threshold", signal.threshold},
-                       {"theta", signal.theta},
-                       {"reference_size", signal.reference_size},
-                       {"events", signal.events},
-                       {"history", signal.history}});
+    signals.push_back(
+        {{"name", signal.name},
+         {"segment", signal.segment},
+         {"state", signal.state},
+         {"reason", signal.reason},
+         {"log10_ratio", log10_ratio(signal.state, signal.evidence, signal.threshold)},
+         {"evidence", signal.evidence},
+         {"threshold", signal.threshold},
+         {"theta", signal.theta},
+         {"reference_size", signal.reference_size},
+         {"events", signal.events},
+         {"history", signal.history}});
   }
   Json harm = Json::array();
   for (const auto& metric : status.harm) {
@@ -78,8 +79,8 @@ Json Target::view(std::int64_t now_ms) const {
   for (const auto& adapter : history_.kept()) kept.push_back(name_or_null(adapter));
   std::string waits_for = waits_for_;
   if (trial_.open()) {
-    waits_for = shadow::waits_for(*trial_.trial(), trial_.evidence(now_ms, serving_, history_),
-                                  now_ms);
+    waits_for =
+        shadow::waits_for(*trial_.trial(), trial_.evidence(now_ms, serving_, history_), now_ms);
   }
   const char* paused = automatic_paused_ ? "operator" : history_.jobs_paused() ? "undo" : "";
   return {{"name", settings_.name},
@@ -153,9 +154,9 @@ void Target::publish_metrics(Metrics& metrics, std::int64_t now_ms) const {
         .with({settings_.name})
         .set(static_cast<double>(now_ms - reference_ms) / 1000.0);
   }
-  auto& state = metrics.gauge("trimtab_target_state",
-                              "1 for the state that the target's monitor is in",
-                              {"target", "state"});
+  auto& state =
+      metrics.gauge("trimtab_target_state", "1 for the state that the target's monitor is in",
+                    {"target", "state"});
   for (const auto one : {drift::MonitorState::kCollecting, drift::MonitorState::kCalibrating,
                          drift::MonitorState::kArmed, drift::MonitorState::kRefused}) {
     state.with({settings_.name, std::string(drift::monitor_state_name(one))})

@@ -130,8 +130,7 @@ shadow::Evidence TrialRunner::evidence(std::int64_t now_ms, const ServingState& 
   evidence.acked_generation = acks.lowest;
   evidence.oldest_unacked_ms = acks.oldest_unacked_ms;
   evidence.slow_router = acks.slow_router;
-  evidence.alpha_spent =
-      history.alpha_spent(settings_->promotion.budget_window_ms, now_ms);
+  evidence.alpha_spent = history.alpha_spent(settings_->promotion.budget_window_ms, now_ms);
   evidence.error_budget = settings_->promotion.error_budget;
   return evidence;
 }
@@ -226,8 +225,8 @@ Status TrialRunner::order_one(Step& step, const shadow::EffectRequest& wanted,
   }
   if (wanted.kind == shadow::EffectKind::kWarmUp) {
     // Only what is loaded can be warmed up.
-    const auto load = effects_.find(trial_->id + "/" + std::string(shadow::effect_name(
-                                                           shadow::EffectKind::kLoadAdapter)));
+    const auto load = effects_.find(
+        trial_->id + "/" + std::string(shadow::effect_name(shadow::EffectKind::kLoadAdapter)));
     if (load != effects_.end() && load->second.result.status != shadow::EffectStatus::kApplied) {
       return {};
     }
@@ -278,19 +277,20 @@ Status TrialRunner::order_routing(Step& step, const shadow::EffectRequest& wante
     const bool candidate_missing = around.serving.missing_somewhere(trial_->candidate.name);
     doubt_ = true;
     ++doubts_;
-    TRIMTAB_TRY(const auto generation,
-                around.serving.write(
-                    step, shadow::champion_only_arms(candidate_missing ? trial_->champion
-                                                                       : trial_->candidate),
-                    "", "doubt: an endpoint does not list an arm's adapter", "trimtab",
-                    wanted.key + "/doubt" + std::to_string(doubts_), trial_->id));
+    TRIMTAB_TRY(
+        const auto generation,
+        around.serving.write(
+            step,
+            shadow::champion_only_arms(candidate_missing ? trial_->champion : trial_->candidate),
+            "", "doubt: an endpoint does not list an arm's adapter", "trimtab",
+            wanted.key + "/doubt" + std::to_string(doubts_), trial_->id));
     (void)generation;
   } else if (!missing && doubt_) {
     doubt_ = false;
     TRIMTAB_TRY(const auto generation,
-                around.serving.write(step, wanted.arms, wanted.experiment,
-                                     wanted.reason + " again", "trimtab",
-                                     wanted.key + "/again" + std::to_string(doubts_), trial_->id));
+                around.serving.write(step, wanted.arms, wanted.experiment, wanted.reason + " again",
+                                     "trimtab", wanted.key + "/again" + std::to_string(doubts_),
+                                     trial_->id));
     (void)generation;
   }
   return {};
@@ -302,15 +302,17 @@ void TrialRunner::compare_live(const shadow::EffectRequest& wanted,
   const bool holdback = find_arm(wanted.arms, shadow::kArmHoldback) != nullptr;
   const bool control = find_arm(wanted.arms, shadow::kArmControl) != nullptr;
   if ((!holdback && !control) || (holdback && bake_) || (control && ab_)) return;
-  const auto p95 = [](const QuantileSketch& sketch) { return optional_number(sketch.quantile(.95)); };
-  const Json params = {{"experiment", wanted.experiment},
-                       {"primary", trial_->primary_metric},
-                       {"control_role", std::string(holdback ? shadow::kArmHoldback
-                                                             : shadow::kArmControl)},
-                       {"label_wait_ms", std::max<std::int64_t>(trial_->plan.label_wait_ms, 1)},
-                       {"latency_s", p95(around.champion.latency_s)},
-                       {"tokens_out", p95(around.champion.tokens_out)},
-                       {"tokens_all", p95(around.champion.tokens_all)}};
+  const auto p95 = [](const QuantileSketch& sketch) {
+    return optional_number(sketch.quantile(.95));
+  };
+  const Json params = {
+      {"experiment", wanted.experiment},
+      {"primary", trial_->primary_metric},
+      {"control_role", std::string(holdback ? shadow::kArmHoldback : shadow::kArmControl)},
+      {"label_wait_ms", std::max<std::int64_t>(trial_->plan.label_wait_ms, 1)},
+      {"latency_s", p95(around.champion.latency_s)},
+      {"tokens_out", p95(around.champion.tokens_out)},
+      {"tokens_all", p95(around.champion.tokens_all)}};
   (holdback ? bake_params_ : ab_params_) = params;
   (holdback ? bake_ : ab_).emplace(ab_params(trial_->plan, params));
   live_dirty_ = true;
@@ -361,9 +363,8 @@ Status TrialRunner::journal_units(Step& step) {
     for (const auto& unit : (*comparison)->take_closed()) {
       Json values = Json::object();
       for (const auto& [metric, bad] : unit.values) values[metric] = optional_number(bad);
-      const Json row = {{"unit", unit.unit},          {"record", unit.record_id},
-                        {"arm", unit.arm},            {"ts_ms", unit.ts_ms},
-                        {"closed_ms", unit.closed_ms}, {"values", values}};
+      const Json row = {{"unit", unit.unit},   {"record", unit.record_id},    {"arm", unit.arm},
+                        {"ts_ms", unit.ts_ms}, {"closed_ms", unit.closed_ms}, {"values", values}};
       TRIMTAB_TRY(const auto seq,
                   step.tx.append_decision(trial_->id, comparison == &ab_ ? "units" : "bake_units",
                                           dump_json(row)));
@@ -398,9 +399,8 @@ Status TrialRunner::save(Transaction& tx, const std::string& target) {
   if (!trial_) return {};
   Json effects = Json::object();
   for (const auto& [key, run] : effects_) {
-    effects[key] = {std::string(shadow::effect_status_name(run.result.status)),
-                    run.result.attempts, run.result.generation, run.result.message,
-                    run.next_at_ms};
+    effects[key] = {std::string(shadow::effect_status_name(run.result.status)), run.result.attempts,
+                    run.result.generation, run.result.message, run.next_at_ms};
   }
   const Json small = {{"trial", shadow::to_json(*trial_)},
                       {"effects", effects},
@@ -420,7 +420,8 @@ Status TrialRunner::save(Transaction& tx, const std::string& target) {
     TRIMTAB_CHECK_OK(tx.put_blob(target, "trial.scoring", dump_json(scoring_->save())));
   }
   if (live_dirty_) {
-    const Json live = {{"ab", ab_ ? ab_->save() : Json()}, {"bake", bake_ ? bake_->save() : Json()}};
+    const Json live = {{"ab", ab_ ? ab_->save() : Json()},
+                       {"bake", bake_ ? bake_->save() : Json()}};
     TRIMTAB_CHECK_OK(tx.put_blob(target, "trial.live", dump_json(live)));
     live_dirty_ = false;
   }
@@ -455,8 +456,7 @@ Status TrialRunner::load(StateQueries& state, const std::string& target) {
   doubts_ = saved.at("doubts").get<std::uint64_t>();
   if (auto scoring = state.blob(target, "trial.scoring")) {
     TRIMTAB_TRY(const Json document, parse_json(*scoring));
-    TRIMTAB_TRY(scoring_,
-                PairScoring::restore(*settings_, trial_->plan, trial_->id, document));
+    TRIMTAB_TRY(scoring_, PairScoring::restore(*settings_, trial_->plan, trial_->id, document));
   }
   Json live = {{"ab", Json()}, {"bake", Json()}};
   if (auto blob = state.blob(target, "trial.live")) {

@@ -43,16 +43,15 @@ class TrialRunner {
   [[nodiscard]] const PairScoring* scoring() const { return scoring_.get(); }
 
   // Saves the new trial and its frozen pool. REQUIRES: !open().
-  [[nodiscard]] Status start(Step& step, shadow::Trial trial,
-                             std::unique_ptr<PairScoring> scoring);
+  [[nodiscard]] Status start(Step& step, shadow::Trial trial, std::unique_ptr<PairScoring> scoring);
   void on_record(const shadow::LiveRecord& record, const shadow::RoutingHistory& documents);
   void on_feedback(const shadow::LiveFeedback& feedback);
   [[nodiscard]] Status on_effect(Step& step, const EffectOutcome& outcome);
   // Transitions until nothing changes, then the effects. True when the trial ended in this call.
   [[nodiscard]] Result<bool> advance(Step& step, TrialSurroundings around);
   // An operator's command; journaled. The new state's effects are ordered by the step's advance().
-  [[nodiscard]] Status command(Step& step, const shadow::Command& command,
-                               TrialSurroundings around, const std::string& idempotency_key);
+  [[nodiscard]] Status command(Step& step, const shadow::Command& command, TrialSurroundings around,
+                               const std::string& idempotency_key);
   [[nodiscard]] shadow::Evidence evidence(std::int64_t now_ms, const ServingState& serving,
                                           const shadow::TargetHistory& history) const;
 
@@ -70,8 +69,8 @@ class TrialRunner {
                                     const shadow::Evidence& evidence);
   [[nodiscard]] Status order_one(Step& step, const shadow::EffectRequest& wanted,
                                  TrialSurroundings around);
-  [[nodiscard]] Status order_call(Step& step, const shadow::EffectRequest& wanted,
-                                  const char* kind, bool slow);
+  [[nodiscard]] Status order_call(Step& step, const shadow::EffectRequest& wanted, const char* kind,
+                                  bool slow);
   [[nodiscard]] Status order_routing(Step& step, const shadow::EffectRequest& wanted,
                                      TrialSurroundings around);
   void compare_live(const shadow::EffectRequest& wanted, const TrialSurroundings& around);
@@ -89,7 +88,7 @@ class TrialRunner {
   nlohmann::json ab_params_, bake_params_;  // what they were made with
   std::int64_t next_series_ms_ = 0;
   std::string last_series_;
-  bool doubt_ = false;       // routing names the champion only, see serving_state.h
+  bool doubt_ = false;  // routing names the champion only, see serving_state.h
   std::uint64_t doubts_ = 0;
   bool live_dirty_ = false;
   std::int64_t watermark_ms_ = 0;

@@ -155,9 +155,7 @@ std::vector<std::pair<std::string, double>> Adwin::state() const {
   return {{"width", width_}, {"total", total_}, {"variance", variance_}};
 }
 
-std::size_t Adwin::state_bytes() const {
-  return sizeof(*this) + buckets_.size() * sizeof(Bucket);
-}
+std::size_t Adwin::state_bytes() const { return sizeof(*this) + buckets_.size() * sizeof(Bucket); }
 
 std::string Adwin::save() const {
   ByteWriter out(kTag, kVersion);

@@ -61,8 +61,8 @@ class Adwin final : public Detector {
   void drop_oldest();
 
   AdwinParameters parameters_;
-  std::size_t row_size_;          // max_buckets + 1
-  std::vector<Bucket> buckets_;   // kMaxRows x row_size_; a bucket of row r holds 2^r values
+  std::size_t row_size_;         // max_buckets + 1
+  std::vector<Bucket> buckets_;  // kMaxRows x row_size_; a bucket of row r holds 2^r values
   std::array<std::uint32_t, kMaxRows> used_{};
   std::size_t rows_ = 1;
   double width_ = 0.0;

@@ -37,8 +37,8 @@ struct SignalEvidence {
 struct Alarm {
   std::uint64_t seq = 0;  // 1, 2, .. within the target
   AlarmKind kind = AlarmKind::kDrift;
-  std::string signal;   // the harm metric's name for kHarm
-  std::string segment;  // "all" or "<field>=<value>"
+  std::string signal;        // the harm metric's name for kHarm
+  std::string segment;       // "all" or "<field>=<value>"
   std::int64_t ts_ms = 0;    // event time of the record that raised it
   std::uint64_t offset = 0;  // its running number
   std::int64_t onset_ts_ms = 0;
@@ -56,13 +56,13 @@ struct Alarm {
   double ks = 0.0;  // ordered signals only
   std::vector<WordChange> words_gained;
   std::vector<WordChange> words_lost;
-  std::vector<SignalEvidence> signals;       // the most moved first, at most 12
-  std::vector<std::string> example_ids;      // up to 5 records from the bins that paid most
+  std::vector<SignalEvidence> signals;   // the most moved first, at most 12
+  std::vector<std::string> example_ids;  // up to 5 records from the bins that paid most
 
   // kHarm.
   double baseline = 0.0;  // upper confidence bound of the reference's rate
   double tolerance = 0.0;
-  double rate = 0.0;      // mean since the onset
+  double rate = 0.0;  // mean since the onset
 };
 
 }  // namespace trimtab::drift

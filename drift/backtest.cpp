@@ -42,11 +42,16 @@ void halve(EvidenceCurve& curve) {
 std::string escaped(const std::string& text) {
   std::string out;
   for (const char c : text) {
-    if (c == '<') out += "&lt;";
-    else if (c == '>') out += "&gt;";
-    else if (c == '&') out += "&amp;";
-    else if (c == '"') out += "&quot;";
-    else out += c;
+    if (c == '<')
+      out += "&lt;";
+    else if (c == '>')
+      out += "&gt;";
+    else if (c == '&')
+      out += "&amp;";
+    else if (c == '"')
+      out += "&quot;";
+    else
+      out += c;
   }
   return out;
 }
@@ -144,8 +149,7 @@ BacktestResult Backtest::result() const {
   BacktestResult result = result_;
   for (std::size_t m = 0; m < monitors_.size(); ++m) {
     if (armed_since_ms_[m] >= 0) {
-      result.runs[m].armed_ms +=
-          std::max<std::int64_t>(0, result.last_ts_ms - armed_since_ms_[m]);
+      result.runs[m].armed_ms += std::max<std::int64_t>(0, result.last_ts_ms - armed_since_ms_[m]);
     }
   }
   result.final_status = monitors_[0].status();
@@ -154,17 +158,17 @@ BacktestResult Backtest::result() const {
 }
 
 Json to_json(const BacktestResult& result) {
-  Json out = {{"records", result.records},
-              {"counted", result.counted},
-              {"outcomes", result.outcomes},
-              {"first_ts", format_rfc3339(result.first_ts_ms)},
-              {"last_ts", format_rfc3339(result.last_ts_ms)},
-              {"first_armed_ts", result.first_armed_ts_ms == 0
-                                     ? Json()
-                                     : Json(format_rfc3339(result.first_armed_ts_ms))},
-              {"promises", Json::array()},
-              {"alarms", Json::array()},
-              {"status", to_json(result.final_status)}};
+  Json out = {
+      {"records", result.records},
+      {"counted", result.counted},
+      {"outcomes", result.outcomes},
+      {"first_ts", format_rfc3339(result.first_ts_ms)},
+      {"last_ts", format_rfc3339(result.last_ts_ms)},
+      {"first_armed_ts",
+       result.first_armed_ts_ms == 0 ? Json() : Json(format_rfc3339(result.first_armed_ts_ms))},
+      {"promises", Json::array()},
+      {"alarms", Json::array()},
+      {"status", to_json(result.final_status)}};
   for (const BacktestRun& run : result.runs) {
     const auto measured = run.measured_run_ms();
     std::map<std::string, int> by_signal;
@@ -181,9 +185,8 @@ Json to_json(const BacktestResult& result) {
 }
 
 std::string to_table(const BacktestResult& result) {
-  std::string out = std::to_string(result.records) + " records, " +
-                    std::to_string(result.counted) + " counted, " +
-                    format_rfc3339(result.first_ts_ms) + " .. " +
+  std::string out = std::to_string(result.records) + " records, " + std::to_string(result.counted) +
+                    " counted, " + format_rfc3339(result.first_ts_ms) + " .. " +
                     format_rfc3339(result.last_ts_ms) + "\n";
   if (result.first_armed_ts_ms == 0) {
     out += "never armed: " + std::string(monitor_state_name(result.final_status.state)) + ", " +
@@ -220,9 +223,9 @@ std::string to_svg(const BacktestResult& result) {
   constexpr double kHeight = 360;
   constexpr double kLow = -6.0;  // log10 ratio at the bottom
   constexpr double kHigh = 1.0;
-  constexpr std::array kColours = {"#1b6ca8", "#c0392b", "#2e8b57", "#8e44ad", "#b9770e", "#117a65"};
-  const double span =
-      std::max(1.0, static_cast<double>(result.last_ts_ms - result.first_ts_ms));
+  constexpr std::array kColours = {"#1b6ca8", "#c0392b", "#2e8b57",
+                                   "#8e44ad", "#b9770e", "#117a65"};
+  const double span = std::max(1.0, static_cast<double>(result.last_ts_ms - result.first_ts_ms));
   const auto x_of = [&](std::int64_t ts) {
     return 50.0 + (kWidth - 60.0) * static_cast<double>(ts - result.first_ts_ms) / span;
   };
@@ -245,9 +248,8 @@ std::string to_svg(const BacktestResult& result) {
   const auto peak = [](const EvidenceCurve* curve) {
     return *std::max_element(curve->log10_ratio.begin(), curve->log10_ratio.end());
   };
-  std::stable_sort(shown.begin(), shown.end(), [&](const auto* a, const auto* b) {
-    return peak(a) > peak(b);
-  });
+  std::stable_sort(shown.begin(), shown.end(),
+                   [&](const auto* a, const auto* b) { return peak(a) > peak(b); });
   if (shown.size() > kColours.size()) shown.resize(kColours.size());
   for (std::size_t i = 0; i < shown.size(); ++i) {
     out += "<polyline fill=\"none\" stroke=\"" + std::string(kColours[i]) + "\" points=\"";

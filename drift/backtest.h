@@ -19,10 +19,10 @@ namespace trimtab::drift {
 
 // What one promise would have given.
 struct BacktestRun {
-  double scale = 1.0;          // of the configured promise
-  double promise_ms = 0.0;     // one false alarm in this event time, over all signals
-  std::vector<Alarm> alarms;   // in order
-  std::int64_t armed_ms = 0;   // event time during which it watched
+  double scale = 1.0;         // of the configured promise
+  double promise_ms = 0.0;    // one false alarm in this event time, over all signals
+  std::vector<Alarm> alarms;  // in order
+  std::int64_t armed_ms = 0;  // event time during which it watched
   // Watched time an alarm; empty without alarms (then it is at least armed_ms).
   [[nodiscard]] std::optional<double> measured_run_ms() const;
 };
@@ -37,14 +37,14 @@ struct EvidenceCurve {
 
 struct BacktestResult {
   std::uint64_t records = 0;
-  std::uint64_t counted = 0;   // after the session window
+  std::uint64_t counted = 0;  // after the session window
   std::uint64_t outcomes = 0;
   std::int64_t first_ts_ms = 0;
   std::int64_t last_ts_ms = 0;
   std::int64_t first_armed_ts_ms = 0;  // 0: never armed
   std::vector<BacktestRun> runs;       // the configured promise is the one with scale 1
   std::vector<EvidenceCurve> curves;
-  MonitorStatus final_status;          // of the configured promise
+  MonitorStatus final_status;  // of the configured promise
 
   [[nodiscard]] const BacktestRun& configured() const;
 };

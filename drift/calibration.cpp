@@ -31,8 +31,8 @@ struct Replay {
 
 constexpr std::size_t kMaxLag = 50;
 
-// 1 + 2 sum of the autocorrelations, up to where a pair of them (Geyer 1992) drowns in its noise, plus
-// one standard error (Madras and Sokal 1988).
+// 1 + 2 sum of the autocorrelations, up to where a pair of them (Geyer 1992) drowns in its noise,
+// plus one standard error (Madras and Sokal 1988).
 double correlation_time(const std::vector<double>& series) {
   const std::size_t n = series.size();
   double mean = 0.0;
@@ -88,8 +88,7 @@ void replay_half(const CalibrationSample& sample,
   std::vector<std::uint8_t> bins;
   for (std::size_t i = from; i < to; i += step) {
     for (std::size_t channel = 0; channel < sample.channels; ++channel) {
-      bins.push_back(static_cast<std::uint8_t>(
-          sample.bin(bets[channel]->reference(), channel, i)));
+      bins.push_back(static_cast<std::uint8_t>(sample.bin(bets[channel]->reference(), channel, i)));
     }
     ++replay.events;
   }
@@ -103,8 +102,8 @@ void replay_half(const CalibrationSample& sample,
     for (std::size_t i = 0; i < bins.size(); i += sample.channels) {
       double evidence = 0.0;
       for (std::size_t channel = 0; channel < sample.channels; ++channel) {
-        evidence += static_cast<double>(
-            bets[channel]->update(states[channel], bins[i + channel], 1.0F));
+        evidence +=
+            static_cast<double>(bets[channel]->update(states[channel], bins[i + channel], 1.0F));
       }
       if (evidence / static_cast<double>(sample.channels) < replay.thresholds[t]) continue;
       ++replay.crossings[t];
@@ -138,8 +137,8 @@ Replay replay_both(const CalibrationSample& sample, const RankOptions& options, 
     for (const auto& half_times : times) {
       for (std::size_t i = kind; i < half_times.size(); i += kinds) sum += half_times[i];
     }
-    replay.correlation_time = std::max(
-        replay.correlation_time, sum / static_cast<double>(2 * sample.channels));
+    replay.correlation_time =
+        std::max(replay.correlation_time, sum / static_cast<double>(2 * sample.channels));
   }
   return replay;
 }
@@ -169,8 +168,7 @@ std::string measured(const Replay& replay, double theta) {
   if (replay.thresholds.empty()) return "the reference is too short to calibrate on";
   const double run = static_cast<double>(replay.events) /
                      static_cast<double>(std::max<std::int64_t>(replay.crossings[last], 1));
-  std::snprintf(text, sizeof text,
-                "measured run %.0f%s at threshold %.0f, theta %.2f", run,
+  std::snprintf(text, sizeof text, "measured run %.0f%s at threshold %.0f, theta %.2f", run,
                 replay.crossings[last] == 0 ? " or more" : "", replay.thresholds[last], theta);
   return text;
 }
@@ -201,15 +199,16 @@ Calibration calibrate(const CalibrationSample& sample, const RankOptions& option
     const Fit thinned = fit_runs(replay_both(sample, options, static_cast<std::size_t>(lag)));
     if (thinned.theta >= min_theta && (!result.armed || thinned.theta > result.theta)) {
       take(thinned, lag);
-      result.reason = said + ": every event no. " + std::to_string(lag) +
-                      " is used, threshold raised";
+      result.reason =
+          said + ": every event no. " + std::to_string(lag) + " is used, threshold raised";
     }
     if (thinned.theta >= kGoodTheta) break;
   }
   if (!result.armed) {
-    result.reason = said + ": records depend on one another or the reference itself moves; log "
-                           "session_id, lengthen session_window, or take a larger or calmer "
-                           "reference";
+    result.reason = said +
+                    ": records depend on one another or the reference itself moves; log "
+                    "session_id, lengthen session_window, or take a larger or calmer "
+                    "reference";
   }
   return result;
 }
@@ -218,8 +217,8 @@ double raised_threshold(const Calibration& calibration, double target_ms, double
   const double gap = std::max(gap_ms, 1e-3);
   const double events = target_ms / gap;
   if (events <= calibration.last_run || calibration.theta <= 0.0) return target_ms;
-  const double needed = calibration.last_threshold *
-                        std::pow(events / calibration.last_run, 1.0 / calibration.theta);
+  const double needed =
+      calibration.last_threshold * std::pow(events / calibration.last_run, 1.0 / calibration.theta);
   return gap * std::max(events, needed);
 }
 

@@ -4,14 +4,14 @@
 // of sample: bins from one half of the reference, the other half replayed in order, then swapped;
 // crossings are counted at c' = 5 .. 1000 (at most an eighth of the events), the last run bounded
 // from below (Poisson, 95 %). Beyond it run ~ c^theta with theta = 1 / (integrated correlation time
-// of the bets' scores): for sums of correlated increments the exponent of the tail falls by the ratio
-// of the variance to the long-run variance. So
+// of the bets' scores): for sums of correlated increments the exponent of the tail falls by the
+// ratio of the variance to the long-run variance. So
 //   c = c'_last (target / run_last)^(1/theta), never below the target.
 // (Fitting theta to the counted runs, through the origin or by the last decade's slope, reads .9 to
 // .66 where it is .6, or so low that independent data pays 3 nats: 10^4 events hold too few
 // crossings. With AR(1) .3 the promise of 1e4 broke for 30 to 8 of 30 references.)
-// Independent data pays less than a nat for the bound. Below `min_theta` every lag-th event is tried
-// (thinning), and only when no lag helps the signal is refused, saying so (STATISTICS.md 1).
+// Independent data pays less than a nat for the bound. Below `min_theta` every lag-th event is
+// tried (thinning), and only when no lag helps the signal is refused, saying so (STATISTICS.md 1).
 #pragma once
 
 #include <cstdint>
@@ -27,8 +27,8 @@ struct Calibration {
   double theta = 1.0;
   double last_threshold = 1.0;  // c'_last and the lower bound of its run, in fed events
   double last_run = 1.0;
-  std::int64_t thin = 1;        // every thin-th event feeds the detector
-  std::string reason;      // for people: what was changed, or why it was refused
+  std::int64_t thin = 1;  // every thin-th event feeds the detector
+  std::string reason;     // for people: what was changed, or why it was refused
 };
 
 // The collected reference, as calibration sees it: `channels` numeric or categorical series of
@@ -45,8 +45,8 @@ struct CalibrationSample {
 [[nodiscard]] Calibration calibrate(const CalibrationSample& sample, const RankOptions& options,
                                     double min_theta);
 
-// The threshold in ms that keeps a target of `target_ms` when the events that feed the detector come
-// every `gap_ms`. REQUIRES: calibration.armed.
+// The threshold in ms that keeps a target of `target_ms` when the events that feed the detector
+// come every `gap_ms`. REQUIRES: calibration.armed.
 [[nodiscard]] double raised_threshold(const Calibration& calibration, double target_ms,
                                       double gap_ms);
 

@@ -51,14 +51,14 @@ enum class InputKind : std::uint8_t { kNumber, kBinary, kCategory };
 // What a factory gets: checked parameters and, for those that want one, the reference.
 struct DetectorInput {
   const Parameters& parameters;
-  const std::vector<double>* numbers = nullptr;         // reference values
+  const std::vector<double>* numbers = nullptr;          // reference values
   const std::vector<std::string>* categories = nullptr;  // reference categories
 };
 
 struct DetectorRow {
   const char* name;
-  const char* doc;     // one line, for --list
-  InputKind input;     // rank_e with kind=categorical takes kCategory (see input_kind)
+  const char* doc;  // one line, for --list
+  InputKind input;  // rank_e with kind=categorical takes kCategory (see input_kind)
   enum class Reference : std::uint8_t { kNone, kOptional, kRequired } reference;
   std::span<const Parameter> parameters;
   Result<std::unique_ptr<Detector>> (*make)(const DetectorInput& input);

@@ -31,8 +31,8 @@ const std::array kTable = {
                 InputKind::kNumber, Need::kNone, Adwin::parameters(), &Adwin::make},
     DetectorRow{"page_hinkley", "cumulated deviation from the running mean", InputKind::kNumber,
                 Need::kNone, PageHinkley::parameters(), &PageHinkley::make},
-    DetectorRow{"cusum", "cumulative sums in units of the reference's deviation", InputKind::kNumber,
-                Need::kNone, Cusum::parameters(), &Cusum::make},
+    DetectorRow{"cusum", "cumulative sums in units of the reference's deviation",
+                InputKind::kNumber, Need::kNone, Cusum::parameters(), &Cusum::make},
     DetectorRow{"glr_cusum", "generalized likelihood ratio over a window of change points",
                 InputKind::kNumber, Need::kNone, GlrCusum::parameters(), &GlrCusum::make},
     DetectorRow{"ewma", "control chart of an exponentially weighted mean", InputKind::kNumber,
@@ -61,7 +61,8 @@ const std::array kTable = {
                 Need::kNone, Bocd::parameters(), &Bocd::make},
     DetectorRow{"rank_e", "rank e-detector: any change against a reference, promised false alarms",
                 InputKind::kNumber, Need::kRequired, RankE::parameters(), &RankE::make},
-    DetectorRow{"mean_e", "bounded mean worse than a baseline by a tolerance, promised false alarms",
+    DetectorRow{"mean_e",
+                "bounded mean worse than a baseline by a tolerance, promised false alarms",
                 InputKind::kNumber, Need::kOptional, MeanE::parameters(), &MeanE::make},
 };
 

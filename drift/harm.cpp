@@ -73,8 +73,7 @@ std::optional<Alarm> HarmWatch::observe(const Outcome& outcome, bool reference_c
   note(outcome);
   collect(outcome, reference_complete);
   if (!was_armed) return std::nullopt;
-  const auto dt =
-      static_cast<double>(std::max<std::int64_t>(0, outcome.ts_ms - core_.last_ts_ms));
+  const auto dt = static_cast<double>(std::max<std::int64_t>(0, outcome.ts_ms - core_.last_ts_ms));
   core_.last_ts_ms = std::max(core_.last_ts_ms, outcome.ts_ms);
   if (core_.latched) {
     const MeanBets back(1.0 - level());
@@ -155,8 +154,8 @@ void HarmWatch::save(SaveMode mode, std::vector<StatePiece>& out) const {
   for (const std::int64_t x : {c.since_ts_ms, c.collected, c.reference_size, c.last_ts_ms}) {
     bytes.put(x);
   }
-  for (const double x : {c.collected_sum, c.reference_rate, c.baseline, c.recent_rate,
-                         c.recent_weight}) {
+  for (const double x :
+       {c.collected_sum, c.reference_rate, c.baseline, c.recent_rate, c.recent_weight}) {
     bytes.put(x);
   }
   bytes.put(c.outcomes);
@@ -169,7 +168,8 @@ void HarmWatch::save(SaveMode mode, std::vector<StatePiece>& out) const {
 
 Status HarmWatch::restore(const PieceMap& pieces) {
   const auto piece = pieces.find(prefix_ + "core");
-  if (piece == pieces.end()) return fail(Code::kCorrupt, "drift state: no piece " + prefix_ + "core");
+  if (piece == pieces.end())
+    return fail(Code::kCorrupt, "drift state: no piece " + prefix_ + "core");
   ByteReader in(piece->second, kTag, kVersion, "drift harm");
   Core c;
   const auto flags = in.get<std::uint8_t>();
@@ -179,8 +179,8 @@ Status HarmWatch::restore(const PieceMap& pieces) {
   for (std::int64_t* x : {&c.since_ts_ms, &c.collected, &c.reference_size, &c.last_ts_ms}) {
     in.get_into(*x);
   }
-  for (double* x : {&c.collected_sum, &c.reference_rate, &c.baseline, &c.recent_rate,
-                    &c.recent_weight}) {
+  for (double* x :
+       {&c.collected_sum, &c.reference_rate, &c.baseline, &c.recent_rate, &c.recent_weight}) {
     in.get_into(*x);
   }
   in.get_into(c.outcomes);

@@ -51,7 +51,7 @@ class HarmWatch {
     bool armed = false;
     bool latched = false;
     bool renewing = false;
-    std::int64_t since_ts_ms = 0;   // outcomes before it do not count for a new baseline
+    std::int64_t since_ts_ms = 0;  // outcomes before it do not count for a new baseline
     std::int64_t collected = 0;
     double collected_sum = 0.0;
     std::int64_t reference_size = 0;

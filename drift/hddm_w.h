@@ -25,7 +25,7 @@ struct HddmWParameters {
 struct HddmWState {
   struct Sample {
     FadingMean ewma;
-    double bound = 1.0;  // b
+    double bound = 1.0;    // b
     std::int64_t any = 0;  // 0 or 1; 64 bits: no padding, equal states save equal bytes
     void update(double x, double lambda) {
       ewma.update(x, lambda);

@@ -68,8 +68,8 @@ double MeanBets::update(MeanState& state, double x, double dt) const {
 }
 
 std::size_t MeanBets::leader(const MeanState& state) {
-  return static_cast<std::size_t>(
-      std::max_element(state.wealth.begin(), state.wealth.end()) - state.wealth.begin());
+  return static_cast<std::size_t>(std::max_element(state.wealth.begin(), state.wealth.end()) -
+                                  state.wealth.begin());
 }
 
 double upper_mean_bound(double mean, std::int64_t n, double alpha) {
@@ -107,9 +107,8 @@ Result<std::unique_ptr<Detector>> MeanE::make(const DetectorInput& input) {
     const double mean = std::accumulate(values.begin(), values.end(), 0.0) / n;
     const double width = chosen.high - chosen.low;
     const double bad = chosen.up ? (mean - chosen.low) / width : (chosen.high - mean) / width;
-    const double bound = upper_mean_bound(std::clamp(bad, 0.0, 1.0),
-                                          static_cast<std::int64_t>(values.size()),
-                                          kReferenceAlpha);
+    const double bound = upper_mean_bound(
+        std::clamp(bad, 0.0, 1.0), static_cast<std::int64_t>(values.size()), kReferenceAlpha);
     chosen.baseline = chosen.up ? chosen.low + bound * width : chosen.high - bound * width;
   } else {
     return fail(Code::kInvalid, "mean_e needs --set baseline=NUMBER or --reference FILE");

@@ -32,11 +32,12 @@ std::vector<config::HarmMetricSettings> harm_settings(const config::DriftSetting
 
 Status check_settings(const config::DriftSettings& s) {
   if (s.reference_size < kMinReference) {
-    return fail(Code::kInvalid, "drift.reference_size: at least 500, not " +
-                                    std::to_string(s.reference_size));
+    return fail(Code::kInvalid,
+                "drift.reference_size: at least 500, not " + std::to_string(s.reference_size));
   }
   if (s.reference_size > 200'000) {
-    return fail(Code::kInvalid, "drift.reference_size: at most 200000 (300 bytes a record are kept)");
+    return fail(Code::kInvalid,
+                "drift.reference_size: at most 200000 (300 bytes a record are kept)");
   }
   if (!(s.false_alarms > 0.0) || s.false_alarms_per_ms <= 0) {
     return fail(Code::kInvalid, "drift.false_alarms: must promise more than 0 per a positive time");
@@ -62,8 +63,9 @@ Status check_settings(const config::DriftSettings& s) {
     if (harm[i].name.empty()) return fail(Code::kInvalid, "drift.harm: a metric without a name");
     if (!(harm[i].tolerance >= 0.0 && harm[i].tolerance < 1.0) || harm[i].min_reference < 30 ||
         harm[i].max_reference < harm[i].min_reference) {
-      return fail(Code::kInvalid, "drift.harm: " + harm[i].name +
-                                      ": tolerance in [0, 1), 30 <= min_reference <= max_reference");
+      return fail(Code::kInvalid,
+                  "drift.harm: " + harm[i].name +
+                      ": tolerance in [0, 1), 30 <= min_reference <= max_reference");
     }
     for (std::size_t j = 0; j < i; ++j) {
       if (harm[j].name == harm[i].name) {
@@ -95,8 +97,8 @@ std::size_t count_detectors(const std::vector<Signal>& signals,
 // What must be equal for saved state to be used again.
 std::uint64_t fingerprint(const SignalExtractor& extractor, const config::DriftSettings& settings,
                           const std::vector<std::string>& harm) {
-  std::string text = std::to_string(settings.half_life_events) + "|" +
-                     std::to_string(settings.max_segments);
+  std::string text =
+      std::to_string(settings.half_life_events) + "|" + std::to_string(settings.max_segments);
   for (const Signal& signal : extractor.signals()) {
     text += "|" + signal.name + ":" + std::to_string(static_cast<int>(signal.kind)) + ":" +
             std::to_string(static_cast<int>(signal.source)) + ":" +
@@ -402,8 +404,8 @@ Status Monitor::Impl::restore(const PieceMap& pieces) {
   if (segments < 1 || segments > 2'000) in.reject();
   segments_.clear();
   for (std::uint64_t i = 0; in.ok() && i < segments; ++i) {
-    segments_.push_back(std::make_unique<Segment>(
-        plan_, in.get_text(), "segment/" + std::to_string(i) + "/", i == 0));
+    segments_.push_back(std::make_unique<Segment>(plan_, in.get_text(),
+                                                  "segment/" + std::to_string(i) + "/", i == 0));
   }
   TRIMTAB_CHECK_OK(in.finish());
   TRIMTAB_CHECK_OK(sessions_.restore(pieces));

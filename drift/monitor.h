@@ -34,12 +34,12 @@ enum class MonitorState : std::uint8_t { kCollecting, kCalibrating, kArmed, kRef
 struct SignalStatus {
   std::string name;
   std::string segment;
-  std::string state;       // collecting | calibrating | armed | refused | watched
-  std::string reason;      // why refused, or what calibration changed
-  double evidence = 0.0;   // in the threshold's unit (event-time ms)
+  std::string state;      // collecting | calibrating | armed | refused | watched
+  std::string reason;     // why refused, or what calibration changed
+  double evidence = 0.0;  // in the threshold's unit (event-time ms)
   double threshold = 0.0;
-  double theta = 1.0;      // calibration's exponent
-  std::int64_t thin = 1;   // every thin-th event feeds it
+  double theta = 1.0;     // calibration's exponent
+  std::int64_t thin = 1;  // every thin-th event feeds it
   std::int64_t reference_size = 0;
   std::int64_t reference_ts_ms = 0;  // event time of the reference's last record
   std::uint64_t events = 0;          // since armed
@@ -67,7 +67,7 @@ struct MonitorStatus {
   std::int64_t reference_size = 0;  // wanted
   // Seconds until armed at the rate seen so far; empty when no rate is known yet.
   std::optional<double> armed_in_s;
-  std::string reason;        // of the last re-reference
+  std::string reason;            // of the last re-reference
   std::int64_t since_ts_ms = 0;  // event time of the present reference's first record
   std::uint64_t seen = 0;
   std::uint64_t counted = 0;

@@ -65,7 +65,8 @@ struct Observation {
   std::uint8_t signal_count = 0;
   std::uint8_t segment_count = 0;
   bool has_embedding = false;
-  bool candidate = false;  // served by a trial's candidate: says nothing about the champion's output
+  bool candidate =
+      false;  // served by a trial's candidate: says nothing about the champion's output
 };
 static_assert(std::is_trivially_copyable_v<Observation>);
 

@@ -12,8 +12,8 @@ constexpr std::uint32_t kTag = make_tag("PGHK");
 constexpr std::uint32_t kVersion = 1;
 
 constexpr Parameter kParameters[] = {
-    {"min_instances", Parameter::Type::kInteger, "30", 1, 1e15, "no verdict before this many values",
-     "River 0.26.1"},
+    {"min_instances", Parameter::Type::kInteger, "30", 1, 1e15,
+     "no verdict before this many values", "River 0.26.1"},
     {"delta", Parameter::Type::kNumber, "0.005", -1e300, 1e300,
      "deviation from the mean that is tolerated", "River 0.26.1"},
     {"threshold", Parameter::Type::kNumber, "50", 0, 1e300, "cumulated deviation that is drift",
@@ -38,7 +38,9 @@ Result<std::unique_ptr<Detector>> PageHinkley::make(const DetectorInput& input) 
   chosen.threshold = given.number("threshold");
   chosen.alpha = given.number("alpha");
   const std::string& mode = given.text("mode");
-  chosen.mode = mode == "up" ? Direction::kUp : mode == "down" ? Direction::kDown : Direction::kBoth;
+  chosen.mode = mode == "up"     ? Direction::kUp
+                : mode == "down" ? Direction::kDown
+                                 : Direction::kBoth;
   return std::make_unique<PageHinkley>(chosen);
 }
 

@@ -20,8 +20,8 @@ struct Parameter {
   const char* fallback;  // "" = none: absent unless given
   double low;            // allowed range of numbers, inclusive
   double high;
-  const char* doc;       // for kText: ends with "one of: a|b|c" when only those are allowed
-  const char* source;    // where the default comes from
+  const char* doc;     // for kText: ends with "one of: a|b|c" when only those are allowed
+  const char* source;  // where the default comes from
 };
 
 using ParameterPairs = std::vector<std::pair<std::string, std::string>>;

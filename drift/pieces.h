@@ -62,9 +62,7 @@ class ChunkedVector {
       out.push_back({prefix + std::to_string(c), bytes.take()});
     }
   }
-  void mark_saved() {
-    dirty_.assign((items_.size() + kChunk - 1) / kChunk, false);
-  }
+  void mark_saved() { dirty_.assign((items_.size() + kChunk - 1) / kChunk, false); }
   // Reads chunks 0, 1, .. until one is absent; only the last may be short.
   [[nodiscard]] Status restore(const std::string& prefix, const PieceMap& pieces) {
     items_.clear();

@@ -29,11 +29,21 @@ struct Alternative {
   const char* name;
 };
 constexpr std::array<Alternative, kFixedBets> kAlternatives = {{
-    {-2.0, 1.0, "shift -2"},      {-1.0, 1.0, "shift -1"},     {-0.5, 1.0, "shift -.5"},
-    {-0.25, 1.0, "shift -.25"},   {0.25, 1.0, "shift +.25"},   {0.5, 1.0, "shift +.5"},
-    {1.0, 1.0, "shift +1"},       {2.0, 1.0, "shift +2"},      {0.0, 0.67, "scale .67"},
-    {0.0, 0.8, "scale .8"},       {0.0, 1.25, "scale 1.25"},   {0.0, 1.5, "scale 1.5"},
-    {0.0, 2.0, "scale 2"},        {0.0, 3.0, "scale 3"},       {-1.0, 1.5, "shift -1 scale 1.5"},
+    {-2.0, 1.0, "shift -2"},
+    {-1.0, 1.0, "shift -1"},
+    {-0.5, 1.0, "shift -.5"},
+    {-0.25, 1.0, "shift -.25"},
+    {0.25, 1.0, "shift +.25"},
+    {0.5, 1.0, "shift +.5"},
+    {1.0, 1.0, "shift +1"},
+    {2.0, 1.0, "shift +2"},
+    {0.0, 0.67, "scale .67"},
+    {0.0, 0.8, "scale .8"},
+    {0.0, 1.25, "scale 1.25"},
+    {0.0, 1.5, "scale 1.5"},
+    {0.0, 2.0, "scale 2"},
+    {0.0, 3.0, "scale 3"},
+    {-1.0, 1.5, "shift -1 scale 1.5"},
     {1.0, 1.5, "shift +1 scale 1.5"},
 }};
 

@@ -13,11 +13,12 @@
 // with the prior's mean p0 and counts that are faded, half-life 5,000 events; it is the only bet of
 // unordered signals. Bins of missing values keep their mass in the fixed alternatives.
 // The reference is a sample of size N, so each bet pays a tax:
-//   tau_k = z_.95 sqrt(chi2(q_k, p0) / N), chi2 = sum q^2/p0 - 1 (the sd of E[e_k] over references);
-//   plug-in: the .995 quantile of chi-squared with K - 1 degrees of freedom, over N (K filled bins).
-// Where p0 is a floor (an unfilled bin) every bet keeps at least p0 there: mass that nobody ever sees
-// must not be won (with a two-valued signal and N = 600 it broke the promise for 1 reference in 6).
-// min_effect w (Cohen's w, chi2(p, p0) <= w^2) adds w sqrt(chi2(q, p0)) to the tax: by
+//   tau_k = z_.95 sqrt(chi2(q_k, p0) / N), chi2 = sum q^2/p0 - 1 (the sd of E[e_k] over
+//   references); plug-in: the .995 quantile of chi-squared with K - 1 degrees of freedom, over N (K
+//   filled bins).
+// Where p0 is a floor (an unfilled bin) every bet keeps at least p0 there: mass that nobody ever
+// sees must not be won (with a two-valued signal and N = 600 it broke the promise for 1 reference
+// in 6). min_effect w (Cohen's w, chi2(p, p0) <= w^2) adds w sqrt(chi2(q, p0)) to the tax: by
 // Cauchy-Schwarz no change smaller than w makes a bet grow on average.
 // Sources: e-detectors, Shin, Ramdas, Rinaldo 2022; the tax and its quantiles: STATISTICS.md 1.
 // Onset: per bet, the start k that maximizes its product of e-values from k on (the running maximum
@@ -45,9 +46,9 @@ struct RankOptions {
 
 // What changes with every event. Plain bytes: copy it to save it.
 struct RankState {
-  std::array<float, kBets> wealth{};  // M_k
-  std::array<float, kBets> best{};    // S_k
-  std::array<float, kBets> age{};     // events since S_k started, that one included
+  std::array<float, kBets> wealth{};             // M_k
+  std::array<float, kBets> best{};               // S_k
+  std::array<float, kBets> age{};                // events since S_k started, that one included
   std::array<std::uint16_t, kMaxBins> counts{};  // faded, in units of 1/scale event
   std::uint16_t since_fade = 0;
   std::uint32_t total = 0;  // sum of counts
@@ -93,12 +94,12 @@ class RankBets {
   std::array<Row, kMaxBins> rows_{};
   std::array<float, kMaxBins> inverse_mass_{};
   std::array<double, kBets> tau_{};
-  double floor_keep_ = 1.0;      // 1 / (1 + what the floors added to the masses)
-  float plug_in_keep_ = 1.0F;    // floor_keep_ / (1 + tau of the plug-in)
-  float prior_ = 0.0F;           // the prior's weight, in count units
-  std::uint16_t unit_ = 1;       // counts of one event
-  std::uint16_t fade_every_ = 1; // events between two fadings by 2^(-1/8)
-  float fixed_weight_ = 0.0F;    // of each fixed bet
+  double floor_keep_ = 1.0;       // 1 / (1 + what the floors added to the masses)
+  float plug_in_keep_ = 1.0F;     // floor_keep_ / (1 + tau of the plug-in)
+  float prior_ = 0.0F;            // the prior's weight, in count units
+  std::uint16_t unit_ = 1;        // counts of one event
+  std::uint16_t fade_every_ = 1;  // events between two fadings by 2^(-1/8)
+  float fixed_weight_ = 0.0F;     // of each fixed bet
   float plug_in_weight_ = 1.0F;
   bool ordered_ = true;
 };

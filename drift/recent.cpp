@@ -17,8 +17,7 @@ struct Score {
 };
 
 double z_score(double reference, double n_reference, double current, double n_current) {
-  const double pooled =
-      (reference * n_reference + current * n_current) / (n_reference + n_current);
+  const double pooled = (reference * n_reference + current * n_current) / (n_reference + n_current);
   const double variance = pooled * (1.0 - pooled) * (1.0 / n_reference + 1.0 / n_current);
   return variance > 0.0 ? (current - reference) / std::sqrt(variance) : 0.0;
 }

@@ -32,8 +32,8 @@ struct RecordView {
   std::string_view tenant;
   std::string_view route;
   std::string_view model;
-  std::string_view op;          // "probe": extract() refuses it
-  std::string_view arm;         // served arm, empty when unattested
+  std::string_view op;   // "probe": extract() refuses it
+  std::string_view arm;  // served arm, empty when unattested
 
   double latency_s = kAbsent;
   double ttft_s = kAbsent;

@@ -172,13 +172,13 @@ Reference Reference::load(ByteReader& in) {
     result.labels_.push_back(in.get_text());
   }
   const std::size_t bins = result.counts_.size();
-  const bool fits = result.size_ > 0 && bins >= 2 && bins <= kMaxBins &&
-                    result.hashes_.size() == result.hash_bins_.size() &&
-                    (result.ordered_ ? result.edge_count_ + 2 == bins
-                                     : result.labels_.size() + 1 == bins) &&
-                    std::all_of(result.hash_bins_.begin(), result.hash_bins_.end(),
-                                [bins](std::uint8_t b) { return b + 2U < bins; }) &&
-                    std::is_sorted(result.edges_.begin(), result.edges_.end());
+  const bool fits =
+      result.size_ > 0 && bins >= 2 && bins <= kMaxBins &&
+      result.hashes_.size() == result.hash_bins_.size() &&
+      (result.ordered_ ? result.edge_count_ + 2 == bins : result.labels_.size() + 1 == bins) &&
+      std::all_of(result.hash_bins_.begin(), result.hash_bins_.end(),
+                  [bins](std::uint8_t b) { return b + 2U < bins; }) &&
+      std::is_sorted(result.edges_.begin(), result.edges_.end());
   if (!fits) {
     in.reject();
     return from_numbers({0.0});

@@ -21,10 +21,10 @@
 
 namespace trimtab::drift {
 
-inline constexpr std::size_t kValueBins = 32;             // without the one for missing values
+inline constexpr std::size_t kValueBins = 32;  // without the one for missing values
 inline constexpr std::size_t kMaxBins = kValueBins + 1;
 inline constexpr std::int64_t kMinReference = 500;
-inline constexpr std::int64_t kFloorCount = 3;            // p0 >= 3 / N (STATISTICS.md 1)
+inline constexpr std::int64_t kFloorCount = 3;  // p0 >= 3 / N (STATISTICS.md 1)
 
 struct CategoryCount {
   std::uint64_t hash = 0;  // of the category's text; never 0
@@ -80,9 +80,9 @@ class Reference {
   std::array<double, kValueBins - 1> edges_{};  // ascending; unused ones +infinity
   std::vector<std::int64_t> counts_;            // a bin
   std::vector<double> masses_;
-  std::vector<std::uint64_t> hashes_;           // a category bin, ascending by hash
-  std::vector<std::uint8_t> hash_bins_;         // the bin of hashes_[i]
-  std::vector<std::string> labels_;             // a category bin
+  std::vector<std::uint64_t> hashes_;    // a category bin, ascending by hash
+  std::vector<std::uint8_t> hash_bins_;  // the bin of hashes_[i]
+  std::vector<std::string> labels_;      // a category bin
 };
 
 }  // namespace trimtab::drift

@@ -54,18 +54,18 @@ Json to_json(const Alarm& alarm) {
               {"ts", format_rfc3339(alarm.ts_ms)},
               {"ts_ms", alarm.ts_ms},
               {"offset", alarm.offset},
-              {"onset", {{"ts", format_rfc3339(alarm.onset_ts_ms)},
-                         {"ts_ms", alarm.onset_ts_ms},
-                         {"offset", alarm.onset_offset}}},
+              {"onset",
+               {{"ts", format_rfc3339(alarm.onset_ts_ms)},
+                {"ts_ms", alarm.onset_ts_ms},
+                {"offset", alarm.onset_offset}}},
               {"delay_events", alarm.delay_events},
               {"evidence", alarm.evidence},
               {"threshold", alarm.threshold},
               {"summary", alarm.summary},
               {"advice", advice(alarm)}};
   if (alarm.kind == AlarmKind::kHarm) {
-    out["harm"] = {{"baseline", alarm.baseline},
-                   {"tolerance", alarm.tolerance},
-                   {"rate", alarm.rate}};
+    out["harm"] = {
+        {"baseline", alarm.baseline}, {"tolerance", alarm.tolerance}, {"rate", alarm.rate}};
   } else {
     out["provisional_reference"] = alarm.provisional_reference;
     out["psi"] = alarm.psi;

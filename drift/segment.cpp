@@ -180,8 +180,7 @@ CalibrationSample Segment::sample_of(std::size_t signal,
   CalibrationSample sample;
   if (plan_->signals[signal].kind == SignalKind::kCategorical) {
     sample.size = rows_.size();
-    sample.build = [this, signal](std::size_t, std::size_t from, std::size_t to,
-                                  std::size_t step) {
+    sample.build = [this, signal](std::size_t, std::size_t from, std::size_t to, std::size_t step) {
       return category_reference(signal, from, to, step);
     };
     sample.bin = [this, signal](const Reference& reference, std::size_t, std::size_t event) {
@@ -227,8 +226,8 @@ Segment::Watch Segment::make_watch(std::size_t signal) {
     watch.calibration.reason += "; the raised threshold is out of reach";
   }
   for (std::size_t c = 0; c < sample.channels; ++c) {
-    watch.bets.push_back(std::make_shared<const RankBets>(sample.build(c, 0, sample.size, 1),
-                                                          options));
+    watch.bets.push_back(
+        std::make_shared<const RankBets>(sample.build(c, 0, sample.size, 1), options));
   }
   watch.states.resize(sample.channels);
   watch.bins.assign(kBinRing * sample.channels, kNotFed);
@@ -283,8 +282,8 @@ bool Segment::observe(const Observation& event) {
   if (state_ != MonitorState::kArmed) return false;
   std::optional<Projections::Values> projected;
   if (projections_ && event.has_embedding) projected = projections_->project(VectorRow::of(event));
-  const double novelty = words_ ? words_->novelty(WordRow::of(event))
-                                : std::numeric_limits<double>::quiet_NaN();
+  const double novelty =
+      words_ ? words_->novelty(WordRow::of(event)) : std::numeric_limits<double>::quiet_NaN();
   for (Watch& watch : watches_) feed(watch, event, projected ? &*projected : nullptr, novelty);
   note_history();
   return crossed().has_value();
@@ -365,9 +364,8 @@ std::optional<std::size_t> Segment::crossed() const {
 Segment::Mark Segment::mark_of(std::uint64_t event) const {
   if (events_ - event < kRecentMarks) return recent_marks_[event % kRecentMarks];
   const std::uint64_t sparse = event / kSparseEvery;
-  const std::uint64_t oldest = events_ / kSparseEvery >= kRecentMarks
-                                   ? events_ / kSparseEvery - kRecentMarks + 1
-                                   : 1;
+  const std::uint64_t oldest =
+      events_ / kSparseEvery >= kRecentMarks ? events_ / kSparseEvery - kRecentMarks + 1 : 1;
   const std::size_t slot = std::max(sparse, oldest) % kRecentMarks;
   return slot < sparse_marks_.size() ? sparse_marks_[slot] : recent_marks_[events_ % kRecentMarks];
 }
@@ -446,7 +444,7 @@ void Segment::status(std::vector<SignalStatus>& out) const {
     SignalStatus status;
     status.name = plan_->signals[watch.signal].name;
     status.segment = name_;
-    status.state = !watch.calibration.armed                ? "refused"
+    status.state = !watch.calibration.armed             ? "refused"
                    : plan_->signals[watch.signal].alarm ? "armed"
                                                         : "watched";
     status.reason = watch.calibration.reason;
@@ -454,8 +452,7 @@ void Segment::status(std::vector<SignalStatus>& out) const {
     status.threshold = watch.threshold_ms;
     status.theta = watch.calibration.theta;
     status.thin = watch.calibration.thin;
-    status.reference_size =
-        watch.bets.empty() ? 0 : watch.bets.front()->reference().size();
+    status.reference_size = watch.bets.empty() ? 0 : watch.bets.front()->reference().size();
     status.reference_ts_ms = reference_ts_ms_;
     status.events = watch.fed;
     status.history = watch.history;

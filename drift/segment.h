@@ -36,8 +36,8 @@ struct SegmentPlan {
 
 class Segment {
  public:
-  static constexpr std::size_t kBinRing = 512;    // events whose bins are kept for attribution
-  static constexpr std::size_t kHistory = 48;     // points of the evidence history
+  static constexpr std::size_t kBinRing = 512;  // events whose bins are kept for attribution
+  static constexpr std::size_t kHistory = 48;   // points of the evidence history
 
   Segment(std::shared_ptr<const SegmentPlan> plan, std::string name, std::string prefix,
           bool with_text);

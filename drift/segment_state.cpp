@@ -115,11 +115,11 @@ Status Segment::restore(const PieceMap& pieces) {
   TRIMTAB_CHECK_OK(dictionary_.restore(prefix_ + "dictionary/", pieces));
   TRIMTAB_CHECK_OK(recent_marks_.restore(prefix_ + "marks/", pieces));
   TRIMTAB_CHECK_OK(sparse_marks_.restore(prefix_ + "sparse/", pieces));
-  const bool rows_fit = (!wants_words_ || word_rows_.size() == rows_.size()) &&
-                        (!wants_vectors_ || vector_rows_.size() == rows_.size()) &&
-                        (state_ != MonitorState::kCalibrating || !rows_.empty()) &&
-                        recent_marks_.size() == std::min<std::uint64_t>(events_ + 1, 1024) -
-                                                    (events_ == 0 ? 1 : 0);
+  const bool rows_fit =
+      (!wants_words_ || word_rows_.size() == rows_.size()) &&
+      (!wants_vectors_ || vector_rows_.size() == rows_.size()) &&
+      (state_ != MonitorState::kCalibrating || !rows_.empty()) &&
+      recent_marks_.size() == std::min<std::uint64_t>(events_ + 1, 1024) - (events_ == 0 ? 1 : 0);
   if (!rows_fit) return fail(Code::kCorrupt, "drift segment " + name_ + ": saved rows do not fit");
   known_names_.clear();
   for (const CategoryName& name : names_) known_names_.emplace(name.signal, name.hash);
@@ -182,8 +182,7 @@ Status Segment::restore_watches(const PieceMap& pieces) {
     bool fits = watch.states.size() == channels && watch.bins.size() == kBinRing * channels &&
                 watch.history.size() <= kHistory;
     for (std::size_t i = 0; fits && i < watch.bins.size(); ++i) {
-      fits = watch.bins[i] == 255 ||
-             watch.bins[i] < watch.bets[i % channels]->reference().bins();
+      fits = watch.bins[i] == 255 || watch.bins[i] < watch.bets[i % channels]->reference().bins();
     }
     if (!fits) in.reject();
   }

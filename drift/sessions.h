@@ -1,7 +1,7 @@
 // SessionWindow: which event of a session counts for drift: the first in every window.
 //
-// Keeps the sessions whose window is open, at most kMaxSessions; when full the oldest gives way (its
-// session may count once more, which costs independence, not correctness, and is counted).
+// Keeps the sessions whose window is open, at most kMaxSessions; when full the oldest gives way
+// (its session may count once more, which costs independence, not correctness, and is counted).
 // Memory: about 3 MB when full.
 #pragma once
 

@@ -26,26 +26,82 @@ struct BuiltinRow {
 // Latency, ttft and status speak of machines, which no retraining mends: watched, not alarming,
 // unless the settings name them.
 constexpr BuiltinRow kBuiltins[] = {
-    {Builtin::kLatency, SignalKind::kNumeric, true, false, {"latency_s", "seconds to the end of the answer"}},
+    {Builtin::kLatency,
+     SignalKind::kNumeric,
+     true,
+     false,
+     {"latency_s", "seconds to the end of the answer"}},
     {Builtin::kTtft, SignalKind::kNumeric, true, false, {"ttft_s", "seconds to the first token"}},
     {Builtin::kTokensIn, SignalKind::kNumeric, false, true, {"tokens_in", "prompt tokens"}},
     {Builtin::kTokensOut, SignalKind::kNumeric, true, true, {"tokens_out", "completion tokens"}},
-    {Builtin::kInputChars, SignalKind::kNumeric, false, true, {"input_chars", "code points of the last user message"}},
-    {Builtin::kOutputChars, SignalKind::kNumeric, true, true, {"output_chars", "code points of the completion"}},
-    {Builtin::kInputWords, SignalKind::kNumeric, false, true, {"input_words", "words of the input"}},
-    {Builtin::kOutputWords, SignalKind::kNumeric, true, false, {"output_words", "words of the completion"}},
-    {Builtin::kInputMeanWordLength, SignalKind::kNumeric, false, true, {"input_mean_word_length", "letters a word"}},
-    {Builtin::kInputDigitShare, SignalKind::kNumeric, false, true, {"input_digit_share", "share of digits"}},
-    {Builtin::kInputUpperShare, SignalKind::kNumeric, false, true, {"input_upper_share", "share of upper-case ASCII letters"}},
-    {Builtin::kInputPunctuationShare, SignalKind::kNumeric, false, true, {"input_punctuation_share", "share of ASCII punctuation"}},
-    {Builtin::kInputNonAsciiShare, SignalKind::kNumeric, false, true, {"input_non_ascii_share", "share of code points beyond ASCII"}},
-    {Builtin::kInputNovelty, SignalKind::kNovelty, false, true, {"input_novelty", "1 - similarity of the input's words to the nearest reference record"}},
-    {Builtin::kInputEmbedding, SignalKind::kEmbedding, false, true, {"input_embedding", "32 projections of the logged or hashed text vector"}},
-    {Builtin::kOutputLabel, SignalKind::kCategorical, true, true, {"output_label", "short completions as categories; longer ones are one"}},
+    {Builtin::kInputChars,
+     SignalKind::kNumeric,
+     false,
+     true,
+     {"input_chars", "code points of the last user message"}},
+    {Builtin::kOutputChars,
+     SignalKind::kNumeric,
+     true,
+     true,
+     {"output_chars", "code points of the completion"}},
+    {Builtin::kInputWords,
+     SignalKind::kNumeric,
+     false,
+     true,
+     {"input_words", "words of the input"}},
+    {Builtin::kOutputWords,
+     SignalKind::kNumeric,
+     true,
+     false,
+     {"output_words", "words of the completion"}},
+    {Builtin::kInputMeanWordLength,
+     SignalKind::kNumeric,
+     false,
+     true,
+     {"input_mean_word_length", "letters a word"}},
+    {Builtin::kInputDigitShare,
+     SignalKind::kNumeric,
+     false,
+     true,
+     {"input_digit_share", "share of digits"}},
+    {Builtin::kInputUpperShare,
+     SignalKind::kNumeric,
+     false,
+     true,
+     {"input_upper_share", "share of upper-case ASCII letters"}},
+    {Builtin::kInputPunctuationShare,
+     SignalKind::kNumeric,
+     false,
+     true,
+     {"input_punctuation_share", "share of ASCII punctuation"}},
+    {Builtin::kInputNonAsciiShare,
+     SignalKind::kNumeric,
+     false,
+     true,
+     {"input_non_ascii_share", "share of code points beyond ASCII"}},
+    {Builtin::kInputNovelty,
+     SignalKind::kNovelty,
+     false,
+     true,
+     {"input_novelty", "1 - similarity of the input's words to the nearest reference record"}},
+    {Builtin::kInputEmbedding,
+     SignalKind::kEmbedding,
+     false,
+     true,
+     {"input_embedding", "32 projections of the logged or hashed text vector"}},
+    {Builtin::kOutputLabel,
+     SignalKind::kCategorical,
+     true,
+     true,
+     {"output_label", "short completions as categories; longer ones are one"}},
     {Builtin::kFinish, SignalKind::kCategorical, true, true, {"finish", "finish reason"}},
     {Builtin::kStatus, SignalKind::kCategorical, true, false, {"status", "status"}},
     {Builtin::kModel, SignalKind::kCategorical, true, false, {"model", "answering model"}},
-    {Builtin::kMeanLogprob, SignalKind::kNumeric, true, true, {"mean_logprob", "the model's own confidence"}},
+    {Builtin::kMeanLogprob,
+     SignalKind::kNumeric,
+     true,
+     true,
+     {"mean_logprob", "the model's own confidence"}},
 };
 
 const BuiltinRow* find_builtin(std::string_view name) {
@@ -126,8 +182,7 @@ TextStats scan(std::string_view text, OnWord&& on_word) {
 // Collects distinct words and the signed feature-hash vector.
 class WordSink {
  public:
-  WordSink(Observation& out, bool words, bool vector)
-      : out_(out), words_(words), vector_(vector) {}
+  WordSink(Observation& out, bool words, bool vector) : out_(out), words_(words), vector_(vector) {}
 
   void operator()(std::string_view word) {
     if (words_ && word.size() >= 2) remember(word);
@@ -137,8 +192,8 @@ class WordSink {
     std::uint32_t window = '^';
     std::size_t filled = 1;
     for (std::size_t i = 0; i <= word.size(); ++i) {
-      const auto c = i < word.size() ? static_cast<unsigned char>(word[i])
-                                     : static_cast<unsigned char>('$');
+      const auto c =
+          i < word.size() ? static_cast<unsigned char>(word[i]) : static_cast<unsigned char>('$');
       window = (window << 8 | c) & 0xFFFFFFU;
       if (++filled >= 3) add(mix(window), 0.5F);
     }
@@ -245,8 +300,8 @@ Result<SignalExtractor> SignalExtractor::create(const config::DriftSettings& set
   SignalExtractor result;
   const auto wanted = settings.signals.empty() ? default_signals() : settings.signals;
   if (wanted.size() > kMaxSignals) {
-    return fail(Code::kInvalid, "drift.signals: at most 32 signals, not " +
-                                    std::to_string(wanted.size()));
+    return fail(Code::kInvalid,
+                "drift.signals: at most 32 signals, not " + std::to_string(wanted.size()));
   }
   const auto add_pointer = [&result](const std::string& pointer) {
     result.pointers_.push_back(pointer);
@@ -262,8 +317,8 @@ Result<SignalExtractor> SignalExtractor::create(const config::DriftSettings& set
     }
     const bool numeric = given.kind == "numeric";
     if (!numeric && given.kind != "categorical" && given.kind != "auto") {
-      return fail(Code::kInvalid, "drift.signals: " + signal.name +
-                                      ": kind must be auto, numeric or categorical");
+      return fail(Code::kInvalid,
+                  "drift.signals: " + signal.name + ": kind must be auto, numeric or categorical");
     }
     if (!given.source.empty() && given.source.front() == '/') {
       if (given.kind == "auto") {
@@ -298,10 +353,14 @@ Result<SignalExtractor> SignalExtractor::create(const config::DriftSettings& set
   }
   for (const auto& field : settings.segments) {
     SegmentField source;
-    if (field == "tenant") source.source = SegmentField::Source::kTenant;
-    else if (field == "route") source.source = SegmentField::Source::kRoute;
-    else if (field == "model") source.source = SegmentField::Source::kModel;
-    else if (field == "user_id") source.source = SegmentField::Source::kUser;
+    if (field == "tenant")
+      source.source = SegmentField::Source::kTenant;
+    else if (field == "route")
+      source.source = SegmentField::Source::kRoute;
+    else if (field == "model")
+      source.source = SegmentField::Source::kModel;
+    else if (field == "user_id")
+      source.source = SegmentField::Source::kUser;
     else if (!field.empty() && field.front() == '/') {
       source.source = SegmentField::Source::kPointer;
       source.pointer = add_pointer(field);
@@ -329,8 +388,8 @@ bool SignalExtractor::extract(const RecordView& record, Observation& out) const 
   out.signal_count = static_cast<std::uint8_t>(signals_.size());
   out.segment_count = static_cast<std::uint8_t>(segment_sources_.size());
 
-  const bool sampled = wants_embedding_ &&
-                       (embedding_rate_ >= 1.0 || stable_fraction(record.id) < embedding_rate_);
+  const bool sampled =
+      wants_embedding_ && (embedding_rate_ >= 1.0 || stable_fraction(record.id) < embedding_rate_);
   WordSink sink(out, wants_words_, sampled && record.embedding.empty());
   const TextStats in = scan(record.input_text, sink);
   sink.finish();
@@ -351,10 +410,18 @@ bool SignalExtractor::extract(const RecordView& record, Observation& out) const 
       case Builtin::kTokensIn: number = record.tokens_in; break;
       case Builtin::kTokensOut: number = record.tokens_out; break;
       case Builtin::kMeanLogprob: number = record.mean_logprob; break;
-      case Builtin::kInputChars: if (record.has_input) number = in.chars; break;
-      case Builtin::kInputWords: if (record.has_input) number = in.words; break;
-      case Builtin::kOutputChars: if (record.has_output) number = answer.chars; break;
-      case Builtin::kOutputWords: if (record.has_output) number = answer.words; break;
+      case Builtin::kInputChars:
+        if (record.has_input) number = in.chars;
+        break;
+      case Builtin::kInputWords:
+        if (record.has_input) number = in.words;
+        break;
+      case Builtin::kOutputChars:
+        if (record.has_output) number = answer.chars;
+        break;
+      case Builtin::kOutputWords:
+        if (record.has_output) number = answer.words;
+        break;
       case Builtin::kInputMeanWordLength: number = share(in.word_chars, in.words); break;
       case Builtin::kInputDigitShare: number = share(in.digits, in.chars); break;
       case Builtin::kInputUpperShare: number = share(in.upper, in.chars); break;
@@ -365,9 +432,10 @@ bool SignalExtractor::extract(const RecordView& record, Observation& out) const 
       case Builtin::kOutputLabel:
         if (record.has_output) {
           const auto text = trimmed(record.output_text);
-          set_category(out, i, text.size() > kMaxLabelBytes ? std::string_view("(long text)")
-                               : text.empty()               ? std::string_view("(empty)")
-                                                            : text);
+          set_category(out, i,
+                       text.size() > kMaxLabelBytes ? std::string_view("(long text)")
+                       : text.empty()               ? std::string_view("(empty)")
+                                                    : text);
         }
         break;
       case Builtin::kFinish: set_category(out, i, record.finish); break;
@@ -395,7 +463,9 @@ bool SignalExtractor::extract(const RecordView& record, Observation& out) const 
       case SegmentField::Source::kRoute: out.segments[i].assign(record.route); break;
       case SegmentField::Source::kModel: out.segments[i].assign(record.model); break;
       case SegmentField::Source::kUser: out.segments[i].assign(record.user_id); break;
-      case SegmentField::Source::kPointer: out.segments[i].assign(pointer_value(field.pointer).text); break;
+      case SegmentField::Source::kPointer:
+        out.segments[i].assign(pointer_value(field.pointer).text);
+        break;
     }
   }
   return true;

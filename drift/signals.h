@@ -25,18 +25,35 @@ enum class SignalKind : std::uint8_t {
 };
 
 enum class Builtin : std::uint8_t {
-  kLatency, kTtft, kTokensIn, kTokensOut, kInputChars, kOutputChars, kInputWords, kOutputWords,
-  kInputMeanWordLength, kInputDigitShare, kInputUpperShare, kInputPunctuationShare,
-  kInputNonAsciiShare, kInputNovelty, kInputEmbedding, kOutputLabel, kFinish, kStatus, kModel,
-  kMeanLogprob, kPointer,
+  kLatency,
+  kTtft,
+  kTokensIn,
+  kTokensOut,
+  kInputChars,
+  kOutputChars,
+  kInputWords,
+  kOutputWords,
+  kInputMeanWordLength,
+  kInputDigitShare,
+  kInputUpperShare,
+  kInputPunctuationShare,
+  kInputNonAsciiShare,
+  kInputNovelty,
+  kInputEmbedding,
+  kOutputLabel,
+  kFinish,
+  kStatus,
+  kModel,
+  kMeanLogprob,
+  kPointer,
 };
 
 struct Signal {
   std::string name;
   SignalKind kind = SignalKind::kNumeric;
   Builtin source = Builtin::kPointer;
-  std::size_t pointer = 0;   // index into pointers(), for kPointer
-  bool about_output = false; // depends on the model: a candidate's records are left out
+  std::size_t pointer = 0;    // index into pointers(), for kPointer
+  bool about_output = false;  // depends on the model: a candidate's records are left out
   bool alarm = true;
   double min_effect = 0.0;
 };

@@ -41,8 +41,7 @@ const WordModel::Entry* WordModel::find(std::uint32_t hash) const {
 }
 
 double WordModel::idf(std::uint32_t documents) const {
-  return std::log((static_cast<double>(documents_) + 1.0) /
-                  (static_cast<double>(documents) + 0.5));
+  return std::log((static_cast<double>(documents_) + 1.0) / (static_cast<double>(documents) + 0.5));
 }
 
 WordModel WordModel::fit(const std::vector<const WordRow*>& rows) {

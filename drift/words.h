@@ -1,15 +1,15 @@
-// Words: what the reference talked about. Two things come of it: `input_novelty`, how far a record is
-// from everything the reference has seen (a new topic shows here soonest, whatever direction its
+// Words: what the reference talked about. Two things come of it: `input_novelty`, how far a record
+// is from everything the reference has seen (a new topic shows here soonest, whatever direction its
 // vectors take), and the words gained and lost that an alarm names.
 //
 // novelty(record) = 1 - max over reference records r of cos(record, r), with a record as the vector
 // of its distinct words' weights idf(w) = ln((N + 1) / (df(w) + 1/2)); words in more than an eighth
-// of the records do not vote. An inverted index over at most 2,048 reference records makes it cheap.
-// Reference records are measured as later ones will be: without themselves, and without the 16
-// records on either side (a burst of retries must not make the reference look closer to itself than
-// the future will be). On CLINC150, 40 % of a new domain: .11-.36 nats an event, against .02-.14 for
-// the mean surprisal of the words.
-// Memory: 16 bytes a distinct word, 2 bytes a word of an indexed record, 512 named words.
+// of the records do not vote. An inverted index over at most 2,048 reference records makes it
+// cheap. Reference records are measured as later ones will be: without themselves, and without the
+// 16 records on either side (a burst of retries must not make the reference look closer to itself
+// than the future will be). On CLINC150, 40 % of a new domain: .11-.36 nats an event, against
+// .02-.14 for the mean surprisal of the words. Memory: 16 bytes a distinct word, 2 bytes a word of
+// an indexed record, 512 named words.
 #pragma once
 
 #include <array>
@@ -71,9 +71,9 @@ class WordModel {
     std::uint32_t first = 0;      // postings_[first, first + postings)
     std::uint32_t postings = 0;
   };
-  struct Query {  // what is left out of the reference
-    std::uint32_t own = 0;        // 1: the record itself is among the documents
-    std::size_t skip_from = 0;    // rows [skip_from, skip_to) do not count as neighbours
+  struct Query {                // what is left out of the reference
+    std::uint32_t own = 0;      // 1: the record itself is among the documents
+    std::size_t skip_from = 0;  // rows [skip_from, skip_to) do not count as neighbours
     std::size_t skip_to = 0;
   };
   [[nodiscard]] const Entry* find(std::uint32_t hash) const;
@@ -82,12 +82,12 @@ class WordModel {
   [[nodiscard]] double nearest(const WordRow& row, const Query& query) const;
 
   std::int64_t documents_ = 0;
-  std::uint64_t index_every_ = 1;       // row i is indexed iff i % index_every_ == 0
-  std::vector<Entry> table_;            // size a power of two
-  std::vector<std::uint16_t> postings_; // indexed record numbers, by word
-  std::vector<float> norms_;            // an indexed record's length
+  std::uint64_t index_every_ = 1;        // row i is indexed iff i % index_every_ == 0
+  std::vector<Entry> table_;             // size a power of two
+  std::vector<std::uint16_t> postings_;  // indexed record numbers, by word
+  std::vector<float> norms_;             // an indexed record's length
   std::vector<NamedWord> top_;
-  mutable std::vector<float> dots_;     // scratch, all 0 between calls; one thread only
+  mutable std::vector<float> dots_;  // scratch, all 0 between calls; one thread only
 };
 
 }  // namespace trimtab::drift

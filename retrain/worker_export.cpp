@@ -27,7 +27,8 @@ Run add_merge(CLI::App& app) {
   app.add_option("--dtype", options->dtype, "base (as stored), float32 or bfloat16");
   return [options]() -> Result<int> {
     model::prepare_process(2);
-    TRIMTAB_CHECK_OK(model::merge_snapshot(options->base, options->adapter, options->out, options->dtype));
+    TRIMTAB_CHECK_OK(
+        model::merge_snapshot(options->base, options->adapter, options->out, options->dtype));
     return 0;
   };
 }

@@ -31,7 +31,8 @@ struct Options {
 // fp32 bytes that the tape keeps for one token (model/tape.h), all layers.
 double tape_bytes_per_token(const model::ModelConfig& c) {
   const double inner = static_cast<double>((c.gated_mlp ? 2 : 1) * c.intermediate);
-  const double layer = 2.0 * static_cast<double>(c.hidden) + static_cast<double>(c.qkv_width() + c.q_width() + c.heads) + inner;
+  const double layer = 2.0 * static_cast<double>(c.hidden) +
+                       static_cast<double>(c.qkv_width() + c.q_width() + c.heads) + inner;
   return 4.0 * layer * static_cast<double>(c.layers);
 }
 
@@ -48,22 +49,19 @@ Result<OrderedJson> inspect_base(const Options& options) {
   TRIMTAB_TRY(const auto layout, model::LoraLayout::build(spec, config));
   TRIMTAB_TRY(const std::string digest, base_digest(folder));
   const double weights = 4.0 * static_cast<double>(parameters);
-  const double adapter = static_cast<double>(layout.parameters()) * (12.0 + 4.0 * static_cast<double>(options.threads));
+  const double adapter = static_cast<double>(layout.parameters()) *
+                         (12.0 + 4.0 * static_cast<double>(options.threads));
   const double tape = tape_bytes_per_token(config) * static_cast<double>(options.batch_tokens);
-  const OrderedJson memory = {{"weights_bytes", weights}, {"adapter_and_optimizer_bytes", adapter}, {"activation_bytes", tape},
+  const OrderedJson memory = {{"weights_bytes", weights},
+                              {"adapter_and_optimizer_bytes", adapter},
+                              {"activation_bytes", tape},
                               {"total_bytes", weights + adapter + tape}};
-  return OrderedJson{{"kind", "base"},
-                     {"family", config.family},
-                     {"parameters", parameters},
-                     {"matmul_parameters", config.matmul_parameters()},
-                     {"layers", config.layers},
-                     {"hidden", config.hidden},
-                     {"vocab", config.vocab},
-                     {"context", config.max_positions},
-                     {"dtype", config.dtype},
-                     {"tied", config.tied},
-                     {"base_sha256", digest},
-                     {"lora_parameters", layout.parameters()},
+  return OrderedJson{{"kind", "base"},           {"family", config.family},
+                     {"parameters", parameters}, {"matmul_parameters", config.matmul_parameters()},
+                     {"layers", config.layers},  {"hidden", config.hidden},
+                     {"vocab", config.vocab},    {"context", config.max_positions},
+                     {"dtype", config.dtype},    {"tied", config.tied},
+                     {"base_sha256", digest},    {"lora_parameters", layout.parameters()},
                      {"job_memory_fp32", memory}};
 }
 
@@ -87,7 +85,8 @@ Result<OrderedJson> inspect_adapter(const Options& options) {
                       {"parameters", parameters},
                       {"adapter_sha256", digest}};
   const bool plain = !spec->use_dora && spec->rank_pattern.empty() && spec->alpha_pattern.empty();
-  json["serves_on_vllm"] = plain ? "yes" : (spec->use_dora ? "no: merge it" : "only its folded copy");
+  json["serves_on_vllm"] =
+      plain ? "yes" : (spec->use_dora ? "no: merge it" : "only its folded copy");
   if (const auto provenance = read_file(folder / "provenance.json", 1ULL << 20)) {
     const auto parsed = OrderedJson::parse(*provenance, nullptr, false);
     if (parsed.is_object()) json["provenance"] = parsed;
@@ -101,7 +100,8 @@ void print(const OrderedJson& json, const std::string& indent) {
       std::printf("%s%s:\n", indent.c_str(), key.c_str());
       print(value, indent + "  ");
     } else {
-      std::printf("%s%s: %s\n", indent.c_str(), key.c_str(), value.is_string() ? value.get<std::string>().c_str() : dump_json(value).c_str());
+      std::printf("%s%s: %s\n", indent.c_str(), key.c_str(),
+                  value.is_string() ? value.get<std::string>().c_str() : dump_json(value).c_str());
     }
   }
 }
@@ -109,8 +109,10 @@ void print(const OrderedJson& json, const std::string& indent) {
 Result<int> run(const Options& options) {
   const bool adapter = fs::exists(fs::path(options.folder) / "adapter_config.json");
   TRIMTAB_TRY(const OrderedJson json, adapter ? inspect_adapter(options) : inspect_base(options));
-  if (options.json) std::printf("%s\n", dump_json(json).c_str());
-  else print(json, "");
+  if (options.json)
+    std::printf("%s\n", dump_json(json).c_str());
+  else
+    print(json, "");
   return 0;
 }
 
@@ -120,8 +122,10 @@ Run add_inspect(CLI::App& app) {
   auto options = std::make_shared<Options>();
   app.add_option("DIR", options->folder, "A snapshot or PEFT folder")->required();
   app.add_option("--r", options->r, "Rank of the job to estimate")->check(CLI::Range(1, 4096));
-  app.add_option("--batch-tokens", options->batch_tokens, "Tokens a step of the job to estimate")->check(CLI::Range(1, 1 << 30));
-  app.add_option("--threads", options->threads, "Threads of the job to estimate")->check(CLI::Range(1, 256));
+  app.add_option("--batch-tokens", options->batch_tokens, "Tokens a step of the job to estimate")
+      ->check(CLI::Range(1, 1 << 30));
+  app.add_option("--threads", options->threads, "Threads of the job to estimate")
+      ->check(CLI::Range(1, 256));
   app.add_flag("--json", options->json, "One JSON object");
   return [options] { return run(*options); };
 }

@@ -26,7 +26,8 @@ struct Input {
   std::vector<std::int64_t> ids, positions, documents;  // the last two may be empty
 };
 
-Result<std::vector<std::int64_t>> integers(const model::SafetensorsFile& file, const char* name, Input& input) {
+Result<std::vector<std::int64_t>> integers(const model::SafetensorsFile& file, const char* name,
+                                           Input& input) {
   const auto* info = file.find(name);
   if (info == nullptr) return std::vector<std::int64_t>{};
   if (info->type != model::TensorType::kI64 || info->shape.size() != 2) {
@@ -34,7 +35,8 @@ Result<std::vector<std::int64_t>> integers(const model::SafetensorsFile& file, c
   }
   if (input.rows == 0) input.rows = info->shape[0], input.length = info->shape[1];
   if (info->shape[0] != input.rows || info->shape[1] != input.length) {
-    return fail(Code::kInvalid, file.path().string() + ": '" + name + "' and input_ids differ in shape");
+    return fail(Code::kInvalid,
+                file.path().string() + ": '" + name + "' and input_ids differ in shape");
   }
   std::vector<std::int64_t> values(static_cast<std::size_t>(info->elements()));
   std::memcpy(values.data(), file.data(*info), values.size() * sizeof(std::int64_t));
@@ -65,8 +67,9 @@ model::Batch row_batch(const Input& input, std::int64_t row, const model::Adapte
     batch.add(document, adapter);
   }
   if (!input.positions.empty()) {
-    batch.positions.assign(input.positions.begin() + static_cast<std::ptrdiff_t>(at),
-                           input.positions.begin() + static_cast<std::ptrdiff_t>(at) + input.length);
+    batch.positions.assign(
+        input.positions.begin() + static_cast<std::ptrdiff_t>(at),
+        input.positions.begin() + static_cast<std::ptrdiff_t>(at) + input.length);
   }
   return batch;
 }

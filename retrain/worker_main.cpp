@@ -22,7 +22,8 @@ constexpr std::array kCommands = {
     Row{"train", "Train an adapter by a job file", trimtab::retrain::add_train},
     Row{"merge", "Add an adapter into a snapshot's weights", trimtab::retrain::add_merge},
     Row{"export-gguf", "Write an adapter as GGUF for llama.cpp", trimtab::retrain::add_export_gguf},
-    Row{"inspect", "What a base or an adapter is, and a job's memory", trimtab::retrain::add_inspect},
+    Row{"inspect", "What a base or an adapter is, and a job's memory",
+        trimtab::retrain::add_inspect},
     Row{"pretrain", "Train a small base model from scratch", trimtab::retrain::add_pretrain},
     Row{"tokenize", "A JSON string a line to a JSON array of token ids a line",
         trimtab::retrain::add_tokenize},
@@ -31,7 +32,8 @@ constexpr std::array kCommands = {
     Row{"render-chat", "A JSON list of messages a line to the text the model reads",
         trimtab::retrain::add_render_chat},
     Row{"score", "Known-good completions under adapters side by side", trimtab::retrain::add_score},
-    Row{"serve", "An OpenAI-compatible model server with runtime LoRA", trimtab::retrain::add_serve},
+    Row{"serve", "An OpenAI-compatible model server with runtime LoRA",
+        trimtab::retrain::add_serve},
 };
 
 int run(const trimtab::retrain::Run& command) {

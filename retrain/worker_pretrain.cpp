@@ -65,7 +65,8 @@ std::map<std::string, Setter> setters(model::PretrainSettings& s) {
           {"eval_limit", into_number(s.eval_limit)}};
 }
 
-Status apply(const config::YamlNode& node, const std::string& prefix, const std::map<std::string, Setter>& keys) {
+Status apply(const config::YamlNode& node, const std::string& prefix,
+             const std::map<std::string, Setter>& keys) {
   for (const auto& [key, value] : node.pairs) {
     const std::string name = prefix + key.text;
     const auto at = std::to_string(key.place.line) + ":" + std::to_string(key.place.column) + ": ";
@@ -106,17 +107,21 @@ Result<int> run(const std::string& job) {
   const auto result = model::pretrain(settings);
   if (!result) {
     std::fprintf(stderr, "%s\n", result.error().message.c_str());
-    return result.error().code == Code::kInternal || result.error().code == Code::kIo ? kExitFailed : kExitBadInput;
+    return result.error().code == Code::kInternal || result.error().code == Code::kIo
+               ? kExitFailed
+               : kExitBadInput;
   }
-  const OrderedJson report = {{"out", settings.out},
-                              {"parameters", result->parameters},
-                              {"steps", result->steps},
-                              {"tokens", result->tokens},
-                              {"seconds", result->seconds},
-                              {"tokens_per_s", result->seconds > 0 ? static_cast<double>(result->tokens) / result->seconds : 0.0},
-                              {"final_loss", result->final_loss},
-                              {"eval_accuracy", result->accuracy},
-                              {"eval_examples", result->eval_examples}};
+  const OrderedJson report = {
+      {"out", settings.out},
+      {"parameters", result->parameters},
+      {"steps", result->steps},
+      {"tokens", result->tokens},
+      {"seconds", result->seconds},
+      {"tokens_per_s",
+       result->seconds > 0 ? static_cast<double>(result->tokens) / result->seconds : 0.0},
+      {"final_loss", result->final_loss},
+      {"eval_accuracy", result->accuracy},
+      {"eval_examples", result->eval_examples}};
   std::printf("%s\n", dump_json(report).c_str());
   return 0;
 }

@@ -32,8 +32,10 @@ Result<int> run(const Options& options) {
   const auto end = model::run_train_job(options.job, stop_requested);
   if (options.json) std::printf("%s\n", result_json(end.result).c_str());
   if (end.outcome == model::TrainOutcome::kOk) return 0;
-  const bool named = end.result.message.rfind(end.result.reason + ":", 0) == 0 || end.result.reason.empty();
-  std::fprintf(stderr, "%s%s\n", named ? "" : (end.result.reason + ": ").c_str(), end.result.message.c_str());
+  const bool named =
+      end.result.message.rfind(end.result.reason + ":", 0) == 0 || end.result.reason.empty();
+  std::fprintf(stderr, "%s%s\n", named ? "" : (end.result.reason + ": ").c_str(),
+               end.result.message.c_str());
   if (end.outcome == model::TrainOutcome::kInterrupted) return kExitInterrupted;
   return end.outcome == model::TrainOutcome::kBadInput ? kExitBadInput : kExitFailed;
 }

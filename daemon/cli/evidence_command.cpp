@@ -31,8 +31,9 @@ std::string for_people(const OrderedJson& answer) {
   std::string text;
   for (const auto& [key, value] : answer.items()) {
     if (key == "params") continue;
-    text += (text.empty() ? "" : "\n") +
-            fmt::format("{:<16} {}", key, value.is_string() ? value.get<std::string>() : value.dump());
+    text +=
+        (text.empty() ? "" : "\n") +
+        fmt::format("{:<16} {}", key, value.is_string() ? value.get<std::string>() : value.dump());
   }
   return text;
 }
@@ -50,7 +51,8 @@ Result<std::vector<double>> number_list(const drift::Parameters& parameters, con
     const auto comma = text.find(',', begin);
     const auto value = drift::parse_number(std::string_view(text).substr(begin, comma - begin));
     if (!value) {
-      return fail(Code::kInvalid, fmt::format("--set {}={}: {}", name, text, value.error().message));
+      return fail(Code::kInvalid,
+                  fmt::format("--set {}={}: {}", name, text, value.error().message));
     }
     values.push_back(*value);
     if (comma == std::string::npos) return values;

@@ -67,10 +67,8 @@ Result<OrderedJson> srm_answer(const std::vector<std::uint64_t>& counts,
                                const evidence::BernoulliParams& params) {
   TRIMTAB_TRY(const auto found, evidence::srm(counts, shares, params));
   if (found.n == 0) return fail(Code::kInvalid, "srm: nothing was counted");
-  OrderedJson json = {{"n", found.n},
-                      {"lower", found.lower},
-                      {"upper", found.upper},
-                      {"mismatch", found.mismatch}};
+  OrderedJson json = {
+      {"n", found.n}, {"lower", found.lower}, {"upper", found.upper}, {"mismatch", found.mismatch}};
   if (counts.size() > 2) {
     json["arms"] = OrderedJson::array();
     for (const auto& arm : found.bounds) {
@@ -160,8 +158,8 @@ Result<OrderedJson> best_arm(const Parameters& given, const OfflineArguments&) {
   for (std::size_t i = 0; i < counts.size(); ++i) {
     arms.push_back({.n = counts[i], .mean = means[i], .variance = variances[i]});
   }
-  TRIMTAB_TRY(const auto found, evidence::glr_best_arm(arms, given.number("delta"),
-                                                       given.number("epsilon")));
+  TRIMTAB_TRY(const auto found,
+              evidence::glr_best_arm(arms, given.number("delta"), given.number("epsilon")));
   return OrderedJson{{"n", std::accumulate(counts.begin(), counts.end(), std::uint64_t{0})},
                      {"value", number_json(found.value)},
                      {"threshold", found.threshold},

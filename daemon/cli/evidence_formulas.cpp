@@ -42,7 +42,8 @@ Result<OrderedJson> bound_answer(const evidence::Mixture& mixture, const Paramet
   OrderedJson json = {{"n", nullptr}, {"bound", bound}, {"rho", mixture.rho()}};
   if (given.has("s")) {
     const double log_e = mixture.log_e(given.number("s"), v);
-    if (std::isnan(log_e)) return fail(Code::kInvalid, "--set s: no such sum is possible at this v");
+    if (std::isnan(log_e))
+      return fail(Code::kInvalid, "--set s: no such sum is possible at this v");
     json["log_e"] = number_json(log_e);
   }
   return json;
@@ -57,13 +58,17 @@ Result<OrderedJson> normal(const Parameters& given, const OfflineArguments&) {
 }
 
 constexpr Parameter kGamma[] = {
-    kV, alpha_row("confseq"), kVopt, kAlphaOpt,
-    number_row("c", "", kSmallest, kLargest, "sub-exponential scale", "confseq"), kS};
+    kV,
+    alpha_row("confseq"),
+    kVopt,
+    kAlphaOpt,
+    number_row("c", "", kSmallest, kLargest, "sub-exponential scale", "confseq"),
+    kS};
 
 Result<OrderedJson> gamma_exponential(const Parameters& given, const OfflineArguments&) {
   if (!given.has("c")) return fail(Code::kInvalid, "--set c=.. is needed");
-  TRIMTAB_TRY(const auto mixture, evidence::Mixture::gamma_exponential(tuning(given, false),
-                                                                       given.number("c")));
+  TRIMTAB_TRY(const auto mixture,
+              evidence::Mixture::gamma_exponential(tuning(given, false), given.number("c")));
   return bound_answer(mixture, given);
 }
 
@@ -98,9 +103,10 @@ Result<OrderedJson> quantile_ab(const Parameters& given, const OfflineArguments&
   TRIMTAB_TRY(const auto a, read_numbers(arguments.files[0], arguments.column));
   TRIMTAB_TRY(const auto b, read_numbers(arguments.files[1], arguments.column));
   TRIMTAB_TRY(const double p_value,
-              evidence::quantile_ab_p_value(a, b, {.quantile = given.number("quantile"),
-                                                   .t_opt = given.number("t_opt"),
-                                                   .alpha_opt = given.number("alpha_opt")}));
+              evidence::quantile_ab_p_value(a, b,
+                                            {.quantile = given.number("quantile"),
+                                             .t_opt = given.number("t_opt"),
+                                             .alpha_opt = given.number("alpha_opt")}));
   return OrderedJson{{"n", {a.size(), b.size()}}, {"p_value", number_json(p_value)}};
 }
 

@@ -27,8 +27,8 @@ struct EvidenceRow {
 [[nodiscard]] std::span<const EvidenceRow> formula_evidence();  // evidence_formulas.cpp
 
 // --- rows that several tables share
-inline constexpr double kSmallest = 1e-300;          // "greater than 0" in a parameter's range
-inline constexpr double kBelowOne = 1.0 - 0x1p-53;   // "less than 1"
+inline constexpr double kSmallest = 1e-300;         // "greater than 0" in a parameter's range
+inline constexpr double kBelowOne = 1.0 - 0x1p-53;  // "less than 1"
 inline constexpr double kLargest = 1e300;
 constexpr drift::Parameter number_row(const char* name, const char* fallback, double low,
                                       double high, const char* doc, const char* source) {

@@ -113,8 +113,8 @@ constexpr Parameter kAsymptotic[] = {
     {"effect", Type::kText, "mean", 0, 0,
      "mean: of one stream; b - a; (b - a)/a; one of: mean|absolute|relative", "PARAMETERS.md"},
     {"side", Type::kText, "two", 0, 0, "which bounds; one of: two|lower|upper", "PARAMETERS.md"},
-    {"metric", Type::kText, "mean", 0, 0,
-     "proportion: variance m (1 - m); one of: mean|proportion", "GrowthBook"},
+    {"metric", Type::kText, "mean", 0, 0, "proportion: variance m (1 - m); one of: mean|proportion",
+     "GrowthBook"},
     number_row("n_a", "", 1, 1e15, "observations of a, instead of a stream", "COMMANDS.md"),
     number_row("sum_a", "", -kLargest, kLargest, "sum of a", "COMMANDS.md"),
     number_row("sum_sq_a", "", 0, kLargest, "sum of squares of a", "COMMANDS.md"),
@@ -127,7 +127,8 @@ Result<evidence::Moments> moments(const Parameters& given, const std::string& ar
   if (!given.has("n_" + arm) || !given.has("sum_" + arm)) {
     return fail(Code::kInvalid, "two samples need n_a, sum_a, n_b and sum_b");
   }
-  evidence::Moments found{.n = given.number("n_" + arm), .sum = given.number("sum_" + arm), .sum_squares = {}};
+  evidence::Moments found{
+      .n = given.number("n_" + arm), .sum = given.number("sum_" + arm), .sum_squares = {}};
   if (given.text("metric") == "proportion") return found;
   if (!given.has("sum_sq_" + arm)) {
     return fail(Code::kInvalid, "metric=mean needs sum_sq_a and sum_sq_b");
@@ -235,10 +236,10 @@ Result<OrderedJson> two_proportions(const Parameters& given, const OfflineArgume
 }
 
 constexpr EvidenceRow kRows[] = {
-    {"paired_betting", "paired differences in [-1, 1]: better, not worse, or harm?",
-     kPairedBetting, &paired_betting, 1},
-    {"hedged_cs", "confidence sequence of a mean of values in [0, 1], by betting", kHedged,
-     &hedged, 1},
+    {"paired_betting", "paired differences in [-1, 1]: better, not worse, or harm?", kPairedBetting,
+     &paired_betting, 1},
+    {"hedged_cs", "confidence sequence of a mean of values in [0, 1], by betting", kHedged, &hedged,
+     1},
     {"empirical_bernstein_cs", "the same from the empirical Bernstein bound", kBernstein,
      &bernstein, 1},
     {"asymptotic_cs", "confidence sequence of a mean or of a difference, large samples",

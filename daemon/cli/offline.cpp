@@ -21,6 +21,9 @@ constexpr Verb kVerbs[] = {
     {"compare", "compare NAME [--set k=v].. [--column C] [--exit-code] REFERENCE CURRENT",
      &run_compare},
     {"evidence", "evidence NAME [--set k=v].. [FILE|-] | [A B]", &run_evidence},
+    {"score-text", "score-text METRIC [--set k=v].. --ref FILE [--ref FILE].. [FILE|-]",
+     &run_score_text},
+    {"score-labels", "score-labels METRIC [--set k=v].. [FILE|-]", &run_score_labels},
 };
 
 const Verb* find_verb(std::string_view name) {

@@ -39,6 +39,8 @@ struct OfflineAnswer {
 [[nodiscard]] Result<OfflineAnswer> run_detect(const OfflineArguments& arguments);
 [[nodiscard]] Result<OfflineAnswer> run_compare(const OfflineArguments& arguments);
 [[nodiscard]] Result<OfflineAnswer> run_evidence(const OfflineArguments& arguments);
+[[nodiscard]] Result<OfflineAnswer> run_score_text(const OfflineArguments& arguments);
+[[nodiscard]] Result<OfflineAnswer> run_score_labels(const OfflineArguments& arguments);
 
 // True when `verb` is one of the offline verbs; main hands those over here.
 [[nodiscard]] bool is_offline(std::string_view verb);

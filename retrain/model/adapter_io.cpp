@@ -17,16 +17,20 @@ namespace {
 
 // Options of PEFT that change the maths and are not covered: null, false or empty only.
 constexpr std::array kUncovered = {
-    "modules_to_save", "exclude_modules", "layer_replication", "target_parameters", "lora_bias",
-    "trainable_token_indices", "use_qalora", "use_bdlora", "megatron_config", "alora_invocation_tokens",
-    "arrow_config", "kasa_config", "monteclora_config", "velora_config", "lora_ga_config"};
+    "modules_to_save",   "exclude_modules",         "layer_replication", "target_parameters",
+    "lora_bias",         "trainable_token_indices", "use_qalora",        "use_bdlora",
+    "megatron_config",   "alora_invocation_tokens", "arrow_config",      "kasa_config",
+    "monteclora_config", "velora_config",           "lora_ga_config"};
 
 bool switched_off(const Json& value) {
-  return value.is_null() || value == false || ((value.is_object() || value.is_array()) && value.empty());
+  return value.is_null() || value == false ||
+         ((value.is_object() || value.is_array()) && value.empty());
 }
 
 Status read_patterns(const Json& json, LoraSpec& spec) {
-  const auto wrong = [](const char* key) { return fail(Code::kInvalid, std::string("key '") + key + "' has the wrong type"); };
+  const auto wrong = [](const char* key) {
+    return fail(Code::kInvalid, std::string("key '") + key + "' has the wrong type");
+  };
   if (json.contains("rank_pattern") && !switched_off(json["rank_pattern"])) {
     if (!json["rank_pattern"].is_object()) return wrong("rank_pattern");
     for (const auto& [key, value] : json["rank_pattern"].items()) {
@@ -61,7 +65,8 @@ Status read_targets(const Json& json, LoraSpec& spec) {
   if (layers.is_number_integer()) spec.layers.push_back(layers.get<std::int64_t>());
   if (layers.is_array()) {
     for (const Json& item : layers) {
-      if (!item.is_number_integer()) return fail(Code::kInvalid, "layers_to_transform must be whole numbers");
+      if (!item.is_number_integer())
+        return fail(Code::kInvalid, "layers_to_transform must be whole numbers");
       spec.layers.push_back(item.get<std::int64_t>());
     }
   }
@@ -74,13 +79,16 @@ Status refuse_uncovered(const Json& json) {
       return fail(Code::kInvalid, std::string("option '") + key + "' is not supported");
     }
   }
-  if (json_or<std::string>(json, "bias", "none") != "none") return fail(Code::kInvalid, "bias other than 'none' is not supported");
+  if (json_or<std::string>(json, "bias", "none") != "none")
+    return fail(Code::kInvalid, "bias other than 'none' is not supported");
   if (json.contains("init_lora_weights") && json["init_lora_weights"].is_string()) {
     // These rewrite the base's weights on load; the adapter alone would be another function.
     static const std::set<std::string> kRewrites = {"pissa", "olora", "loftq", "corda"};
     const auto init = json["init_lora_weights"].get<std::string>();
     if (kRewrites.count(init.substr(0, init.find('_'))) != 0) {
-      return fail(Code::kInvalid, "init_lora_weights '" + init + "' changes the base's weights; convert it to a plain LoRA first");
+      return fail(Code::kInvalid,
+                  "init_lora_weights '" + init +
+                      "' changes the base's weights; convert it to a plain LoRA first");
     }
   }
   return {};
@@ -91,7 +99,8 @@ Status refuse_uncovered(const Json& json) {
 Result<LoraSpec> parse_lora_spec(std::string_view adapter_config) {
   TRIMTAB_TRY(const Json json, parse_json(adapter_config));
   if (!json.is_object()) return fail(Code::kInvalid, "not a JSON object");
-  if (json_or<std::string>(json, "peft_type", "") != "LORA") return fail(Code::kInvalid, "peft_type is not LORA");
+  if (json_or<std::string>(json, "peft_type", "") != "LORA")
+    return fail(Code::kInvalid, "peft_type is not LORA");
   TRIMTAB_CHECK_OK(refuse_uncovered(json));
   LoraSpec spec;
   TRIMTAB_TRY(spec.r, json_get<std::int64_t>(json, "r"));
@@ -131,24 +140,30 @@ Status fill(const SafetensorsFile& file, Adapter& adapter) {
     const TensorInfo* info = file.find(tensor.name);
     if (info == nullptr) return fail(Code::kCorrupt, "tensor '" + tensor.name + "' is missing");
     if (info->shape != tensor.view.sizes().vec()) {
-      return fail(Code::kInvalid, "tensor '" + tensor.name + "' has another shape than this base and adapter_config.json ask for (adapter for another base?)");
+      return fail(Code::kInvalid, "tensor '" + tensor.name +
+                                      "' has another shape than this base and adapter_config.json "
+                                      "ask for (adapter for another base?)");
     }
     const at::Tensor source = view_of(file, *info);
-    if (!at::isFloatingType(source.scalar_type())) return fail(Code::kCorrupt, "tensor '" + tensor.name + "' is not floating point");
+    if (!at::isFloatingType(source.scalar_type()))
+      return fail(Code::kCorrupt, "tensor '" + tensor.name + "' is not floating point");
     tensor.view.copy_(source);
     if (!std::isfinite(tensor.view.sum(at::kDouble).item<double>())) {
       return fail(Code::kCorrupt, "tensor '" + tensor.name + "' holds NaN or infinity");
     }
   }
   for (const auto& [name, info] : file.tensors()) {
-    if (wanted.count(name) == 0) return fail(Code::kInvalid, "tensor '" + name + "' has no place in this base (adapter for another base?)");
+    if (wanted.count(name) == 0)
+      return fail(Code::kInvalid,
+                  "tensor '" + name + "' has no place in this base (adapter for another base?)");
   }
   return {};
 }
 
 }  // namespace
 
-Result<std::shared_ptr<Adapter>> load_adapter(const std::filesystem::path& folder, const Decoder& decoder) {
+Result<std::shared_ptr<Adapter>> load_adapter(const std::filesystem::path& folder,
+                                              const Decoder& decoder) {
   const ComputeScope scope;
   const auto config_path = folder / "adapter_config.json";
   TRIMTAB_TRY(const std::string text, read_file(config_path, 1ULL << 20));
@@ -158,16 +173,19 @@ Result<std::shared_ptr<Adapter>> load_adapter(const std::filesystem::path& folde
   auto layout = LoraLayout::build(*spec, decoder.config());
   if (!layout) return fail_in(config_path.string(), layout.error());
   adapter->layout = std::move(*layout);
-  adapter->parameters = at::zeros({adapter->layout.parameters()}, decoder.dtype() == at::kDouble ? at::kDouble : at::kFloat);
+  adapter->parameters = at::zeros({adapter->layout.parameters()},
+                                  decoder.dtype() == at::kDouble ? at::kDouble : at::kFloat);
   TRIMTAB_TRY(const auto file, SafetensorsFile::open(folder / "adapter_model.safetensors"));
-  if (auto status = fill(file, *adapter); !status) return fail_in(file.path().string(), status.error());
+  if (auto status = fill(file, *adapter); !status)
+    return fail_in(file.path().string(), status.error());
   refresh_dora(*adapter, decoder);
   return adapter;
 }
 
 namespace {
 
-OrderedJson config_json(const LoraLayout& layout, const std::string& base_name, const ModelConfig& config) {
+OrderedJson config_json(const LoraLayout& layout, const std::string& base_name,
+                        const ModelConfig& config) {
   const LoraSpec& spec = layout.spec();
   std::set<std::string> modules(spec.target_modules.begin(), spec.target_modules.end());
   if (spec.all_linear) {
@@ -192,7 +210,8 @@ OrderedJson config_json(const LoraLayout& layout, const std::string& base_name, 
                       {"layers_to_transform", nullptr},
                       {"layers_pattern", nullptr}};
   // PEFT types lora_alpha as an int: 32, not 32.0.
-  if (spec.alpha == std::floor(spec.alpha)) json["lora_alpha"] = static_cast<std::int64_t>(spec.alpha);
+  if (spec.alpha == std::floor(spec.alpha))
+    json["lora_alpha"] = static_cast<std::int64_t>(spec.alpha);
   if (!spec.layers.empty()) json["layers_to_transform"] = spec.layers;
   return json;
 }
@@ -205,14 +224,16 @@ Status save_tensors(const Adapter& adapter, const std::filesystem::path& path) {
   std::vector<at::Tensor> keep;
   for (const NamedTensor& tensor : named_tensors(adapter.layout, adapter)) {
     keep.push_back(tensor.view.to(at::kFloat).contiguous());
-    sources.push_back({tensor.name, TensorType::kF32, tensor.view.sizes().vec(), keep.back().data_ptr()});
+    sources.push_back(
+        {tensor.name, TensorType::kF32, tensor.view.sizes().vec(), keep.back().data_ptr()});
   }
   return write_safetensors(path, sources, {{"format", "pt"}});
 }
 
 namespace {
 
-Status write_adapter(const Adapter& adapter, const std::filesystem::path& folder, const OrderedJson& config) {
+Status write_adapter(const Adapter& adapter, const std::filesystem::path& folder,
+                     const OrderedJson& config) {
   TRIMTAB_CHECK_OK(save_tensors(adapter, folder / "adapter_model.safetensors"));
   return write_atomic(folder / "adapter_config.json", dump_json(config, 2) + "\n");
 }
@@ -222,7 +243,8 @@ Status write_adapter(const Adapter& adapter, const std::filesystem::path& folder
 // vLLM reads one r and one alpha: pad every pair to the largest r, and put the true scale into B.
 Result<std::shared_ptr<Adapter>> fold_adapter(const Adapter& adapter, const ModelConfig& config) {
   const ComputeScope scope;
-  if (adapter.layout.spec().use_dora) return fail(Code::kInvalid, "DoRA cannot be folded into a plain LoRA: merge it instead");
+  if (adapter.layout.spec().use_dora)
+    return fail(Code::kInvalid, "DoRA cannot be folded into a plain LoRA: merge it instead");
   LoraSpec spec = adapter.layout.spec();
   spec.r = adapter.layout.largest_rank();
   spec.alpha = static_cast<double>(spec.r);
@@ -241,10 +263,11 @@ Result<std::shared_ptr<Adapter>> fold_adapter(const Adapter& adapter, const Mode
   return folded;
 }
 
-Status save_adapter(const Adapter& adapter, const std::filesystem::path& folder, const std::string& base_name,
-                    const ModelConfig& config, bool folded) {
+Status save_adapter(const Adapter& adapter, const std::filesystem::path& folder,
+                    const std::string& base_name, const ModelConfig& config, bool folded) {
   const ComputeScope scope;
-  if (!folded) return write_adapter(adapter, folder, config_json(adapter.layout, base_name, config));
+  if (!folded)
+    return write_adapter(adapter, folder, config_json(adapter.layout, base_name, config));
   TRIMTAB_TRY(const auto copy, fold_adapter(adapter, config));
   return write_adapter(*copy, folder, config_json(copy->layout, base_name, config));
 }

@@ -28,8 +28,8 @@ class BackwardPass {
     const Weights& w = decoder_.weights();
     const std::int64_t stop = lowest_layer();
     at::Tensor dx = at::zeros_like(tape_.final_x);
-    norm_backward(norm_shape(config_, dx), tape_.final_x, w.final_norm, tape_.final_stats, d_hidden, dx,
-                  full() ? gradients_.full->final_norm : at::Tensor(),
+    norm_backward(norm_shape(config_, dx), tape_.final_x, w.final_norm, tape_.final_stats, d_hidden,
+                  dx, full() ? gradients_.full->final_norm : at::Tensor(),
                   full() ? gradients_.full->final_norm_bias : at::Tensor());
     tape_.final_x = at::Tensor();
     for (std::int64_t layer = config_.layers - 1; layer >= stop; --layer) {
@@ -57,19 +57,23 @@ class BackwardPass {
 
   void recompute(std::int64_t layer) {
     const at::Tensor x = tape_.layers[static_cast<std::size_t>(layer)].x;
-    const BlockContext context{decoder_, batch_, adapter_spans(batch_), {tape_.cosine, tape_.sine}, &tape_};
+    const BlockContext context{
+        decoder_, batch_, adapter_spans(batch_), {tape_.cosine, tape_.sine}, &tape_};
     (void)block_forward(context, layer, x);
   }
 
   // dy [N, out] of a group with input x -> dx [N, in]; adds the group's own gradients.
-  at::Tensor group_backward(std::int64_t layer, Group group, const at::Tensor& x, at::Tensor dy, bool wants_input) {
+  at::Tensor group_backward(std::int64_t layer, Group group, const at::Tensor& x, at::Tensor dy,
+                            bool wants_input) {
     const auto l = static_cast<std::size_t>(layer);
     const auto g = static_cast<std::size_t>(group);
     const LayerWeights& w = decoder_.weights().layers[l];
-    if (full() && gradients_.full->layers[l].bias[g].defined()) gradients_.full->layers[l].bias[g].add_(dy.sum(0));
+    if (full() && gradients_.full->layers[l].bias[g].defined())
+      gradients_.full->layers[l].bias[g].add_(dy.sum(0));
     const GroupSites* sites = adapter_ != nullptr ? &adapter_->layout.group(layer, group) : nullptr;
     if (sites != nullptr && sites->sites.empty()) sites = nullptr;
-    if (sites != nullptr && adapter_->dora_norms.defined()) dy = dora_backward(*sites, layer, group, x, dy);
+    if (sites != nullptr && adapter_->dora_norms.defined())
+      dy = dora_backward(*sites, layer, group, x, dy);
     if (full()) gradients_.full->layers[l].weight[g].addmm_(dy.t(), x);
     at::Tensor dx = wants_input ? project_gradient(dy, w.weight[g]) : at::Tensor();
     if (sites == nullptr) return dx;
@@ -79,7 +83,8 @@ class BackwardPass {
 
   void lora_backward(const GroupSites& sites, std::int64_t layer, Group group, const at::Tensor& x,
                      const at::Tensor& dy, at::Tensor& dx) {
-    const at::Tensor& low = tape_.layers[static_cast<std::size_t>(layer)].low[static_cast<std::size_t>(group)];
+    const at::Tensor& low =
+        tape_.layers[static_cast<std::size_t>(layer)].low[static_cast<std::size_t>(group)];
     at::Tensor d_low = at::empty_like(low);
     for (const Site& site : sites.sites) {
       const at::Tensor dy_site = dy.narrow(1, site.name.begin, site.name.end - site.name.begin);
@@ -98,9 +103,10 @@ class BackwardPass {
   void dropped_backward(const GroupSites& sites, std::int64_t layer, Group group,
                         const at::Tensor& x, const at::Tensor& d_low, at::Tensor& dx) {
     for (const Site& site : sites.sites) {
-      const at::Tensor mask = dropout_mask(tape_.dropout_key, layer,
-                                           static_cast<std::int64_t>(group) * 8 + (&site - sites.sites.data()),
-                                           x.size(0), x.size(1), tape_.dropout, x.scalar_type());
+      const at::Tensor mask =
+          dropout_mask(tape_.dropout_key, layer,
+                       static_cast<std::int64_t>(group) * 8 + (&site - sites.sites.data()),
+                       x.size(0), x.size(1), tape_.dropout, x.scalar_type());
       const at::Tensor d = d_low.narrow(1, site.rank_begin, site.r);
       at::Tensor da = lora_a(gradients_.lora, site);
       da.addmm_(d.t(), x * mask);
@@ -110,15 +116,16 @@ class BackwardPass {
 
   // y = c (W x + s B A x), c = m / ||W + sBA|| with the norm held constant (as PEFT): dm = sum dy u
   // / norm, and dy c goes on.
-  at::Tensor dora_backward(const GroupSites& sites, std::int64_t layer, Group group, const at::Tensor& x,
-                           const at::Tensor& dy) {
+  at::Tensor dora_backward(const GroupSites& sites, std::int64_t layer, Group group,
+                           const at::Tensor& x, const at::Tensor& dy) {
     const auto g = static_cast<std::size_t>(group);
     const auto l = static_cast<std::size_t>(layer);
     const at::Tensor& low = tape_.layers[l].low[g];
     at::Tensor scaled = dy.clone();
     for (const Site& site : sites.sites) {
       const std::int64_t rows = site.name.end - site.name.begin;
-      at::Tensor u = project(x, decoder_.weights().layers[l].weight[g].narrow(0, site.name.begin, rows));
+      at::Tensor u =
+          project(x, decoder_.weights().layers[l].weight[g].narrow(0, site.name.begin, rows));
       u.addmm_(low.narrow(1, site.rank_begin, site.r), adapter_->b(site).t(), 1, site.scale);
       const at::Tensor dy_site = dy.narrow(1, site.name.begin, rows);
       const at::Tensor norms = adapter_->dora_norms.narrow(0, site.magnitude_offset, rows);
@@ -128,7 +135,8 @@ class BackwardPass {
     return scaled;
   }
 
-  at::Tensor mlp_backward(std::int64_t layer, const at::Tensor& normed, const at::Tensor& dy, bool wants_input) {
+  at::Tensor mlp_backward(std::int64_t layer, const at::Tensor& normed, const at::Tensor& dy,
+                          bool wants_input) {
     LayerTape& tape = tape_.layers[static_cast<std::size_t>(layer)];
     const at::Tensor act = activate(config_, tape.inner);
     const at::Tensor d_act = group_backward(layer, Group::kMlpOut, act, dy, true);
@@ -136,7 +144,8 @@ class BackwardPass {
     return group_backward(layer, Group::kMlpIn, normed, d_inner, wants_input);
   }
 
-  at::Tensor attention_backward(std::int64_t layer, const at::Tensor& normed, const at::Tensor& dy, bool wants_input) {
+  at::Tensor attention_backward(std::int64_t layer, const at::Tensor& normed, const at::Tensor& dy,
+                                bool wants_input) {
     LayerTape& tape = tape_.layers[static_cast<std::size_t>(layer)];
     const at::Tensor d_out = group_backward(layer, Group::kAttentionOut, tape.attention, dy, true);
     at::Tensor d_qkv = at::zeros_like(tape.qkv);
@@ -150,9 +159,10 @@ class BackwardPass {
     return group_backward(layer, Group::kAttentionIn, normed, d_qkv, wants_input);
   }
 
-  void segment_backward(std::int64_t layer, const LayerTape& tape, std::int64_t row, std::int64_t length,
-                        const at::Tensor& d_out, at::Tensor& d_qkv) {
-    const AttentionShape shape = attention_shape(config_, layer, length, length, config_.qkv_width());
+  void segment_backward(std::int64_t layer, const LayerTape& tape, std::int64_t row,
+                        std::int64_t length, const at::Tensor& d_out, at::Tensor& d_qkv) {
+    const AttentionShape shape =
+        attention_shape(config_, layer, length, length, config_.qkv_width());
     const std::int64_t at = row * config_.qkv_width();
     const std::int64_t out = row * config_.q_width();
     const std::int64_t k = config_.q_width();
@@ -164,12 +174,13 @@ class BackwardPass {
       const T* q = ptr<T>(tape.qkv) + at;
       T* dq = ptr<T>(d_qkv) + at;
       kernels<T>().attention_backward(shape, q, q + k, q + v, ptr<T>(tape.attention) + out,
-                                      ptr<T>(tape.lse) + row * config_.heads, ptr<T>(d_out) + out, dq,
-                                      dq + k, dq + v, scratch.data());
+                                      ptr<T>(tape.lse) + row * config_.heads, ptr<T>(d_out) + out,
+                                      dq, dq + k, dq + v, scratch.data());
     });
   }
 
-  at::Tensor head_norm_backward(std::int64_t layer, const LayerTape& tape, const at::Tensor& d_qkv) {
+  at::Tensor head_norm_backward(std::int64_t layer, const LayerTape& tape,
+                                const at::Tensor& d_qkv) {
     const auto l = static_cast<std::size_t>(layer);
     const LayerWeights& w = decoder_.weights().layers[l];
     at::Tensor dx = at::zeros_like(d_qkv);
@@ -217,13 +228,16 @@ class BackwardPass {
       return dx;
     }
     at::Tensor d_mlp = dx;
-    if (config_.sandwich_norms) d_mlp = through_norm(tape.mlp, w.post_mlp_norm, tape.post2_stats, dx, grads.post_mlp_norm, {});
+    if (config_.sandwich_norms)
+      d_mlp =
+          through_norm(tape.mlp, w.post_mlp_norm, tape.post2_stats, dx, grads.post_mlp_norm, {});
     const at::Tensor n2 = norm_forward(shape, tape.x_mid, w.norm2, w.norm2_bias).y;
     const at::Tensor d_n2 = mlp_backward(layer, n2, d_mlp, true);
     norm_backward(shape, tape.x_mid, w.norm2, tape.stats2, d_n2, dx, grads.norm2, grads.norm2_bias);
     at::Tensor d_attended = dx;
     if (config_.sandwich_norms) {
-      d_attended = through_norm(tape.projected, w.post_attention_norm, tape.post1_stats, dx, grads.post_attention_norm, {});
+      d_attended = through_norm(tape.projected, w.post_attention_norm, tape.post1_stats, dx,
+                                grads.post_attention_norm, {});
     }
     const at::Tensor d_n1 = attention_backward(layer, n1, d_attended, wants_input);
     if (!wants_input) return {};

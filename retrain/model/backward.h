@@ -18,8 +18,8 @@
 namespace trimtab::model {
 
 struct Gradients {
-  at::Tensor lora;           // flat, as Adapter::parameters; undefined: none wanted
-  Weights* full = nullptr;   // same shapes as the decoder's weights; null: the base is frozen
+  at::Tensor lora;          // flat, as Adapter::parameters; undefined: none wanted
+  Weights* full = nullptr;  // same shapes as the decoder's weights; null: the base is frozen
 };
 
 // REQUIRES: `tape` comes from decoder.forward(batch, &tape) with the same arguments; every segment

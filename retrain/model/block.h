@@ -39,7 +39,8 @@ struct BlockContext {
 [[nodiscard]] at::Tensor block_forward(const BlockContext& context, std::int64_t layer,
                                        const at::Tensor& x);
 // x A^T with each site's own dropout mask on x.
-[[nodiscard]] at::Tensor dropped_low(const Tape& tape, const Adapter& adapter, const GroupSites& sites,
-                                     std::int64_t layer, Group group, const at::Tensor& rows);
+[[nodiscard]] at::Tensor dropped_low(const Tape& tape, const Adapter& adapter,
+                                     const GroupSites& sites, std::int64_t layer, Group group,
+                                     const at::Tensor& rows);
 
 }  // namespace trimtab::model

@@ -12,7 +12,9 @@ Result<ChatCodec> ChatCodec::load(const std::filesystem::path& folder) {
   TRIMTAB_TRY(auto chat, ChatTemplate::load(folder));
   TRIMTAB_TRY(const auto special, load_special_tokens(folder, tokenizer));
   if (!special.eos_id) {
-    return fail(Code::kInvalid, folder.string() + ": no eos_token in tokenizer_config.json: an answer's end cannot be taught");
+    return fail(Code::kInvalid,
+                folder.string() +
+                    ": no eos_token in tokenizer_config.json: an answer's end cannot be taught");
   }
   return ChatCodec{std::move(tokenizer), std::move(chat), *special.eos_id, special.stop_ids};
 }
@@ -21,23 +23,28 @@ namespace {
 
 Result<ChatLine> parse_line(const std::string& text, const ChatCodec& codec) {
   OrderedJson json = OrderedJson::parse(text, nullptr, false);
-  if (!json.is_object() || !json.contains("messages") || !json["messages"].is_array() || json["messages"].empty()) {
+  if (!json.is_object() || !json.contains("messages") || !json["messages"].is_array() ||
+      json["messages"].empty()) {
     return fail(Code::kInvalid, "needs an object with a list 'messages'");
   }
   OrderedJson messages = json["messages"];
   const OrderedJson last = messages.back();
-  if (!last.is_object() || last.value("role", "") != "assistant" || !last.contains("content") || !last["content"].is_string()) {
-    return fail(Code::kInvalid, "the last message must be the assistant's, with its text as content");
+  if (!last.is_object() || last.value("role", "") != "assistant" || !last.contains("content") ||
+      !last["content"].is_string()) {
+    return fail(Code::kInvalid,
+                "the last message must be the assistant's, with its text as content");
   }
   messages.erase(messages.size() - 1);
   ChatLine line;
   line.target = last["content"].get<std::string>();
   if (line.target.empty()) return fail(Code::kInvalid, "the assistant's text is empty");
-  if (json.contains("id") && json["id"].is_string()) line.example.id = json["id"].get<std::string>();
+  if (json.contains("id") && json["id"].is_string())
+    line.example.id = json["id"].get<std::string>();
   if (json.contains("weight")) {
     if (!json["weight"].is_number()) return fail(Code::kInvalid, "'weight' must be a number");
     line.example.weight = json["weight"].get<double>();
-    if (!(line.example.weight >= 0 && line.example.weight <= 1e6)) return fail(Code::kInvalid, "'weight' is out of range");
+    if (!(line.example.weight >= 0 && line.example.weight <= 1e6))
+      return fail(Code::kInvalid, "'weight' is out of range");
   }
   const bool kl = json.contains("kl") && json["kl"].is_boolean() && json["kl"].get<bool>();
   line.example.replay = kl || (json.contains("kind") && json["kind"] == "replay");
@@ -64,7 +71,9 @@ Result<std::vector<ChatLine>> read_chat(const std::filesystem::path& path, const
   for (std::size_t number = 1; std::getline(in, text); ++number) {
     if (text.empty()) continue;
     auto line = parse_line(text, codec);
-    if (!line) return fail(Code::kInvalid, path.string() + ":" + std::to_string(number) + ": " + line.error().message);
+    if (!line)
+      return fail(Code::kInvalid,
+                  path.string() + ":" + std::to_string(number) + ": " + line.error().message);
     if (static_cast<std::int64_t>(line->example.ids.size()) > max_length) {
       ++too_long;
       continue;

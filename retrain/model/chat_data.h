@@ -45,7 +45,8 @@ struct ChatLine {
 // kInvalid as "FILE:LINE: what" for a malformed line; kInvalid "no_data" never: an empty file is an
 // empty list. Lines longer than max_length are counted in `too_long` and left out.
 [[nodiscard]] Result<std::vector<ChatLine>> read_chat(const std::filesystem::path& path,
-                                                      const ChatCodec& codec, std::int64_t max_length,
+                                                      const ChatCodec& codec,
+                                                      std::int64_t max_length,
                                                       std::int64_t& too_long);
 
 }  // namespace trimtab::model

@@ -31,7 +31,9 @@ void prepare_process(int threads) {
   set_compute_threads(threads);
 }
 
-void KvSequence::truncate(std::int64_t length) { length_ = std::min(length_, std::max<std::int64_t>(0, length)); }
+void KvSequence::truncate(std::int64_t length) {
+  length_ = std::min(length_, std::max<std::int64_t>(0, length));
+}
 
 KvSequence KvSequence::fork() const {
   const ComputeScope scope;
@@ -50,13 +52,15 @@ std::int64_t KvSequence::bytes() const {
   return total;
 }
 
-void KvSequence::append(std::size_t layer, std::size_t layers, const at::Tensor& k, const at::Tensor& v) {
+void KvSequence::append(std::size_t layer, std::size_t layers, const at::Tensor& k,
+                        const at::Tensor& v) {
   const std::int64_t wanted = length_ + k.size(0);
   if (keys_.empty()) keys_.resize(layers), values_.resize(layers);
   for (auto& [side, rows] : {std::pair{&keys_, &k}, std::pair{&values_, &v}}) {
     at::Tensor& tensor = (*side)[layer];
     if (!tensor.defined() || tensor.size(0) < wanted) {
-      at::Tensor grown = at::empty({std::max<std::int64_t>(32, wanted * 3 / 2), k.size(1)}, k.options());
+      at::Tensor grown =
+          at::empty({std::max<std::int64_t>(32, wanted * 3 / 2), k.size(1)}, k.options());
       if (length_ > 0) grown.narrow(0, 0, length_).copy_(tensor.narrow(0, 0, length_));
       tensor = grown;
     }
@@ -64,7 +68,8 @@ void KvSequence::append(std::size_t layer, std::size_t layers, const at::Tensor&
   }
 }
 
-void Batch::add(const std::vector<std::int64_t>& tokens, const Adapter* adapter, KvSequence* cache) {
+void Batch::add(const std::vector<std::int64_t>& tokens, const Adapter* adapter,
+                KvSequence* cache) {
   const std::int64_t first = cache != nullptr ? cache->length() : 0;
   for (std::size_t i = 0; i < tokens.size(); ++i) {
     ids.push_back(tokens[i]);
@@ -106,8 +111,9 @@ void scale_by_dora(const Adapter& adapter, const Site& site, const at::Tensor& b
   y.sub_(b).mul_(factor).add_(b);
 }
 
-void add_adapter(const BlockContext& context, std::int64_t layer, Group group, const AdapterSpan& span,
-                 const at::Tensor& bias, const at::Tensor& x, at::Tensor& y) {
+void add_adapter(const BlockContext& context, std::int64_t layer, Group group,
+                 const AdapterSpan& span, const at::Tensor& bias, const at::Tensor& x,
+                 at::Tensor& y) {
   if (span.adapter == nullptr) return;
   const Adapter& adapter = *span.adapter;
   const GroupSites& sites = adapter.layout.group(layer, group);
@@ -115,15 +121,19 @@ void add_adapter(const BlockContext& context, std::int64_t layer, Group group, c
   const at::Tensor rows = x.narrow(0, span.begin, span.rows);
   const bool dropped = context.tape != nullptr && context.tape->dropout > 0;
   at::Tensor low;
-  if (!dropped) low = at::mm(rows, adapter.a_group(sites).t());
-  else low = dropped_low(*context.tape, adapter, sites, layer, group, rows);
+  if (!dropped)
+    low = at::mm(rows, adapter.a_group(sites).t());
+  else
+    low = dropped_low(*context.tape, adapter, sites, layer, group, rows);
   for (const Site& site : sites.sites) {
-    at::Tensor out = y.narrow(0, span.begin, span.rows).narrow(1, site.name.begin, site.name.end - site.name.begin);
+    at::Tensor out = y.narrow(0, span.begin, span.rows)
+                         .narrow(1, site.name.begin, site.name.end - site.name.begin);
     out.addmm_(low.narrow(1, site.rank_begin, site.r), adapter.b(site).t(), 1, site.scale);
     scale_by_dora(adapter, site, bias, out);
   }
   if (context.tape != nullptr) {
-    context.tape->layers[static_cast<std::size_t>(layer)].low[static_cast<std::size_t>(group)] = low;
+    context.tape->layers[static_cast<std::size_t>(layer)].low[static_cast<std::size_t>(group)] =
+        low;
   }
 }
 
@@ -133,19 +143,22 @@ at::Tensor dropped_low(const Tape& tape, const Adapter& adapter, const GroupSite
                        std::int64_t layer, Group group, const at::Tensor& rows) {
   at::Tensor low = at::empty({rows.size(0), sites.ranks}, rows.options());
   for (const Site& site : sites.sites) {
-    const at::Tensor mask = dropout_mask(tape.dropout_key, layer,
-                                         static_cast<std::int64_t>(group) * 8 + (&site - sites.sites.data()),
-                                         rows.size(0), rows.size(1), tape.dropout, rows.scalar_type());
+    const at::Tensor mask =
+        dropout_mask(tape.dropout_key, layer,
+                     static_cast<std::int64_t>(group) * 8 + (&site - sites.sites.data()),
+                     rows.size(0), rows.size(1), tape.dropout, rows.scalar_type());
     low.narrow(1, site.rank_begin, site.r).copy_(at::mm(rows * mask, adapter.a(site).t()));
   }
   return low;
 }
 
-at::Tensor group_forward(const BlockContext& context, std::int64_t layer, Group group, const at::Tensor& x) {
+at::Tensor group_forward(const BlockContext& context, std::int64_t layer, Group group,
+                         const at::Tensor& x) {
   const LayerWeights& w = context.decoder.weights().layers[static_cast<std::size_t>(layer)];
   const auto g = static_cast<std::size_t>(group);
   at::Tensor y = project(x, w.weight[g], w.bias[g]);
-  for (const AdapterSpan& span : context.spans) add_adapter(context, layer, group, span, w.bias[g], x, y);
+  for (const AdapterSpan& span : context.spans)
+    add_adapter(context, layer, group, span, w.bias[g], x, y);
   return y;
 }
 
@@ -161,7 +174,8 @@ void attend_segment(const ModelConfig& config, std::int64_t layer, const Segment
   std::int64_t count = segment.length;
   std::int64_t stride = config.qkv_width();
   if (segment.cache != nullptr) {
-    segment.cache->append(static_cast<std::size_t>(layer), static_cast<std::size_t>(config.layers), keys, values);
+    segment.cache->append(static_cast<std::size_t>(layer), static_cast<std::size_t>(config.layers),
+                          keys, values);
     keys = segment.cache->keys(static_cast<std::size_t>(layer));
     values = segment.cache->values(static_cast<std::size_t>(layer));
     count += segment.cache->length();
@@ -172,9 +186,9 @@ void attend_segment(const ModelConfig& config, std::int64_t layer, const Segment
     using T = decltype(zero);
     thread_local std::vector<T> scratch;
     scratch.resize(static_cast<std::size_t>(2 * kAttentionBlock * count));
-    kernels<T>().attention(shape, ptr<T>(rows), ptr<T>(keys), ptr<T>(values),
-                           ptr<T>(out) + row * config.q_width(),
-                           lse.defined() ? ptr<T>(lse) + row * config.heads : nullptr, scratch.data());
+    kernels<T>().attention(
+        shape, ptr<T>(rows), ptr<T>(keys), ptr<T>(values), ptr<T>(out) + row * config.q_width(),
+        lse.defined() ? ptr<T>(lse) + row * config.heads : nullptr, scratch.data());
   });
 }
 
@@ -188,7 +202,8 @@ at::Tensor normalize_heads(const ModelConfig& config, const LayerWeights& w, con
     const NormShape k = head_norm_shape(config, raw, w.k_norm, config.kv_heads);
     kernels<T>().norm(q, ptr<T>(raw), ptr<T>(w.q_norm), nullptr, ptr<T>(qkv), ptr<T>(stats));
     kernels<T>().norm(k, ptr<T>(raw) + config.q_width(), ptr<T>(w.k_norm), nullptr,
-                      ptr<T>(qkv) + config.q_width(), ptr<T>(stats) + raw.size(0) * config.heads * 2);
+                      ptr<T>(qkv) + config.q_width(),
+                      ptr<T>(stats) + raw.size(0) * config.heads * 2);
   });
   if (tape != nullptr) tape->qkv_raw = raw, tape->qk_stats = stats;
   return qkv;
@@ -196,12 +211,13 @@ at::Tensor normalize_heads(const ModelConfig& config, const LayerWeights& w, con
 
 }  // namespace
 
-at::Tensor attention_forward(const BlockContext& context, std::int64_t layer, const at::Tensor& normed,
-                             LayerTape* tape) {
+at::Tensor attention_forward(const BlockContext& context, std::int64_t layer,
+                             const at::Tensor& normed, LayerTape* tape) {
   const ModelConfig& config = context.decoder.config();
   at::Tensor qkv = group_forward(context, layer, Group::kAttentionIn, normed);
   if (config.qk_norm) {
-    qkv = normalize_heads(config, context.decoder.weights().layers[static_cast<std::size_t>(layer)], qkv, tape);
+    qkv = normalize_heads(config, context.decoder.weights().layers[static_cast<std::size_t>(layer)],
+                          qkv, tape);
   }
   rotate(config, qkv, context.rope.cosine, context.rope.sine, false);
   at::Tensor out = at::empty({qkv.size(0), config.q_width()}, qkv.options());
@@ -226,7 +242,8 @@ at::Tensor mlp_forward(const BlockContext& context, std::int64_t layer, const at
 at::Tensor block_forward(const BlockContext& context, std::int64_t layer, const at::Tensor& x) {
   const ModelConfig& config = context.decoder.config();
   const LayerWeights& w = context.decoder.weights().layers[static_cast<std::size_t>(layer)];
-  LayerTape* tape = context.tape != nullptr ? &context.tape->layers[static_cast<std::size_t>(layer)] : nullptr;
+  LayerTape* tape =
+      context.tape != nullptr ? &context.tape->layers[static_cast<std::size_t>(layer)] : nullptr;
   const NormShape shape = norm_shape(config, x);
   NormResult n1 = norm_forward(shape, x, w.norm1, w.norm1_bias);
   at::Tensor attended = attention_forward(context, layer, n1.y, tape);
@@ -258,24 +275,28 @@ Status check_batch(const Decoder& decoder, const Batch& batch) {
   const ModelConfig& config = decoder.config();
   std::int64_t total = 0;
   for (const Segment& segment : batch.segments) total += segment.length;
-  CHECK(total == static_cast<std::int64_t>(batch.ids.size()) && batch.ids.size() == batch.positions.size(),
+  CHECK(total == static_cast<std::int64_t>(batch.ids.size()) &&
+            batch.ids.size() == batch.positions.size(),
         "a batch's segments cover its tokens");
   for (const auto id : batch.ids) {
     if (id < 0 || id >= config.vocab) {
-      return fail(Code::kInvalid, "token id " + std::to_string(id) + " is outside the vocabulary of " +
+      return fail(Code::kInvalid, "token id " + std::to_string(id) +
+                                      " is outside the vocabulary of " +
                                       std::to_string(config.vocab));
     }
   }
   for (const auto position : batch.positions) {
     if (position < 0 || (config.learned_positions && position >= config.max_positions)) {
-      return fail(Code::kInvalid, "position " + std::to_string(position) + " is outside the context of " +
+      return fail(Code::kInvalid, "position " + std::to_string(position) +
+                                      " is outside the context of " +
                                       std::to_string(config.max_positions));
     }
   }
   return {};
 }
 
-at::Tensor rows_of(const at::Tensor& table, const std::vector<std::int64_t>& indices, at::ScalarType type) {
+at::Tensor rows_of(const at::Tensor& table, const std::vector<std::int64_t>& indices,
+                   at::ScalarType type) {
   const at::Tensor index = at::empty({static_cast<std::int64_t>(indices.size())}, at::kLong);
   std::copy(indices.begin(), indices.end(), index.data_ptr<std::int64_t>());
   return table.index_select(0, index).to(type);
@@ -305,7 +326,8 @@ Result<at::Tensor> Decoder::forward(const Batch& batch, Tape* tape) const {
   for (const Segment& segment : batch.segments) {
     if (segment.cache != nullptr) segment.cache->advance(segment.length);
   }
-  NormResult final = norm_forward(norm_shape(config_, x), x, weights_.final_norm, weights_.final_norm_bias);
+  NormResult final =
+      norm_forward(norm_shape(config_, x), x, weights_.final_norm, weights_.final_norm_bias);
   if (tape != nullptr) tape->final_x = x, tape->final_stats = final.stats;
   return final.y;
 }

@@ -2,10 +2,10 @@
 //
 // It runs on a flat batch: the tokens of all documents one after another, [N, hidden], no padding;
 // a Segment is one document's run of new tokens. Attention never crosses segments. Each segment may
-// use another adapter (or none) and may continue a KvSequence, so a server's batch of mixed adapters
-// and a trainer's packed batch are the same call.
-// Threads: a loaded Decoder is immutable; any number of threads may call it, each with KvSequences
-// of its own. GEMM threads are whatever set_compute_threads() chose.
+// use another adapter (or none) and may continue a KvSequence, so a server's batch of mixed
+// adapters and a trainer's packed batch are the same call. Threads: a loaded Decoder is immutable;
+// any number of threads may call it, each with KvSequences of its own. GEMM threads are whatever
+// set_compute_threads() chose.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -23,7 +23,8 @@
 namespace trimtab::model {
 
 // Process-wide set-up, once, before the first tensor: OpenMP and OpenBLAS threads (at:: alone does
-// not cap OpenBLAS), glibc's mmap and trim thresholds (else every large buffer is a page-fault storm).
+// not cap OpenBLAS), glibc's mmap and trim thresholds (else every large buffer is a page-fault
+// storm).
 void prepare_process(int threads);
 void set_compute_threads(int threads);
 
@@ -31,8 +32,8 @@ void set_compute_threads(int threads);
 class KvSequence {
  public:
   [[nodiscard]] std::int64_t length() const { return length_; }
-  void truncate(std::int64_t length);          // keep the first `length` tokens
-  [[nodiscard]] KvSequence fork() const;       // a copy: prompts with a shared prefix
+  void truncate(std::int64_t length);     // keep the first `length` tokens
+  [[nodiscard]] KvSequence fork() const;  // a copy: prompts with a shared prefix
   [[nodiscard]] std::int64_t bytes() const;
 
   // For the decoder: rows of one layer are appended, then all layers advance together.
@@ -42,7 +43,7 @@ class KvSequence {
   [[nodiscard]] const at::Tensor& values(std::size_t layer) const { return values_[layer]; }
 
  private:
-  std::vector<at::Tensor> keys_;    // per layer [capacity, kv_heads * head_dim], rotated
+  std::vector<at::Tensor> keys_;  // per layer [capacity, kv_heads * head_dim], rotated
   std::vector<at::Tensor> values_;
   std::int64_t length_ = 0;
 };

@@ -32,7 +32,8 @@ at::ScalarType scalar_type_of(TensorType type) {
 at::Tensor view_of(const SafetensorsFile& file, const TensorInfo& info) {
   if (info.elements() == 0) return at::empty(info.shape, scalar_type_of(info.type));
   // from_blob wants a mutable pointer; nobody writes through it.
-  return at::from_blob(const_cast<std::byte*>(file.data(info)), info.shape, scalar_type_of(info.type));
+  return at::from_blob(const_cast<std::byte*>(file.data(info)), info.shape,
+                       scalar_type_of(info.type));
 }
 
 namespace {
@@ -79,7 +80,11 @@ class Loader {
  public:
   Loader(const ModelConfig& config, const SafetensorsFolder& folder, at::ScalarType weight,
          at::ScalarType stream)
-      : config_(config), folder_(folder), names_(names_of(config, folder)), weight_(weight), stream_(stream) {}
+      : config_(config),
+        folder_(folder),
+        names_(names_of(config, folder)),
+        weight_(weight),
+        stream_(stream) {}
 
   Result<Weights> load() {
     Weights w;
@@ -91,8 +96,10 @@ class Loader {
       w.layers.push_back(load_layer(names_.layers + std::to_string(layer) + "."));
     }
     w.final_norm = take(names_.final_norm + ".weight", {config_.hidden}, stream_);
-    if (config_.norm_bias) w.final_norm_bias = take(names_.final_norm + ".bias", {config_.hidden}, stream_);
-    w.head = config_.tied ? w.embedding : take("lm_head.weight", {config_.vocab, config_.hidden}, weight_);
+    if (config_.norm_bias)
+      w.final_norm_bias = take(names_.final_norm + ".bias", {config_.hidden}, stream_);
+    w.head = config_.tied ? w.embedding
+                          : take("lm_head.weight", {config_.vocab, config_.hidden}, weight_);
     if (error_.empty()) refuse_unused();
     if (!error_.empty()) return fail(Code::kCorrupt, error_);
     return w;
@@ -104,7 +111,8 @@ class Loader {
     norm(at + names_.norm1, w.norm1, w.norm1_bias);
     if (!config_.parallel_block) norm(at + names_.norm2, w.norm2, w.norm2_bias);
     if (config_.sandwich_norms) {
-      w.post_attention_norm = take(at + names_.post_attention + ".weight", {config_.hidden}, stream_);
+      w.post_attention_norm =
+          take(at + names_.post_attention + ".weight", {config_.hidden}, stream_);
       w.post_mlp_norm = take(at + names_.post_mlp + ".weight", {config_.hidden}, stream_);
     }
     if (config_.qk_norm) {
@@ -116,7 +124,8 @@ class Loader {
       w.q_norm = take(at + "self_attn.q_norm.weight", shape(config_.heads), stream_);
       w.k_norm = take(at + "self_attn.k_norm.weight", shape(config_.kv_heads), stream_);
     }
-    const std::array<bool, 4> biased = {config_.qkv_bias, config_.o_bias, config_.mlp_bias, config_.mlp_bias};
+    const std::array<bool, 4> biased = {config_.qkv_bias, config_.o_bias, config_.mlp_bias,
+                                        config_.mlp_bias};
     for (std::size_t g = 0; g < 4; ++g) fuse(at, g, biased[g], w);
     return w;
   }
@@ -131,9 +140,9 @@ class Loader {
     const auto& c = config_;
     const std::array<std::int64_t, 4> inputs = {c.hidden, c.q_width(), c.hidden, c.intermediate};
     std::array<std::vector<std::int64_t>, 4> rows = {{{c.q_width(), c.kv_width(), c.kv_width()},
-                                                     {c.hidden},
-                                                     {c.intermediate, c.intermediate},
-                                                     {c.hidden}}};
+                                                      {c.hidden},
+                                                      {c.intermediate, c.intermediate},
+                                                      {c.hidden}}};
     if (c.fused_qkv) rows[0] = {c.qkv_width()};
     if (c.fused_gate_up) rows[2] = {2 * c.intermediate};
     if (!c.gated_mlp) rows[2] = {c.intermediate};
@@ -145,7 +154,8 @@ class Loader {
     for (std::size_t i = 0; i < rows[g].size(); ++i) {
       const std::string name = at + names_.parts[g][i];
       const std::vector<std::int64_t> shape =
-          c.conv1d ? std::vector<std::int64_t>{inputs[g], rows[g][i]} : std::vector<std::int64_t>{rows[g][i], inputs[g]};
+          c.conv1d ? std::vector<std::int64_t>{inputs[g], rows[g][i]}
+                   : std::vector<std::int64_t>{rows[g][i], inputs[g]};
       const at::Tensor part = find(name + ".weight", shape);
       if (!part.defined()) return;
       w.weight[g].narrow(0, row, rows[g][i]).copy_(c.conv1d ? part.t() : part);
@@ -159,7 +169,8 @@ class Loader {
     check_finite(at + names_.parts[g].front() + ".weight", w.weight[g]);
   }
 
-  at::Tensor take(const std::string& name, const std::vector<std::int64_t>& shape, at::ScalarType type) {
+  at::Tensor take(const std::string& name, const std::vector<std::int64_t>& shape,
+                  at::ScalarType type) {
     const at::Tensor view = find(name, shape);
     if (!view.defined()) return view;
     at::Tensor copy = at::empty(shape, type);
@@ -173,16 +184,20 @@ class Loader {
     const auto found = folder_.find(name);
     if (found.file == nullptr) return complain("tensor '" + name + "' is missing");
     const at::ScalarType type = scalar_type_of(found.info->type);
-    if (!at::isFloatingType(type)) return complain(found.file->path().string() + ": tensor '" + name + "' is not floating point");
+    if (!at::isFloatingType(type))
+      return complain(found.file->path().string() + ": tensor '" + name +
+                      "' is not floating point");
     if (found.info->shape != shape) {
-      return complain(found.file->path().string() + ": tensor '" + name + "' does not have the shape that config.json asks for");
+      return complain(found.file->path().string() + ": tensor '" + name +
+                      "' does not have the shape that config.json asks for");
     }
     return view_of(*found.file, *found.info);
   }
 
   void check_finite(const std::string& name, const at::Tensor& tensor) {
     // A sum is finite unless a member is not (fp32 weights cannot overflow it by honest values).
-    if (!std::isfinite(tensor.sum(at::kDouble).item<double>())) complain("tensor '" + name + "' holds NaN or infinity");
+    if (!std::isfinite(tensor.sum(at::kDouble).item<double>()))
+      complain("tensor '" + name + "' holds NaN or infinity");
   }
 
   // A tensor that nobody asked for (an unexpected bias, another norm) would be another model.
@@ -192,7 +207,9 @@ class Loader {
       const bool buffer = name.size() > 10 && (name.rfind(".attn.bias") == name.size() - 10 ||
                                                name.rfind(".masked_bias") != std::string::npos ||
                                                name.rfind(".inv_freq") != std::string::npos);
-      if (!buffer) complain("tensor '" + name + "' is not part of a " + config_.family + " by this config.json");
+      if (!buffer)
+        complain("tensor '" + name + "' is not part of a " + config_.family +
+                 " by this config.json");
     }
   }
 
@@ -224,7 +241,8 @@ Result<at::ScalarType> weight_type(const std::string& dtype, const ModelConfig& 
 #endif
     return at::kFloat;
   }
-  return fail(Code::kInvalid, "dtype '" + dtype + "' is not one of float32, bfloat16, float64, auto");
+  return fail(Code::kInvalid,
+              "dtype '" + dtype + "' is not one of float32, bfloat16, float64, auto");
 }
 
 }  // namespace
@@ -235,7 +253,8 @@ Result<std::shared_ptr<const Decoder>> Decoder::load(const std::filesystem::path
   TRIMTAB_TRY(ModelConfig config, read_model_config(folder));
   TRIMTAB_TRY(const at::ScalarType type, weight_type(options.dtype, config));
   if (options.device != "cpu" && options.device != "auto") {
-    return fail(Code::kInvalid, "device '" + options.device + "': this build's libtorch has no such device");
+    return fail(Code::kInvalid,
+                "device '" + options.device + "': this build's libtorch has no such device");
   }
   TRIMTAB_TRY(const auto files, SafetensorsFolder::open(folder));
   Loader loader(config, files, type, type == at::kDouble ? at::kDouble : at::kFloat);

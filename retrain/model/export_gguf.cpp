@@ -48,15 +48,17 @@ std::string architecture(const ModelConfig& config) {
 
 Result<std::string> gguf_name(const Site& site) {
   static const std::map<std::string, std::string> kNames = {
-      {"q_proj", "attn_q"}, {"k_proj", "attn_k"}, {"v_proj", "attn_v"}, {"o_proj", "attn_output"},
-      {"gate_proj", "ffn_gate"}, {"up_proj", "ffn_up"}, {"down_proj", "ffn_down"}, {"qkv_proj", "attn_qkv"},
-      {"gate_up_proj", "ffn_up"}, {"c_attn", "attn_qkv"}, {"c_fc", "ffn_up"}};
+      {"q_proj", "attn_q"},      {"k_proj", "attn_k"},      {"v_proj", "attn_v"},
+      {"o_proj", "attn_output"}, {"gate_proj", "ffn_gate"}, {"up_proj", "ffn_up"},
+      {"down_proj", "ffn_down"}, {"qkv_proj", "attn_qkv"},  {"gate_up_proj", "ffn_up"},
+      {"c_attn", "attn_qkv"},    {"c_fc", "ffn_up"}};
   std::string part;
   if (site.name.module == "c_proj") {
     part = site.name.group == Group::kAttentionOut ? "attn_output" : "ffn_down";
   } else {
     const auto it = kNames.find(site.name.module);
-    if (it == kNames.end()) return fail(Code::kInvalid, "module " + site.name.module + " has no name in GGUF");
+    if (it == kNames.end())
+      return fail(Code::kInvalid, "module " + site.name.module + " has no name in GGUF");
     part = it->second;
   }
   return "blk." + std::to_string(site.layer) + "." + part + ".weight";
@@ -70,7 +72,8 @@ at::Tensor reorder(const at::Tensor& b, std::int64_t heads) {
 
 }  // namespace
 
-Status export_gguf(const Decoder& decoder, const Adapter& adapter, const std::filesystem::path& out) {
+Status export_gguf(const Decoder& decoder, const Adapter& adapter,
+                   const std::filesystem::path& out) {
   const ComputeScope scope;
   const ModelConfig& config = decoder.config();
   TRIMTAB_TRY(const auto folded, fold_adapter(adapter, config));
@@ -101,7 +104,8 @@ Status export_gguf(const Decoder& decoder, const Adapter& adapter, const std::fi
     file.number(static_cast<std::uint64_t>(tensor.size(0)));
     file.number<std::uint32_t>(0);  // F32
     file.number(offset);
-    offset += (static_cast<std::uint64_t>(tensor.nbytes()) + kAlignment - 1) / kAlignment * kAlignment;
+    offset +=
+        (static_cast<std::uint64_t>(tensor.nbytes()) + kAlignment - 1) / kAlignment * kAlignment;
   }
   file.pad();
   for (const auto& [name, tensor] : tensors) {

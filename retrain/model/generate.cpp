@@ -33,12 +33,15 @@ Result<std::vector<std::int64_t>> step(const Decoder& decoder, const Adapter* ad
 }
 
 Status run_batch(const Decoder& decoder, const Adapter* adapter, const GreedySettings& settings,
-                 std::vector<std::unique_ptr<Sequence>> live, std::vector<std::vector<std::int64_t>>& out) {
+                 std::vector<std::unique_ptr<Sequence>> live,
+                 std::vector<std::vector<std::int64_t>>& out) {
   for (std::int64_t made = 0; made < settings.max_new_tokens && !live.empty(); ++made) {
     TRIMTAB_TRY(const auto best, step(decoder, adapter, live));
     std::vector<std::unique_ptr<Sequence>> going;
     for (std::size_t i = 0; i < live.size(); ++i) {
-      if (std::find(settings.stop_ids.begin(), settings.stop_ids.end(), best[i]) != settings.stop_ids.end()) continue;
+      if (std::find(settings.stop_ids.begin(), settings.stop_ids.end(), best[i]) !=
+          settings.stop_ids.end())
+        continue;
       out[live[i]->prompt].push_back(best[i]);
       live[i]->next = {best[i]};
       going.push_back(std::move(live[i]));
@@ -51,8 +54,8 @@ Status run_batch(const Decoder& decoder, const Adapter* adapter, const GreedySet
 }  // namespace
 
 Result<std::vector<std::vector<std::int64_t>>> generate_greedy(
-    const Decoder& decoder, const Adapter* adapter, const std::vector<std::vector<std::int64_t>>& prompts,
-    const GreedySettings& settings) {
+    const Decoder& decoder, const Adapter* adapter,
+    const std::vector<std::vector<std::int64_t>>& prompts, const GreedySettings& settings) {
   const ComputeScope scope;
   std::vector<std::vector<std::int64_t>> out(prompts.size());
   const auto width = static_cast<std::size_t>(std::max<std::int64_t>(1, settings.batch));

@@ -12,8 +12,8 @@ namespace trimtab::model {
 
 struct GreedySettings {
   std::int64_t max_new_tokens = 32;
-  std::int64_t batch = 64;              // prompts side by side
-  std::vector<std::int64_t> stop_ids;   // generation ends before these
+  std::int64_t batch = 64;             // prompts side by side
+  std::vector<std::int64_t> stop_ids;  // generation ends before these
 };
 
 // One list of new ids a prompt, stop tokens left out. Runs on the calling thread.

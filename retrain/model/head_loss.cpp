@@ -20,7 +20,8 @@ std::int64_t chunk_rows(const ModelConfig& config) {
   return std::max<std::int64_t>(16, kChunkElements / config.vocab);
 }
 
-at::Tensor index_of(const std::vector<HeadRow>& rows, std::size_t begin, std::size_t end, bool labels) {
+at::Tensor index_of(const std::vector<HeadRow>& rows, std::size_t begin, std::size_t end,
+                    bool labels) {
   at::Tensor index = at::empty({static_cast<std::int64_t>(end - begin)}, at::kLong);
   auto* out = index.data_ptr<std::int64_t>();
   for (std::size_t i = begin; i < end; ++i) *out++ = labels ? rows[i].label : rows[i].row;
@@ -54,7 +55,8 @@ Chunk make_chunk(const Decoder& decoder, const at::Tensor& hidden, const std::ve
   chunk.lse = at::empty({chunk.logits.size(0)}, chunk.logits.options());
   by_type(chunk.logits, [&](auto zero) {
     using T = decltype(zero);
-    kernels<T>().log_sum_exp(chunk.logits.size(0), chunk.logits.size(1), ptr<T>(chunk.logits), ptr<T>(chunk.lse));
+    kernels<T>().log_sum_exp(chunk.logits.size(0), chunk.logits.size(1), ptr<T>(chunk.logits),
+                             ptr<T>(chunk.lse));
   });
   return chunk;
 }
@@ -66,13 +68,14 @@ void append_logprobs(const Chunk& chunk, double sign, std::vector<double>& out) 
     const T* lse = ptr<T>(chunk.lse);
     const auto* labels = chunk.labels.data_ptr<std::int64_t>();
     for (std::int64_t i = 0; i < chunk.logits.size(0); ++i) {
-      out.push_back(sign * (static_cast<double>(logits[i * chunk.logits.size(1) + labels[i]]) - static_cast<double>(lse[i])));
+      out.push_back(sign * (static_cast<double>(logits[i * chunk.logits.size(1) + labels[i]]) -
+                            static_cast<double>(lse[i])));
     }
   });
 }
 
-void push_down(const Decoder& decoder, const Chunk& chunk, const at::Tensor& gradient, at::Tensor& d_hidden,
-               Gradients& gradients) {
+void push_down(const Decoder& decoder, const Chunk& chunk, const at::Tensor& gradient,
+               at::Tensor& d_hidden, Gradients& gradients) {
   d_hidden.index_add_(0, chunk.index, project_gradient(gradient, decoder.weights().head));
   if (gradients.full != nullptr) gradients.full->head.addmm_(gradient.t(), chunk.hidden);
 }
@@ -83,28 +86,33 @@ void for_chunks(const Decoder& decoder, std::size_t rows, F&& f) {
   for (std::size_t begin = 0; begin < rows; begin += step) f(begin, std::min(rows, begin + step));
 }
 
-at::Tensor weight_tensor(const std::vector<double>& weights, std::size_t begin, std::size_t end, at::ScalarType type) {
+at::Tensor weight_tensor(const std::vector<double>& weights, std::size_t begin, std::size_t end,
+                         at::ScalarType type) {
   at::Tensor result = at::empty({static_cast<std::int64_t>(end - begin)}, type);
   by_type(result, [&](auto zero) {
     using T = decltype(zero);
-    std::transform(weights.begin() + static_cast<std::ptrdiff_t>(begin), weights.begin() + static_cast<std::ptrdiff_t>(end),
-                   ptr<T>(result), [](double w) { return static_cast<T>(w); });
+    std::transform(weights.begin() + static_cast<std::ptrdiff_t>(begin),
+                   weights.begin() + static_cast<std::ptrdiff_t>(end), ptr<T>(result),
+                   [](double w) { return static_cast<T>(w); });
   });
   return result;
 }
 
 // logits -> weight * (softmax - onehot(label)); without labels weight * softmax.
-void to_softmax_gradient(at::Tensor& logits, const at::Tensor& lse, const at::Tensor& labels, const at::Tensor& weights) {
+void to_softmax_gradient(at::Tensor& logits, const at::Tensor& lse, const at::Tensor& labels,
+                         const at::Tensor& weights) {
   by_type(logits, [&](auto zero) {
     using T = decltype(zero);
     kernels<T>().softmax_gradient(logits.size(0), logits.size(1), ptr<T>(logits), ptr<T>(lse),
-                                  labels.defined() ? labels.data_ptr<std::int64_t>() : nullptr, ptr<T>(weights));
+                                  labels.defined() ? labels.data_ptr<std::int64_t>() : nullptr,
+                                  ptr<T>(weights));
   });
 }
 
 }  // namespace
 
-std::vector<double> label_logprobs(const Decoder& decoder, const at::Tensor& hidden, const std::vector<HeadRow>& rows) {
+std::vector<double> label_logprobs(const Decoder& decoder, const at::Tensor& hidden,
+                                   const std::vector<HeadRow>& rows) {
   const ComputeScope scope;
   std::vector<double> result;
   for_chunks(decoder, rows.size(), [&](std::size_t begin, std::size_t end) {
@@ -113,8 +121,10 @@ std::vector<double> label_logprobs(const Decoder& decoder, const at::Tensor& hid
   return result;
 }
 
-std::vector<double> cross_entropy(const Decoder& decoder, const at::Tensor& hidden, const std::vector<HeadRow>& rows,
-                                  const std::vector<double>& weights, at::Tensor& d_hidden, Gradients& gradients) {
+std::vector<double> cross_entropy(const Decoder& decoder, const at::Tensor& hidden,
+                                  const std::vector<HeadRow>& rows,
+                                  const std::vector<double>& weights, at::Tensor& d_hidden,
+                                  Gradients& gradients) {
   const ComputeScope scope;
   std::vector<double> losses;
   for_chunks(decoder, rows.size(), [&](std::size_t begin, std::size_t end) {
@@ -122,15 +132,17 @@ std::vector<double> cross_entropy(const Decoder& decoder, const at::Tensor& hidd
     append_logprobs(chunk, -1.0, losses);
     const bool capped = decoder.config().final_softcap > 0;
     at::Tensor gradient = capped ? chunk.logits.clone() : chunk.logits;
-    to_softmax_gradient(gradient, chunk.lse, chunk.labels, weight_tensor(weights, begin, end, gradient.scalar_type()));
+    to_softmax_gradient(gradient, chunk.lse, chunk.labels,
+                        weight_tensor(weights, begin, end, gradient.scalar_type()));
     through_cap(decoder.config(), chunk.logits, gradient);
     push_down(decoder, chunk, gradient, d_hidden, gradients);
   });
   return losses;
 }
 
-std::vector<double> kl_divergence(const Decoder& decoder, const at::Tensor& hidden, const std::vector<HeadRow>& rows,
-                                  const at::Tensor& reference, const std::vector<double>& weights, at::Tensor& d_hidden,
+std::vector<double> kl_divergence(const Decoder& decoder, const at::Tensor& hidden,
+                                  const std::vector<HeadRow>& rows, const at::Tensor& reference,
+                                  const std::vector<double>& weights, at::Tensor& d_hidden,
                                   Gradients& gradients) {
   const ComputeScope scope;
   std::vector<double> losses;

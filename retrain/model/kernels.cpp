@@ -2,10 +2,10 @@
 
 namespace trimtab::model {
 
-#define TRIMTAB_DECLARE_KERNELS(name)        \
-  namespace name {                           \
-  const Kernels<float>* table_float();       \
-  const Kernels<double>* table_double();     \
+#define TRIMTAB_DECLARE_KERNELS(name)    \
+  namespace name {                       \
+  const Kernels<float>* table_float();   \
+  const Kernels<double>* table_double(); \
   }
 TRIMTAB_DECLARE_KERNELS(kernels_baseline)
 #if defined(__x86_64__)

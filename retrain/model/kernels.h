@@ -66,12 +66,13 @@ struct Kernels {
   void (*attention)(const AttentionShape&, const T* q, const T* k, const T* v, T* out, T* lse,
                     T* scratch);
   // dq is set; dk and dv are added to. dq has q_stride; dk, dv kv_stride; d_out out_stride.
-  void (*attention_backward)(const AttentionShape&, const T* q, const T* k, const T* v, const T* out,
-                             const T* lse, const T* d_out, T* dq, T* dk, T* dv, T* scratch);
+  void (*attention_backward)(const AttentionShape&, const T* q, const T* k, const T* v,
+                             const T* out, const T* lse, const T* d_out, T* dq, T* dk, T* dv,
+                             T* scratch);
   // gated: x [rows, 2 width] = gate, up; y [rows, width] = act(gate) * up. Else y = act(x).
   void (*activate)(Activation, bool gated, std::int64_t rows, std::int64_t width, const T* x, T* y);
-  void (*activate_backward)(Activation, bool gated, std::int64_t rows, std::int64_t width, const T* x,
-                            const T* dy, T* dx);
+  void (*activate_backward)(Activation, bool gated, std::int64_t rows, std::int64_t width,
+                            const T* x, const T* dy, T* dx);
   // logits [rows, vocab] -> log-sum-exp per row.
   void (*log_sum_exp)(std::int64_t rows, std::int64_t vocab, const T* logits, T* lse);
   // One AdamW update (Loshchilov and Hutter 2019, torch's form) of `count` parameters.

@@ -9,10 +9,11 @@
 #include "retrain/model/kernels.h"
 
 extern "C" {  // OpenBLAS; declared here so that no -dev package decides
-void cblas_sgemm(int order, int trans_a, int trans_b, int m, int n, int k, float alpha, const float* a,
-                 int lda, const float* b, int ldb, float beta, float* c, int ldc);
+void cblas_sgemm(int order, int trans_a, int trans_b, int m, int n, int k, float alpha,
+                 const float* a, int lda, const float* b, int ldb, float beta, float* c, int ldc);
 void cblas_dgemm(int order, int trans_a, int trans_b, int m, int n, int k, double alpha,
-                 const double* a, int lda, const double* b, int ldb, double beta, double* c, int ldc);
+                 const double* a, int lda, const double* b, int ldb, double beta, double* c,
+                 int ldc);
 }
 
 namespace trimtab::model::TRIMTAB_KERNELS {
@@ -23,14 +24,14 @@ using Int = std::int64_t;
 inline void gemm(bool ta, bool tb, Int m, Int n, Int k, float alpha, const float* a, Int lda,
                  const float* b, Int ldb, float beta, float* c, Int ldc) {
   cblas_sgemm(101, ta ? 112 : 111, tb ? 112 : 111, static_cast<int>(m), static_cast<int>(n),
-              static_cast<int>(k), alpha, a, static_cast<int>(lda), b, static_cast<int>(ldb), beta, c,
-              static_cast<int>(ldc));
+              static_cast<int>(k), alpha, a, static_cast<int>(lda), b, static_cast<int>(ldb), beta,
+              c, static_cast<int>(ldc));
 }
 inline void gemm(bool ta, bool tb, Int m, Int n, Int k, double alpha, const double* a, Int lda,
                  const double* b, Int ldb, double beta, double* c, Int ldc) {
   cblas_dgemm(101, ta ? 112 : 111, tb ? 112 : 111, static_cast<int>(m), static_cast<int>(n),
-              static_cast<int>(k), alpha, a, static_cast<int>(lda), b, static_cast<int>(ldb), beta, c,
-              static_cast<int>(ldc));
+              static_cast<int>(k), alpha, a, static_cast<int>(lda), b, static_cast<int>(ldb), beta,
+              c, static_cast<int>(ldc));
 }
 
 // e^x, branch-free so that loops vectorise: x = n ln 2 + r, |r| <= ln 2 / 2, polynomial of Cephes'
@@ -104,8 +105,8 @@ void norm(const NormShape& s, const T* x, const T* weight, const T* bias, T* y, 
 
 // With n = (x - mean) r and u = w dy: dx = r (u - mean(u)[layer only] - n mean(u n)).
 template <typename T>
-void norm_backward(const NormShape& s, const T* x, const T* weight, const T* stats, const T* dy, T* dx,
-                   T* dweight, T* dbias) {
+void norm_backward(const NormShape& s, const T* x, const T* weight, const T* stats, const T* dy,
+                   T* dx, T* dweight, T* dbias) {
   const T offset = s.unit_offset ? T(1) : T(0);
   const Int width = s.width;
   for (Int row = 0; row < s.rows; ++row) {
@@ -187,8 +188,8 @@ inline KeyRange visible(const AttentionShape& s, Int i0, Int i1) {
 
 // scores [rows, range] of one head and block: scaled, capped; outside the causal band untouched.
 template <typename T>
-inline void block_scores(const AttentionShape& s, const T* q, const T* k, Int i0, Int i1, KeyRange r,
-                         T* scores) {
+inline void block_scores(const AttentionShape& s, const T* q, const T* k, Int i0, Int i1,
+                         KeyRange r, T* scores) {
   const Int width = r.end - r.begin;
   gemm(false, true, i1 - i0, width, s.head_dim, static_cast<T>(s.scale), q + i0 * s.q_stride,
        s.q_stride, k + r.begin * s.kv_stride, s.kv_stride, T(0), scores, width);
@@ -238,8 +239,9 @@ void attention(const AttentionShape& s, const T* q, const T* k, const T* v, T* o
         for (Int j = last; j < width; ++j) row[j] = 0;
         if (lse != nullptr) lse[i * s.heads + h] = high + logarithm(sum);
       }
-      gemm(false, false, i1 - i0, s.head_dim, width, T(1), scratch, width, vh + r.begin * s.kv_stride,
-           s.kv_stride, T(0), out + i0 * s.out_stride + h * s.head_dim, s.out_stride);
+      gemm(false, false, i1 - i0, s.head_dim, width, T(1), scratch, width,
+           vh + r.begin * s.kv_stride, s.kv_stride, T(0), out + i0 * s.out_stride + h * s.head_dim,
+           s.out_stride);
     }
   }
 }
@@ -292,8 +294,8 @@ void attention_backward(const AttentionShape& s, const T* q, const T* k, const T
            s.out_stride, T(1), dv + kv + r.begin * s.kv_stride, s.kv_stride);
       gemm(false, false, rows, s.head_dim, width, T(1), dp, width, k + kv + r.begin * s.kv_stride,
            s.kv_stride, T(0), dq + i0 * s.q_stride + at, s.q_stride);
-      gemm(true, false, width, s.head_dim, rows, T(1), dp, width, q + i0 * s.q_stride + at, s.q_stride,
-           T(1), dk + kv + r.begin * s.kv_stride, s.kv_stride);
+      gemm(true, false, width, s.head_dim, rows, T(1), dp, width, q + i0 * s.q_stride + at,
+           s.q_stride, T(1), dk + kv + r.begin * s.kv_stride, s.kv_stride);
     }
   }
 }
@@ -305,7 +307,8 @@ inline T act(T x) {
     const T u = T(0.7978845608028654) * (x + T(0.044715) * x * x * x);
     return T(0.5) * x * (T(1) + hyperbolic_tangent(u));
   }
-  if constexpr (A == Activation::kGelu) return T(0.5) * x * (T(1) + error_function(x * T(0.7071067811865476)));
+  if constexpr (A == Activation::kGelu)
+    return T(0.5) * x * (T(1) + error_function(x * T(0.7071067811865476)));
   return x > T(0) ? x : T(0);
 }
 
@@ -374,7 +377,8 @@ void activate(Activation a, bool gated, Int rows, Int width, const T* x, T* y) {
 }
 
 template <typename T>
-void activate_backward(Activation a, bool gated, Int rows, Int width, const T* x, const T* dy, T* dx) {
+void activate_backward(Activation a, bool gated, Int rows, Int width, const T* x, const T* dy,
+                       T* dx) {
   switch (a) {
     case Activation::kSilu:
       return activate_backward_as<Activation::kSilu>(gated, rows, width, x, dy, dx);
@@ -430,9 +434,9 @@ void adamw(Int count, T* p, const T* g, T* m, T* v, T lr, T beta1, T beta2, T ep
 }
 
 template <typename T>
-constexpr Kernels<T> kTable = {norm<T>,      norm_backward<T>,      rope<T>,
-                               attention<T>, attention_backward<T>, activate<T>,
-                               activate_backward<T>, log_sum_exp<T>, adamw<T>, softmax_gradient<T>};
+constexpr Kernels<T> kTable = {
+    norm<T>,     norm_backward<T>,     rope<T>,        attention<T>, attention_backward<T>,
+    activate<T>, activate_backward<T>, log_sum_exp<T>, adamw<T>,     softmax_gradient<T>};
 
 }  // namespace
 

@@ -34,7 +34,8 @@ std::vector<SiteName> lora_sites(const ModelConfig& c) {
   } else {
     add(Group::kAttentionIn, "q_proj", "self_attn", 0, c.q_width(), c.hidden);
     add(Group::kAttentionIn, "k_proj", "self_attn", c.q_width(), c.kv_width(), c.hidden);
-    add(Group::kAttentionIn, "v_proj", "self_attn", c.q_width() + c.kv_width(), c.kv_width(), c.hidden);
+    add(Group::kAttentionIn, "v_proj", "self_attn", c.q_width() + c.kv_width(), c.kv_width(),
+        c.hidden);
   }
   add(Group::kAttentionOut, "o_proj", "self_attn", 0, c.hidden, c.q_width());
   if (c.fused_gate_up) {
@@ -64,7 +65,8 @@ bool targets(const LoraSpec& spec, const std::string& path, std::vector<bool>& u
   for (std::size_t i = 0; i < spec.target_modules.size(); ++i) {
     const std::string suffix = "." + spec.target_modules[i];
     if (path == spec.target_modules[i] ||
-        (path.size() > suffix.size() && path.compare(path.size() - suffix.size(), suffix.size(), suffix) == 0)) {
+        (path.size() > suffix.size() &&
+         path.compare(path.size() - suffix.size(), suffix.size(), suffix) == 0)) {
       used[i] = hit = true;
     }
   }
@@ -73,7 +75,8 @@ bool targets(const LoraSpec& spec, const std::string& path, std::vector<bool>& u
 
 // PEFT's get_pattern_key: the first key for which (.*\.)?(key)$ matches from the start.
 template <typename Value>
-Result<const Value*> by_pattern(const std::map<std::string, Value>& patterns, const std::string& path) {
+Result<const Value*> by_pattern(const std::map<std::string, Value>& patterns,
+                                const std::string& path) {
   for (const auto& [key, value] : patterns) {
     try {
       if (std::regex_match(path, std::regex("(.*\\.)?(" + key + ")"))) return &value;
@@ -88,15 +91,19 @@ Result<const Value*> by_pattern(const std::map<std::string, Value>& patterns, co
 
 Result<LoraLayout> LoraLayout::build(const LoraSpec& spec, const ModelConfig& config) {
   if (spec.r <= 0 || spec.r > 4096) return fail(Code::kInvalid, "lora r must be in 1..4096");
-  if (!(spec.alpha > 0) || !std::isfinite(spec.alpha)) return fail(Code::kInvalid, "lora_alpha must be positive");
-  if (!(spec.dropout >= 0 && spec.dropout < 1)) return fail(Code::kInvalid, "lora_dropout must be in [0, 1)");
-  if (spec.use_dora && spec.dropout > 0) return fail(Code::kInvalid, "use_dora with lora_dropout is not supported: set lora_dropout: 0");
+  if (!(spec.alpha > 0) || !std::isfinite(spec.alpha))
+    return fail(Code::kInvalid, "lora_alpha must be positive");
+  if (!(spec.dropout >= 0 && spec.dropout < 1))
+    return fail(Code::kInvalid, "lora_dropout must be in [0, 1)");
+  if (spec.use_dora && spec.dropout > 0)
+    return fail(Code::kInvalid, "use_dora with lora_dropout is not supported: set lora_dropout: 0");
   LoraLayout layout;
   layout.spec_ = spec;
   std::vector<bool> used(spec.target_modules.size(), false);
   const auto names = lora_sites(config);
   for (std::int64_t layer = 0; layer < config.layers; ++layer) {
-    const bool frozen = !spec.layers.empty() && std::find(spec.layers.begin(), spec.layers.end(), layer) == spec.layers.end();
+    const bool frozen = !spec.layers.empty() && std::find(spec.layers.begin(), spec.layers.end(),
+                                                          layer) == spec.layers.end();
     for (const Group group : kGroups) {
       GroupSites sites;
       for (const SiteName& name : names) {
@@ -111,7 +118,8 @@ Result<LoraLayout> LoraLayout::build(const LoraSpec& spec, const ModelConfig& co
         TRIMTAB_TRY(const double* alpha, by_pattern(spec.alpha_pattern, site.name.path));
         site.r = r != nullptr ? *r : spec.r;
         site.alpha = alpha != nullptr ? *alpha : spec.alpha;
-        if (site.r <= 0 || site.r > 4096) return fail(Code::kInvalid, "rank_pattern gives r " + std::to_string(site.r));
+        if (site.r <= 0 || site.r > 4096)
+          return fail(Code::kInvalid, "rank_pattern gives r " + std::to_string(site.r));
         const auto r_number = static_cast<double>(site.r);
         site.scale = site.alpha / (spec.use_rslora ? std::sqrt(r_number) : r_number);
         site.rank_begin = sites.ranks;
@@ -136,7 +144,9 @@ Result<LoraLayout> LoraLayout::build(const LoraSpec& spec, const ModelConfig& co
     }
   }
   for (std::size_t i = 0; i < used.size(); ++i) {
-    if (!used[i]) return fail(Code::kInvalid, "target module '" + spec.target_modules[i] + "' is not in this model");
+    if (!used[i])
+      return fail(Code::kInvalid,
+                  "target module '" + spec.target_modules[i] + "' is not in this model");
   }
   if (layout.parameters_ == 0) return fail(Code::kInvalid, "the LoRA targets select nothing");
   return layout;
@@ -175,10 +185,12 @@ at::Tensor lora_magnitude(const at::Tensor& flat, const Site& site) {
 
 at::Tensor Adapter::dora_factor(const Site& site) const {
   if (site.magnitude_offset < 0) return {};
-  return magnitude(site) / dora_norms.narrow(0, site.magnitude_offset, site.name.end - site.name.begin);
+  return magnitude(site) /
+         dora_norms.narrow(0, site.magnitude_offset, site.name.end - site.name.begin);
 }
 
-Result<std::shared_ptr<Adapter>> make_adapter(const LoraSpec& spec, const Decoder& decoder, std::uint64_t seed) {
+Result<std::shared_ptr<Adapter>> make_adapter(const LoraSpec& spec, const Decoder& decoder,
+                                              std::uint64_t seed) {
   const ComputeScope scope;
   auto adapter = std::make_shared<Adapter>();
   TRIMTAB_TRY(adapter->layout, LoraLayout::build(spec, decoder.config()));

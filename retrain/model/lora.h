@@ -2,8 +2,8 @@
 //
 // A *site* is a module that PEFT knows by name (q_proj, ..., or a fused qkv_proj / c_attn). Sites
 // that read the same input form a *group* (attention in, attention out, MLP in, MLP out); a group's
-// base weights are one fused matrix, and its A's lie one after another in the flat parameter vector,
-// so that one product serves the whole group. Flat layout, per layer, per group:
+// base weights are one fused matrix, and its A's lie one after another in the flat parameter
+// vector, so that one product serves the whole group. Flat layout, per layer, per group:
 //   A of every site [sum r, in], then B of each site [out, r], then magnitudes [out] (DoRA).
 // The optimiser, checkpoints and all-reduce see only the flat vector. Hu et al. 2021 (LoRA),
 // Kalajdzievski 2023 (rsLoRA: s = alpha / sqrt r), Liu et al. 2024 (DoRA).
@@ -32,9 +32,9 @@ inline constexpr std::array<Group, 4> kGroups = {Group::kAttentionIn, Group::kAt
 // A module of the model where a LoRA pair can sit.
 struct SiteName {
   Group group = Group::kAttentionIn;
-  std::string module;       // "q_proj", "c_attn", ...
-  std::string path;         // "model.layers.{i}.self_attn.q_proj" with {i} the layer
-  std::int64_t begin = 0;   // row range in the group's fused output
+  std::string module;      // "q_proj", "c_attn", ...
+  std::string path;        // "model.layers.{i}.self_attn.q_proj" with {i} the layer
+  std::int64_t begin = 0;  // row range in the group's fused output
   std::int64_t end = 0;
   std::int64_t inputs = 0;
 };
@@ -63,8 +63,8 @@ struct Site {
   double scale = 1.0;
   std::int64_t a_offset = 0;  // into the flat vector
   std::int64_t b_offset = 0;
-  std::int64_t magnitude_offset = -1;  // DoRA only
-  std::int64_t rank_begin = 0;         // columns of the group's x A^T [N, sum r]
+  std::int64_t magnitude_offset = -1;               // DoRA only
+  std::int64_t rank_begin = 0;                      // columns of the group's x A^T [N, sum r]
   [[nodiscard]] std::string tensor_prefix() const;  // "base_model.model.<path>"
 };
 
@@ -81,7 +81,8 @@ class LoraLayout {
   // kInvalid: rank 0, a target that names no module, a pattern that matches nothing.
   [[nodiscard]] static Result<LoraLayout> build(const LoraSpec& spec, const ModelConfig& config);
   [[nodiscard]] const GroupSites& group(std::int64_t layer, Group group) const {
-    return groups_[static_cast<std::size_t>(layer) * kGroups.size() + static_cast<std::size_t>(group)];
+    return groups_[static_cast<std::size_t>(layer) * kGroups.size() +
+                   static_cast<std::size_t>(group)];
   }
   [[nodiscard]] std::int64_t parameters() const { return parameters_; }
   [[nodiscard]] const LoraSpec& spec() const { return spec_; }
@@ -106,13 +107,17 @@ class Decoder;
 // between threads; the trainer owns a mutable one.
 struct Adapter {
   LoraLayout layout;
-  at::Tensor parameters;                 // [layout.parameters()] fp32 (fp64 in gradient tests)
+  at::Tensor parameters;  // [layout.parameters()] fp32 (fp64 in gradient tests)
   at::Tensor dora_norms;  // flat ||W + sBA|| at the magnitudes' offsets; undefined without DoRA
 
   [[nodiscard]] at::Tensor a(const Site& site) const { return lora_a(parameters, site); }
   [[nodiscard]] at::Tensor b(const Site& site) const { return lora_b(parameters, site); }
-  [[nodiscard]] at::Tensor a_group(const GroupSites& g) const { return lora_a_group(parameters, g); }
-  [[nodiscard]] at::Tensor magnitude(const Site& site) const { return lora_magnitude(parameters, site); }
+  [[nodiscard]] at::Tensor a_group(const GroupSites& g) const {
+    return lora_a_group(parameters, g);
+  }
+  [[nodiscard]] at::Tensor magnitude(const Site& site) const {
+    return lora_magnitude(parameters, site);
+  }
   // magnitude / ||W + sBA||, [out]; undefined without DoRA.
   [[nodiscard]] at::Tensor dora_factor(const Site& site) const;
 };

@@ -11,7 +11,8 @@
 namespace trimtab::model {
 
 // A decoder with the merged weights; the base stays as it is (unchanged tensors are shared).
-[[nodiscard]] Result<std::shared_ptr<const Decoder>> merged(const Decoder& base, const Adapter& adapter);
+[[nodiscard]] Result<std::shared_ptr<const Decoder>> merged(const Decoder& base,
+                                                            const Adapter& adapter);
 
 // Writes a snapshot folder that Hugging Face loads: `base` with `adapter` added in. Tensor names,
 // shards and the other files stay as they are. dtype: "base" (each tensor as it was), "float32",

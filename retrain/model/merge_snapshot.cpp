@@ -16,7 +16,8 @@ Result<std::string> converted_config(const fs::path& base, const std::string& dt
   TRIMTAB_TRY(const std::string text, read_file(base / "config.json", 16ULL << 20));
   if (dtype == "base") return text;
   OrderedJson json = OrderedJson::parse(text, nullptr, false);
-  if (!json.is_object()) return fail(Code::kInvalid, (base / "config.json").string() + ": not a JSON object");
+  if (!json.is_object())
+    return fail(Code::kInvalid, (base / "config.json").string() + ": not a JSON object");
   json[json.contains("dtype") ? "dtype" : "torch_dtype"] = dtype;
   return dump_json(json, 2) + "\n";
 }
@@ -39,20 +40,22 @@ TensorType type_of(at::ScalarType type) {
   }
 }
 
-Status write_shard(const SafetensorsFile& file, const std::map<std::string, const Site*>& sites, const Decoder& decoder,
-                   const std::string& dtype, const fs::path& out) {
+Status write_shard(const SafetensorsFile& file, const std::map<std::string, const Site*>& sites,
+                   const Decoder& decoder, const std::string& dtype, const fs::path& out) {
   std::vector<TensorSource> sources;
   std::vector<at::Tensor> keep;
   for (const auto& [name, info] : file.tensors()) {
     const auto site = sites.find(name);
     const at::ScalarType stored = scalar_type_of(info.type);
     at::ScalarType wanted = stored;
-    if (dtype != "base" && at::isFloatingType(stored)) wanted = dtype == "bfloat16" ? at::kBFloat16 : at::kFloat;
+    if (dtype != "base" && at::isFloatingType(stored))
+      wanted = dtype == "bfloat16" ? at::kBFloat16 : at::kFloat;
     if (site == sites.end() && wanted == stored) {
       sources.push_back({name, info.type, info.shape, file.data(info)});
       continue;
     }
-    const at::Tensor value = site == sites.end() ? view_of(file, info) : merged_rows(decoder, *site->second);
+    const at::Tensor value =
+        site == sites.end() ? view_of(file, info) : merged_rows(decoder, *site->second);
     keep.push_back(value.to(wanted).contiguous());
     sources.push_back({name, type_of(wanted), info.shape, keep.back().data_ptr()});
   }
@@ -61,7 +64,8 @@ Status write_shard(const SafetensorsFile& file, const std::map<std::string, cons
 
 }  // namespace
 
-Status merge_snapshot(const fs::path& base, const fs::path& adapter_folder, const fs::path& out, const std::string& dtype) {
+Status merge_snapshot(const fs::path& base, const fs::path& adapter_folder, const fs::path& out,
+                      const std::string& dtype) {
   const ComputeScope scope;
   if (dtype != "base" && dtype != "float32" && dtype != "bfloat16") {
     return fail(Code::kInvalid, "dtype '" + dtype + "' is not one of base, float32, bfloat16");
@@ -74,7 +78,8 @@ Status merge_snapshot(const fs::path& base, const fs::path& adapter_folder, cons
   std::map<std::string, const Site*> sites;
   for (const Site* site : adapter->layout.sites()) {
     std::string name = site->name.path + ".weight";
-    if (folder.find(name).file == nullptr) name = name.substr(name.find('.') + 1);  // without "model."
+    if (folder.find(name).file == nullptr)
+      name = name.substr(name.find('.') + 1);  // without "model."
     sites[name] = site;
   }
   const fs::path temporary = out.string() + ".tmp";
@@ -85,8 +90,9 @@ Status merge_snapshot(const fs::path& base, const fs::path& adapter_folder, cons
   }
   TRIMTAB_TRY(const std::string config, converted_config(base, dtype));
   TRIMTAB_CHECK_OK(write_atomic(temporary / "config.json", config));
-  for (const char* name : {"model.safetensors.index.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json",
-                           "special_tokens_map.json", "chat_template.jinja"}) {
+  for (const char* name :
+       {"model.safetensors.index.json", "tokenizer.json", "tokenizer_config.json",
+        "generation_config.json", "special_tokens_map.json", "chat_template.jinja"}) {
     if (!fs::exists(base / name)) continue;
     TRIMTAB_TRY(const std::string content, read_file(base / name));
     TRIMTAB_CHECK_OK(write_atomic(temporary / name, content));

@@ -15,21 +15,66 @@ namespace {
 
 // Keys that never change the logits of a causal LM in evaluation mode: names, training-time dropout
 // (HF's own training recipes apply it; PEFT runs on these families have it at 0), tokens, versions.
-const std::set<std::string, std::less<>> kHarmless = {
-    "_name_or_path", "architectures", "attention_dropout", "attn_pdrop", "auto_map", "bos_token_id",
-    "dtype", "embd_pdrop", "eos_token_id", "finetuning_task", "forced_bos_token_id",
-    "forced_eos_token_id", "gradient_checkpointing", "id2label", "initializer_range", "is_decoder",
-    "is_encoder_decoder", "is_llama_config", "label2id", "layer_norm_epsilon", "layer_norm_eps",
-    "model_type", "n_ctx", "output_attentions", "output_hidden_states", "pad_token_id", "problem_type",
-    "resid_pdrop", "resid_pdrop_prob", "return_dict", "rms_norm_eps", "sep_token_id",
-    "summary_activation", "summary_first_dropout", "summary_proj_to_labels", "summary_type",
-    "summary_use_proj", "task_specific_params", "tie_word_embeddings", "tokenizer_class",
-    "torch_dtype", "torchscript", "transformers.js_config", "transformers_version", "unk_token_id",
-    "unsloth_fixed", "unsloth_version", "use_cache", "chunk_size_feed_forward", "cache_implementation",
-    "mup_init", "pretraining_dtype", "_attn_implementation_autoset", "attn_implementation",
-    "use_bfloat16", "initializer_factor", "model_max_length"};
+const std::set<std::string, std::less<>> kHarmless = {"_name_or_path",
+                                                      "architectures",
+                                                      "attention_dropout",
+                                                      "attn_pdrop",
+                                                      "auto_map",
+                                                      "bos_token_id",
+                                                      "dtype",
+                                                      "embd_pdrop",
+                                                      "eos_token_id",
+                                                      "finetuning_task",
+                                                      "forced_bos_token_id",
+                                                      "forced_eos_token_id",
+                                                      "gradient_checkpointing",
+                                                      "id2label",
+                                                      "initializer_range",
+                                                      "is_decoder",
+                                                      "is_encoder_decoder",
+                                                      "is_llama_config",
+                                                      "label2id",
+                                                      "layer_norm_epsilon",
+                                                      "layer_norm_eps",
+                                                      "model_type",
+                                                      "n_ctx",
+                                                      "output_attentions",
+                                                      "output_hidden_states",
+                                                      "pad_token_id",
+                                                      "problem_type",
+                                                      "resid_pdrop",
+                                                      "resid_pdrop_prob",
+                                                      "return_dict",
+                                                      "rms_norm_eps",
+                                                      "sep_token_id",
+                                                      "summary_activation",
+                                                      "summary_first_dropout",
+                                                      "summary_proj_to_labels",
+                                                      "summary_type",
+                                                      "summary_use_proj",
+                                                      "task_specific_params",
+                                                      "tie_word_embeddings",
+                                                      "tokenizer_class",
+                                                      "torch_dtype",
+                                                      "torchscript",
+                                                      "transformers.js_config",
+                                                      "transformers_version",
+                                                      "unk_token_id",
+                                                      "unsloth_fixed",
+                                                      "unsloth_version",
+                                                      "use_cache",
+                                                      "chunk_size_feed_forward",
+                                                      "cache_implementation",
+                                                      "mup_init",
+                                                      "pretraining_dtype",
+                                                      "_attn_implementation_autoset",
+                                                      "attn_implementation",
+                                                      "use_bfloat16",
+                                                      "initializer_factor",
+                                                      "model_max_length"};
 
-// One config.json being read. Remembers which keys were understood, so that the rest can be refused.
+// One config.json being read. Remembers which keys were understood, so that the rest can be
+// refused.
 class Reader {
  public:
   explicit Reader(const Json& json) : json_(json) {}
@@ -82,7 +127,8 @@ class Reader {
   // The key may be there with this value only: another one would be another model.
   void only(const char* key, const Json& accepted) {
     used_.insert(key);
-    if (has(key) && json_[key] != accepted) complain(key, "= " + json_[key].dump() + " is not supported");
+    if (has(key) && json_[key] != accepted)
+      complain(key, "= " + json_[key].dump() + " is not supported");
   }
   void complain(std::string_view key, const std::string& why) {
     if (error_.empty()) error_ = "key '" + std::string(key) + "' " + why;
@@ -120,8 +166,8 @@ std::vector<double> numbers(Reader& reader, const Json& object, const char* key)
 
 std::optional<RopeKind> rope_kind(const std::string& name) {
   static const std::map<std::string, RopeKind> kKinds = {
-      {"default", RopeKind::kDefault}, {"linear", RopeKind::kLinear},
-      {"dynamic", RopeKind::kDynamic}, {"yarn", RopeKind::kYarn},
+      {"default", RopeKind::kDefault},   {"linear", RopeKind::kLinear},
+      {"dynamic", RopeKind::kDynamic},   {"yarn", RopeKind::kYarn},
       {"longrope", RopeKind::kLongRope}, {"su", RopeKind::kLongRope},
       {"llama3", RopeKind::kLlama3}};
   const auto it = kKinds.find(name);
@@ -162,9 +208,10 @@ void read_scaling(Reader& reader, const Json& p, bool factor_given, RopeConfig& 
       rope.short_factor = numbers(reader, p, "short_factor");
       rope.long_factor = numbers(reader, p, "long_factor");
       const double fallback =
-          rope.factor <= 1.0 ? 1.0
-                             : std::sqrt(1.0 + std::log(rope.factor) /
-                                                   std::log(static_cast<double>(rope.original_max_positions)));
+          rope.factor <= 1.0
+              ? 1.0
+              : std::sqrt(1.0 + std::log(rope.factor) /
+                                    std::log(static_cast<double>(rope.original_max_positions)));
       rope.attention_factor = json_number(p, "attention_factor", fallback);
       const auto half = static_cast<std::size_t>(rope.rotary_dim / 2);
       if (rope.short_factor.size() != half || rope.long_factor.size() != half) {
@@ -183,15 +230,28 @@ void read_scaling(Reader& reader, const Json& p, bool factor_given, RopeConfig& 
 }
 
 void read_rope(Reader& reader, std::int64_t head_dim, double default_theta, ModelConfig& config) {
-  static const std::set<std::string> kKeys = {
-      "rope_type", "type", "rope_theta", "factor", "low_freq_factor", "high_freq_factor",
-      "original_max_position_embeddings", "attention_factor", "beta_fast", "beta_slow", "truncate",
-      "mscale", "mscale_all_dim", "short_factor", "long_factor", "partial_rotary_factor"};
+  static const std::set<std::string> kKeys = {"rope_type",
+                                              "type",
+                                              "rope_theta",
+                                              "factor",
+                                              "low_freq_factor",
+                                              "high_freq_factor",
+                                              "original_max_position_embeddings",
+                                              "attention_factor",
+                                              "beta_fast",
+                                              "beta_slow",
+                                              "truncate",
+                                              "mscale",
+                                              "mscale_all_dim",
+                                              "short_factor",
+                                              "long_factor",
+                                              "partial_rotary_factor"};
   RopeConfig& rope = config.rope;
   rope.theta = reader.number("rope_theta", default_theta);
   double partial = reader.number("partial_rotary_factor", 1.0);
   rope.max_positions = config.max_positions;
-  rope.original_max_positions = reader.count("original_max_position_embeddings", config.max_positions);
+  rope.original_max_positions =
+      reader.count("original_max_position_embeddings", config.max_positions);
   const Json* newer = reader.object("rope_parameters");
   const Json* older = reader.object("rope_scaling");
   const Json none = Json::object();
@@ -201,15 +261,17 @@ void read_rope(Reader& reader, std::int64_t head_dim, double default_theta, Mode
       reader.complain(key, "in the rope parameters is not understood and may change the maths");
     }
   }
-  const Json* type = p.contains("rope_type") ? &p["rope_type"] : (p.contains("type") ? &p["type"] : nullptr);
-  const std::string name = type != nullptr && type->is_string() ? type->get<std::string>() : "default";
+  const Json* type =
+      p.contains("rope_type") ? &p["rope_type"] : (p.contains("type") ? &p["type"] : nullptr);
+  const std::string name =
+      type != nullptr && type->is_string() ? type->get<std::string>() : "default";
   const auto kind = rope_kind(name);
   if (!kind) reader.complain("rope_type", "= '" + name + "' is not supported");
   rope.kind = kind.value_or(RopeKind::kDefault);
   rope.theta = json_number(p, "rope_theta", rope.theta);
   partial = json_number(p, "partial_rotary_factor", partial);
-  rope.original_max_positions = static_cast<std::int64_t>(
-      json_number(p, "original_max_position_embeddings", static_cast<double>(rope.original_max_positions)));
+  rope.original_max_positions = static_cast<std::int64_t>(json_number(
+      p, "original_max_position_embeddings", static_cast<double>(rope.original_max_positions)));
   rope.rotary_dim = static_cast<std::int64_t>(static_cast<double>(head_dim) * partial);
   const bool factor_given = p.contains("factor") && p["factor"].is_number();
   rope.factor = json_number(p, "factor", 1.0);
@@ -221,8 +283,9 @@ void read_rope(Reader& reader, std::int64_t head_dim, double default_theta, Mode
 }
 
 // Which layers look back only `window` tokens. layer_types alone decides when it is there.
-void read_windows(Reader& reader, std::int64_t window, bool (*by_default)(std::int64_t, std::int64_t),
-                  std::int64_t argument, ModelConfig& config) {
+void read_windows(Reader& reader, std::int64_t window,
+                  bool (*by_default)(std::int64_t, std::int64_t), std::int64_t argument,
+                  ModelConfig& config) {
   config.windows.assign(static_cast<std::size_t>(config.layers), 0);
   const Json* types = reader.raw("layer_types");
   if (types != nullptr && (!types->is_array() || types->size() != config.windows.size())) {
@@ -237,7 +300,8 @@ void read_windows(Reader& reader, std::int64_t window, bool (*by_default)(std::i
         reader.complain("layer_types", "has an unknown type " + type.dump());
       }
       sliding = type == "sliding_attention";
-      if (sliding && window <= 0) reader.complain("sliding_window", "is missing though a layer slides");
+      if (sliding && window <= 0)
+        reader.complain("sliding_window", "is missing though a layer slides");
     }
     config.windows[static_cast<std::size_t>(i)] = sliding ? std::max<std::int64_t>(0, window) : 0;
   }
@@ -245,9 +309,12 @@ void read_windows(Reader& reader, std::int64_t window, bool (*by_default)(std::i
 
 std::optional<Activation> activation_of(const std::string& name) {
   static const std::map<std::string, Activation> kNames = {
-      {"silu", Activation::kSilu},           {"swish", Activation::kSilu},
-      {"gelu", Activation::kGelu},           {"gelu_new", Activation::kGeluTanh},
-      {"gelu_pytorch_tanh", Activation::kGeluTanh}, {"gelu_fast", Activation::kGeluTanh},
+      {"silu", Activation::kSilu},
+      {"swish", Activation::kSilu},
+      {"gelu", Activation::kGelu},
+      {"gelu_new", Activation::kGeluTanh},
+      {"gelu_pytorch_tanh", Activation::kGeluTanh},
+      {"gelu_fast", Activation::kGeluTanh},
       {"relu", Activation::kRelu}};
   const auto it = kNames.find(name);
   if (it == kNames.end()) return std::nullopt;
@@ -274,12 +341,15 @@ void read_common(Reader& reader, ModelConfig& config, std::int64_t default_posit
   if (config.heads <= 0 || config.kv_heads <= 0 || config.heads % config.kv_heads != 0) {
     reader.complain("num_key_value_heads", "must divide num_attention_heads");
   }
-  if (config.head_dim <= 0 || config.head_dim > 4096) reader.complain("head_dim", "is out of range");
-  config.attention_scale = 1.0 / std::sqrt(static_cast<double>(std::max<std::int64_t>(1, config.head_dim)));
+  if (config.head_dim <= 0 || config.head_dim > 4096)
+    reader.complain("head_dim", "is out of range");
+  config.attention_scale =
+      1.0 / std::sqrt(static_cast<double>(std::max<std::int64_t>(1, config.head_dim)));
 }
 
 void never_slides(Reader& reader, ModelConfig& config) {
-  read_windows(reader, 0, [](std::int64_t, std::int64_t) { return false; }, 0, config);
+  read_windows(
+      reader, 0, [](std::int64_t, std::int64_t) { return false; }, 0, config);
 }
 bool always(std::int64_t, std::int64_t) { return true; }
 
@@ -314,13 +384,14 @@ void read_qwen(Reader& reader, ModelConfig& config, bool third) {
   config.qk_norm = third;
   read_activation(reader, "hidden_act", "silu", config);
   const bool use = reader.flag("use_sliding_window", false);
-  const std::int64_t window = 
+  const std::int64_t window =
       reader.count("sliding_window", reader.absent_or_off<std::int64_t>("sliding_window", 4096, 0));
   const std::int64_t first = reader.count("max_window_layers", 28);
   reader.only("use_mrope", false);
-  read_windows(reader, window,
-               [](std::int64_t layer, std::int64_t from) { return from >= 0 && layer >= from; },
-               use && window > 0 ? first : -1, config);
+  read_windows(
+      reader, window,
+      [](std::int64_t layer, std::int64_t from) { return from >= 0 && layer >= from; },
+      use && window > 0 ? first : -1, config);
   read_rope(reader, config.head_dim, 10000.0, config);
 }
 
@@ -331,17 +402,18 @@ void read_gemma2(Reader& reader, ModelConfig& config) {
   config.sandwich_norms = true;
   config.tied = true;
   config.qkv_bias = config.o_bias = reader.flag("attention_bias", false);
-  config.attention_softcap = 
-      reader.number("attn_logit_softcapping", reader.absent_or_off("attn_logit_softcapping", 50.0, 0.0));
-  config.final_softcap = 
-      reader.number("final_logit_softcapping", reader.absent_or_off("final_logit_softcapping", 30.0, 0.0));
+  config.attention_softcap = reader.number(
+      "attn_logit_softcapping", reader.absent_or_off("attn_logit_softcapping", 50.0, 0.0));
+  config.final_softcap = reader.number("final_logit_softcapping",
+                                       reader.absent_or_off("final_logit_softcapping", 30.0, 0.0));
   config.attention_scale = 1.0 / std::sqrt(reader.number("query_pre_attn_scalar", 256));
   config.embedding_scale = std::sqrt(static_cast<double>(config.hidden));
   reader.text("hidden_act", "");  // transformers reads hidden_activation alone
   read_activation(reader, "hidden_activation", "gelu_pytorch_tanh", config);
   reader.only("use_bidirectional_attention", false);
-  read_windows(reader, reader.count("sliding_window", 4096),
-               [](std::int64_t layer, std::int64_t) { return layer % 2 == 0; }, 0, config);
+  read_windows(
+      reader, reader.count("sliding_window", 4096),
+      [](std::int64_t layer, std::int64_t) { return layer % 2 == 0; }, 0, config);
   read_rope(reader, config.head_dim, 10000.0, config);
 }
 
@@ -371,12 +443,15 @@ void read_gpt2(Reader& reader, ModelConfig& config) {
   reader.only("add_cross_attention", false);
   reader.flag("reorder_and_upcast_attn", false);  // scores are in fp32 here in any case
   const bool scaled = reader.flag("scale_attn_weights", true);
-  config.attention_scale = scaled ? 1.0 / std::sqrt(static_cast<double>(std::max<std::int64_t>(1, config.head_dim))) : 1.0;
+  config.attention_scale =
+      scaled ? 1.0 / std::sqrt(static_cast<double>(std::max<std::int64_t>(1, config.head_dim)))
+             : 1.0;
   config.scale_by_layer = reader.flag("scale_attn_by_inverse_layer_idx", false);
   read_activation(reader, "activation_function", "gelu_new", config);
   config.rope.kind = RopeKind::kNone;
   config.windows.assign(static_cast<std::size_t>(std::max<std::int64_t>(0, config.layers)), 0);
-  if (config.heads > 0 && config.hidden % config.heads != 0) reader.complain("n_head", "must divide n_embd");
+  if (config.heads > 0 && config.hidden % config.heads != 0)
+    reader.complain("n_head", "must divide n_embd");
 }
 
 void read_cohere(Reader& reader, ModelConfig& config) {
@@ -396,18 +471,27 @@ void read_cohere(Reader& reader, ModelConfig& config) {
 
 Status read_family(Reader& reader, ModelConfig& config) {
   const std::string& family = config.family;
-  if (family == "llama") read_llama(reader, config);
-  else if (family == "mistral") read_mistral(reader, config);
-  else if (family == "qwen2") read_qwen(reader, config, false);
-  else if (family == "qwen3") read_qwen(reader, config, true);
-  else if (family == "gemma2") read_gemma2(reader, config);
-  else if (family == "phi3") read_phi3(reader, config);
-  else if (family == "gpt2") read_gpt2(reader, config);
-  else if (family == "cohere") read_cohere(reader, config);
+  if (family == "llama")
+    read_llama(reader, config);
+  else if (family == "mistral")
+    read_mistral(reader, config);
+  else if (family == "qwen2")
+    read_qwen(reader, config, false);
+  else if (family == "qwen3")
+    read_qwen(reader, config, true);
+  else if (family == "gemma2")
+    read_gemma2(reader, config);
+  else if (family == "phi3")
+    read_phi3(reader, config);
+  else if (family == "gpt2")
+    read_gpt2(reader, config);
+  else if (family == "cohere")
+    read_cohere(reader, config);
   else {
-    return fail(Code::kInvalid, "model_type '" + family +
-                                    "' is not supported (llama, mistral, qwen2, qwen3, gemma2, phi3, "
-                                    "gpt2, cohere are)");
+    return fail(Code::kInvalid,
+                "model_type '" + family +
+                    "' is not supported (llama, mistral, qwen2, qwen3, gemma2, phi3, "
+                    "gpt2, cohere are)");
   }
   return {};
 }
@@ -472,8 +556,9 @@ std::vector<float> rope_inverse_frequencies(const RopeConfig& rope, std::int64_t
   double theta = rope.theta;
   if (rope.kind == RopeKind::kDynamic) {  // NTK-aware: the base grows with the document
     const double longest = static_cast<double>(std::max(length, rope.max_positions));
-    theta *= std::pow(rope.factor * longest / static_cast<double>(rope.max_positions) - (rope.factor - 1.0),
-                      d / (d - 2.0));
+    theta *= std::pow(
+        rope.factor * longest / static_cast<double>(rope.max_positions) - (rope.factor - 1.0),
+        d / (d - 2.0));
   }
   const auto correction = [&](double rotations) {  // yarn: the dimension that turns so often
     return d * std::log(static_cast<double>(rope.original_max_positions) / (rotations * kTwoPi)) /
@@ -495,7 +580,8 @@ std::vector<float> rope_inverse_frequencies(const RopeConfig& rope, std::int64_t
         const double wave = kTwoPi / inverse;
         const double smooth = (original / wave - rope.low_freq_factor) /
                               (rope.high_freq_factor - rope.low_freq_factor);
-        if (wave > original / rope.low_freq_factor) inverse /= rope.factor;
+        if (wave > original / rope.low_freq_factor)
+          inverse /= rope.factor;
         else if (wave >= original / rope.high_freq_factor)
           inverse = (1.0 - smooth) * inverse / rope.factor + smooth * inverse;
         break;
@@ -506,7 +592,8 @@ std::vector<float> rope_inverse_frequencies(const RopeConfig& rope, std::int64_t
         break;
       }
       case RopeKind::kLongRope:
-        inverse /= length > rope.original_max_positions ? rope.long_factor[i] : rope.short_factor[i];
+        inverse /=
+            length > rope.original_max_positions ? rope.long_factor[i] : rope.short_factor[i];
         break;
       case RopeKind::kNone:
       case RopeKind::kDefault:

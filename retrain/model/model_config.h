@@ -2,7 +2,8 @@
 //
 // Families: llama, mistral, qwen2, qwen3, gemma2, phi3, gpt2, cohere. Each family is a row of
 // choices (norm, rotation, window, bias, ...), never a class of its own. An unknown family, or a
-// key that changes the maths and is not understood here, is refused by name. No torch. Plain values.
+// key that changes the maths and is not understood here, is refused by name. No torch. Plain
+// values.
 #pragma once
 
 #include <cstdint>
@@ -91,7 +92,8 @@ struct ModelConfig {
 [[nodiscard]] Result<ModelConfig> read_model_config(const std::filesystem::path& folder);
 [[nodiscard]] Result<ModelConfig> parse_model_config(std::string_view config_json);
 
-// Inverse frequencies [rotary_dim / 2] for a document of `length` tokens (the largest position + 1).
+// Inverse frequencies [rotary_dim / 2] for a document of `length` tokens (the largest position +
+// 1).
 [[nodiscard]] std::vector<float> rope_inverse_frequencies(const RopeConfig& rope,
                                                           std::int64_t length);
 

@@ -1,5 +1,5 @@
-// AdamW on a flat vector, torch's form: p -= lr wd p; p -= lr m/(1-b1^t) / (sqrt(v)/sqrt(1-b2^t) + eps).
-// Loshchilov and Hutter 2019. Owned by one thread.
+// AdamW on a flat vector, torch's form: p -= lr wd p; p -= lr m/(1-b1^t) / (sqrt(v)/sqrt(1-b2^t) +
+// eps). Loshchilov and Hutter 2019. Owned by one thread.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -23,8 +23,8 @@ class AdamW {
   // Counts one step; then update() the ranges of the vector.
   void next_step() { ++step_; }
   // parameters[begin, end) with gradients * grad_scale (clipping).
-  void update(at::Tensor& parameters, const at::Tensor& gradients, std::int64_t begin, std::int64_t end,
-              double lr, double grad_scale, bool decay);
+  void update(at::Tensor& parameters, const at::Tensor& gradients, std::int64_t begin,
+              std::int64_t end, double lr, double grad_scale, bool decay);
 
   // For checkpoints.
   [[nodiscard]] std::int64_t step() const { return step_; }

@@ -29,8 +29,10 @@ namespace {
 
 // ChatML, as SmolLM2 and Qwen write it, without a default system message.
 constexpr std::string_view kChatTemplate =
-    "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\\n' + message['content'] + "
-    "'<|im_end|>' + '\\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}"
+    "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\\n' + message['content'] "
+    "+ "
+    "'<|im_end|>' + '\\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' "
+    "}}"
     "{% endif %}";
 
 ModelConfig model_config(const PretrainSettings& s, std::int64_t vocab) {
@@ -103,7 +105,8 @@ void initialize(const ModelConfig& c, Weights& w, std::uint64_t seed) {
   Random random(seed);
   const auto fill = [&](at::Tensor& tensor, double deviation) {
     float* values = tensor.data_ptr<float>();
-    for (std::int64_t i = 0; i < tensor.numel(); ++i) values[i] = static_cast<float>(random.normal() * deviation);
+    for (std::int64_t i = 0; i < tensor.numel(); ++i)
+      values[i] = static_cast<float>(random.normal() * deviation);
   };
   // GPT-2's: N(0, .02), residual outputs divided by sqrt(2 layers).
   const double residual = 0.02 / std::sqrt(2.0 * static_cast<double>(c.layers));
@@ -164,7 +167,8 @@ Status write_tokenizer(const PretrainSettings& s, const std::vector<std::string>
   return write_atomic(out / "tokenizer_config.json", dump_json(config, 2) + "\n");
 }
 
-Result<Corpus> read_corpus(const PretrainSettings& s, const ChatCodec& codec, const std::vector<std::string>& texts) {
+Result<Corpus> read_corpus(const PretrainSettings& s, const ChatCodec& codec,
+                           const std::vector<std::string>& texts) {
   Corpus corpus;
   std::int64_t too_long = 0;
   for (const std::string& text : texts) {
@@ -173,15 +177,18 @@ Result<Corpus> read_corpus(const PretrainSettings& s, const ChatCodec& codec, co
     Example example;
     TRIMTAB_TRY(example.ids, codec.tokenizer.encode(rendered, false));
     example.labels = example.ids;
-    if (static_cast<std::int64_t>(example.ids.size()) <= s.max_positions) corpus.examples.push_back(std::move(example));
+    if (static_cast<std::int64_t>(example.ids.size()) <= s.max_positions)
+      corpus.examples.push_back(std::move(example));
   }
   TRIMTAB_TRY(auto chat, read_chat(s.chat, codec, s.max_positions, too_long));
   for (ChatLine& line : chat) corpus.examples.push_back(std::move(line.example));
   if (!s.eval.empty()) {
     TRIMTAB_TRY(corpus.eval, read_chat(s.eval, codec, s.max_positions, too_long));
   }
-  if (corpus.examples.empty()) return fail(Code::kInvalid, "no_data: nothing to train on in data.text and data.chat");
-  for (const Example& example : corpus.examples) corpus.tokens += static_cast<std::int64_t>(example.ids.size());
+  if (corpus.examples.empty())
+    return fail(Code::kInvalid, "no_data: nothing to train on in data.text and data.chat");
+  for (const Example& example : corpus.examples)
+    corpus.tokens += static_cast<std::int64_t>(example.ids.size());
   return corpus;
 }
 
@@ -195,7 +202,11 @@ struct Lane {
 class Run {
  public:
   Run(const PretrainSettings& s, const Corpus& corpus, const ModelConfig& config, at::Tensor flat)
-      : s_(s), corpus_(corpus), config_(config), flat_(std::move(flat)), random_(static_cast<std::uint64_t>(s.seed) + 1) {
+      : s_(s),
+        corpus_(corpus),
+        config_(config),
+        flat_(std::move(flat)),
+        random_(static_cast<std::uint64_t>(s.seed) + 1) {
     Carved carved = carve(config_, flat_);
     matrices_ = carved.matrices;
     decoder_ = std::make_shared<const Decoder>(config_, carved.weights);
@@ -221,19 +232,27 @@ class Run {
         if (s_.max_seconds > 0) progress = std::max(progress, elapsed / s_.max_seconds);
         if (progress >= 1.0) break;
         TRIMTAB_TRY(const double loss, step(step_rows, schedule(progress)));
-        if (!std::isfinite(loss)) return fail(Code::kInternal, "nan_loss: step " + std::to_string(result.steps + 1));
-        for (const std::size_t row : step_rows) done += static_cast<double>(corpus_.examples[row].ids.size());
+        if (!std::isfinite(loss))
+          return fail(Code::kInternal, "nan_loss: step " + std::to_string(result.steps + 1));
+        for (const std::size_t row : step_rows)
+          done += static_cast<double>(corpus_.examples[row].ids.size());
         ++result.steps;
         result.final_loss = result.steps == 1 ? loss : 0.98 * result.final_loss + 0.02 * loss;
-        metrics << dump_json(OrderedJson{{"step", result.steps}, {"loss", loss}, {"lr", schedule(progress)},
-                                         {"epoch", epoch}, {"seconds", elapsed}}) << '\n';
+        metrics << dump_json(OrderedJson{{"step", result.steps},
+                                         {"loss", loss},
+                                         {"lr", schedule(progress)},
+                                         {"epoch", epoch},
+                                         {"seconds", elapsed}})
+                << '\n';
       }
       progress = std::max(progress, done / all_tokens);
       ++epoch;
       TRIMTAB_TRY(const double accuracy, evaluate(codec, 300));
-      metrics << dump_json(OrderedJson{{"step", result.steps}, {"epoch", epoch}, {"eval_accuracy", accuracy}}) << std::endl;
-      log::info("pretrain: epoch {} loss {:.4f} eval {:.3f} after {:.0f} s", epoch, result.final_loss, accuracy,
-                static_cast<double>(clock.mono_ms() - start) / 1000.0);
+      metrics << dump_json(OrderedJson{
+                     {"step", result.steps}, {"epoch", epoch}, {"eval_accuracy", accuracy}})
+              << std::endl;
+      log::info("pretrain: epoch {} loss {:.4f} eval {:.3f} after {:.0f} s", epoch,
+                result.final_loss, accuracy, static_cast<double>(clock.mono_ms() - start) / 1000.0);
     }
     result.tokens = static_cast<std::int64_t>(done);
     result.seconds = static_cast<double>(clock.mono_ms() - start) / 1000.0;
@@ -242,13 +261,15 @@ class Run {
 
   // Exact match of greedy answers on the first `limit` eval lines, -1 without eval data.
   Result<double> evaluate(const ChatCodec& codec, std::int64_t limit) const {
-    const auto count = std::min<std::size_t>(corpus_.eval.size(), limit > 0 ? static_cast<std::size_t>(limit) : corpus_.eval.size());
+    const auto count = std::min<std::size_t>(
+        corpus_.eval.size(), limit > 0 ? static_cast<std::size_t>(limit) : corpus_.eval.size());
     if (count == 0) return -1.0;
     std::vector<std::vector<std::vector<std::int64_t>>> prompts(lanes_.size());
     for (std::size_t i = 0; i < count; ++i) {
       const std::size_t line = i * corpus_.eval.size() / count;  // spread over the file
       const Example& example = corpus_.eval[line].example;
-      prompts[i % lanes_.size()].emplace_back(example.ids.begin(), example.ids.begin() + example.prompt_length);
+      prompts[i % lanes_.size()].emplace_back(example.ids.begin(),
+                                              example.ids.begin() + example.prompt_length);
     }
     std::vector<std::int64_t> hits(lanes_.size(), 0);
     std::vector<Status> failures(lanes_.size());
@@ -266,7 +287,8 @@ class Run {
       }
     });
     for (const Status& failure : failures) TRIMTAB_CHECK_OK(failure);
-    return static_cast<double>(std::accumulate(hits.begin(), hits.end(), std::int64_t{0})) / static_cast<double>(count);
+    return static_cast<double>(std::accumulate(hits.begin(), hits.end(), std::int64_t{0})) /
+           static_cast<double>(count);
   }
 
   [[nodiscard]] const Decoder& decoder() const { return *decoder_; }
@@ -287,7 +309,8 @@ class Run {
     std::int64_t tokens = 0;
     for (const std::size_t row : order) {
       const auto length = static_cast<std::int64_t>(corpus_.examples[row].ids.size());
-      if (tokens + length > s_.batch_tokens && !steps.back().empty()) steps.emplace_back(), tokens = 0;
+      if (tokens + length > s_.batch_tokens && !steps.back().empty())
+        steps.emplace_back(), tokens = 0;
       steps.back().push_back(row);
       tokens += length;
     }
@@ -352,7 +375,8 @@ class Run {
     at::Tensor d_hidden = at::zeros_like(hidden);
     Gradients gradients{{}, &mine.gradients};
     const auto losses = cross_entropy(*decoder_, hidden, heads, weights, d_hidden, gradients);
-    for (std::size_t i = 0; i < losses.size(); ++i) mine.loss += losses[i] * weights[i] * total_weight;
+    for (std::size_t i = 0; i < losses.size(); ++i)
+      mine.loss += losses[i] * weights[i] * total_weight;
     backward(*decoder_, batch, nullptr, tape, d_hidden, gradients);
     return {};
   }
@@ -394,7 +418,8 @@ OrderedJson config_json(const ModelConfig& c, const ChatCodec& codec) {
           {"torch_dtype", "bfloat16"}};
 }
 
-Status write_model(const std::filesystem::path& out, const ModelConfig& c, const Weights& w, const ChatCodec& codec) {
+Status write_model(const std::filesystem::path& out, const ModelConfig& c, const Weights& w,
+                   const ChatCodec& codec) {
   const ComputeScope scope;
   std::vector<TensorSource> sources;
   std::vector<at::Tensor> keep;
@@ -409,7 +434,8 @@ Status write_model(const std::filesystem::path& out, const ModelConfig& c, const
     add(at + "input_layernorm.weight", layer.norm1);
     add(at + "self_attn.q_proj.weight", layer.weight[0].narrow(0, 0, c.q_width()));
     add(at + "self_attn.k_proj.weight", layer.weight[0].narrow(0, c.q_width(), c.kv_width()));
-    add(at + "self_attn.v_proj.weight", layer.weight[0].narrow(0, c.q_width() + c.kv_width(), c.kv_width()));
+    add(at + "self_attn.v_proj.weight",
+        layer.weight[0].narrow(0, c.q_width() + c.kv_width(), c.kv_width()));
     add(at + "self_attn.o_proj.weight", layer.weight[1]);
     add(at + "post_attention_layernorm.weight", layer.norm2);
     add(at + "mlp.gate_proj.weight", layer.weight[2].narrow(0, 0, c.intermediate));
@@ -420,20 +446,25 @@ Status write_model(const std::filesystem::path& out, const ModelConfig& c, const
   if (!c.tied) add("lm_head.weight", w.head);
   TRIMTAB_CHECK_OK(write_safetensors(out / "model.safetensors", sources, {{"format", "pt"}}));
   TRIMTAB_CHECK_OK(write_atomic(out / "config.json", dump_json(config_json(c, codec), 2) + "\n"));
-  const OrderedJson generation = {{"bos_token_id", codec.tokenizer.token_id("<|im_start|>").value_or(1)},
-                                  {"eos_token_id", codec.eos},
-                                  {"pad_token_id", codec.tokenizer.token_id("<|endoftext|>").value_or(0)},
-                                  {"do_sample", false}};
+  const OrderedJson generation = {
+      {"bos_token_id", codec.tokenizer.token_id("<|im_start|>").value_or(1)},
+      {"eos_token_id", codec.eos},
+      {"pad_token_id", codec.tokenizer.token_id("<|endoftext|>").value_or(0)},
+      {"do_sample", false}};
   return write_atomic(out / "generation_config.json", dump_json(generation, 2) + "\n");
 }
 
 Status check_settings(const PretrainSettings& s) {
-  if (s.out.empty() || s.chat.empty()) return fail(Code::kInvalid, "'out' and 'data.chat' are needed");
+  if (s.out.empty() || s.chat.empty())
+    return fail(Code::kInvalid, "'out' and 'data.chat' are needed");
   if (s.hidden <= 0 || s.heads <= 0 || s.hidden % s.heads != 0 || (s.hidden / s.heads) % 2 != 0) {
-    return fail(Code::kInvalid, "architecture.hidden must be an even multiple of architecture.heads");
+    return fail(Code::kInvalid,
+                "architecture.hidden must be an even multiple of architecture.heads");
   }
-  if (s.kv_heads <= 0 || s.heads % s.kv_heads != 0) return fail(Code::kInvalid, "architecture.kv_heads must divide heads");
-  if (s.layers <= 0 || s.intermediate <= 0 || s.max_positions < 8) return fail(Code::kInvalid, "architecture is out of range");
+  if (s.kv_heads <= 0 || s.heads % s.kv_heads != 0)
+    return fail(Code::kInvalid, "architecture.kv_heads must divide heads");
+  if (s.layers <= 0 || s.intermediate <= 0 || s.max_positions < 8)
+    return fail(Code::kInvalid, "architecture is out of range");
   if (!(s.epochs > 0) || !(s.lr > 0) || s.batch_tokens < 16 || s.threads < 1) {
     return fail(Code::kInvalid, "epochs, lr, batch_tokens or threads is out of range");
   }
@@ -456,7 +487,8 @@ Result<PretrainResult> pretrain(const PretrainSettings& s) {
   initialize(config, weights, static_cast<std::uint64_t>(s.seed));
   PretrainResult result;
   result.parameters = flat.numel();
-  log::info("pretrain: {} parameters, {} documents, {} tokens an epoch", result.parameters, corpus.examples.size(), corpus.tokens);
+  log::info("pretrain: {} parameters, {} documents, {} tokens an epoch", result.parameters,
+            corpus.examples.size(), corpus.tokens);
   std::ofstream metrics(std::filesystem::path(s.out) / "metrics.jsonl");
   Run run(s, corpus, config, flat);
   TRIMTAB_CHECK_OK(run.train(result, metrics, codec));

@@ -35,8 +35,8 @@ struct PretrainSettings {
   std::int64_t batch_tokens = 4096;
   std::int64_t seed = 1;
   int threads = 2;
-  double max_seconds = 0;        // 0: no bound; else training stops and the schedule ends there
-  std::int64_t eval_limit = 0;   // 0: all lines at the end; each epoch looks at 300
+  double max_seconds = 0;       // 0: no bound; else training stops and the schedule ends there
+  std::int64_t eval_limit = 0;  // 0: all lines at the end; each epoch looks at 300
 };
 
 struct PretrainResult {

@@ -39,7 +39,8 @@ constexpr std::uint64_t kMaxHeaderBytes = 100'000'000;
 constexpr std::size_t kMaxDimensions = 8;
 
 const TypeRow& row_of(TensorType type) {
-  return *std::find_if(kTypes.begin(), kTypes.end(), [&](const TypeRow& r) { return r.type == type; });
+  return *std::find_if(kTypes.begin(), kTypes.end(),
+                       [&](const TypeRow& r) { return r.type == type; });
 }
 
 // A parser callback that sees duplicate keys, which nlohmann's DOM would silently merge.
@@ -60,7 +61,8 @@ Result<Json> parse_header(std::string_view text) {
   if (header.is_discarded() || !header.is_object()) {
     return fail(Code::kCorrupt, "header is not a JSON object");
   }
-  if (!duplicate.empty()) return fail(Code::kCorrupt, "duplicate or too deep key '" + duplicate + "'");
+  if (!duplicate.empty())
+    return fail(Code::kCorrupt, "duplicate or too deep key '" + duplicate + "'");
   return header;
 }
 
@@ -78,7 +80,8 @@ Result<std::vector<std::int64_t>> parse_shape(const Json& value) {
   return shape;
 }
 
-Result<TensorInfo> parse_entry(const std::string& name, const Json& value, std::uint64_t data_bytes) {
+Result<TensorInfo> parse_entry(const std::string& name, const Json& value,
+                               std::uint64_t data_bytes) {
   const auto bad = [&](const std::string& why) {
     return fail(Code::kCorrupt, "tensor '" + name + "': " + why);
   };
@@ -89,8 +92,8 @@ Result<TensorInfo> parse_entry(const std::string& name, const Json& value, std::
   TensorInfo info;
   info.name = name;
   const auto dtype = value["dtype"].get<std::string>();
-  const auto row = std::find_if(kTypes.begin(), kTypes.end(),
-                                [&](const TypeRow& r) { return r.name == dtype; });
+  const auto row =
+      std::find_if(kTypes.begin(), kTypes.end(), [&](const TypeRow& r) { return r.name == dtype; });
   if (row == kTypes.end()) return bad("dtype " + dtype + " is not supported");
   info.type = row->type;
   auto shape = parse_shape(value["shape"]);
@@ -103,7 +106,8 @@ Result<TensorInfo> parse_entry(const std::string& name, const Json& value, std::
   }
   info.begin = offsets[0].get<std::uint64_t>();
   info.end = offsets[1].get<std::uint64_t>();
-  if (info.begin > info.end || info.end > data_bytes) return bad("data_offsets leave the file (truncated?)");
+  if (info.begin > info.end || info.end > data_bytes)
+    return bad("data_offsets leave the file (truncated?)");
   if (info.end - info.begin != static_cast<std::uint64_t>(info.elements()) * row->bytes) {
     return bad("data_offsets do not match dtype and shape");
   }
@@ -172,16 +176,16 @@ Result<SafetensorsFile> SafetensorsFile::open(const std::filesystem::path& path)
   file.path_ = path;
   const bool sized = ::fstat(fd, &status) == 0 && S_ISREG(status.st_mode);
   file.map_bytes_ = sized ? static_cast<std::uint64_t>(status.st_size) : 0;
-  void* map = file.map_bytes_ >= 8
-                  ? ::mmap(nullptr, file.map_bytes_, PROT_READ, MAP_PRIVATE, fd, 0)
-                  : MAP_FAILED;
+  void* map = file.map_bytes_ >= 8 ? ::mmap(nullptr, file.map_bytes_, PROT_READ, MAP_PRIVATE, fd, 0)
+                                   : MAP_FAILED;
   ::close(fd);
   if (map == MAP_FAILED) {
     return fail(Code::kCorrupt, path.string() + ": too short for a safetensors file");
   }
   file.map_ = static_cast<const std::byte*>(map);
   std::uint64_t header_bytes = 0;
-  for (int i = 7; i >= 0; --i) header_bytes = header_bytes << 8 | std::to_integer<std::uint64_t>(file.map_[i]);
+  for (int i = 7; i >= 0; --i)
+    header_bytes = header_bytes << 8 | std::to_integer<std::uint64_t>(file.map_[i]);
   if (header_bytes > kMaxHeaderBytes || header_bytes > file.map_bytes_ - 8) {
     return fail(Code::kCorrupt, path.string() + ": header length leaves the file");
   }
@@ -191,9 +195,11 @@ Result<SafetensorsFile> SafetensorsFile::open(const std::filesystem::path& path)
   if (!header) return fail_in(path.string(), header.error());
   for (const auto& [name, value] : header->items()) {
     if (name == "__metadata__") {
-      if (!value.is_object()) return fail(Code::kCorrupt, path.string() + ": __metadata__ is no object");
+      if (!value.is_object())
+        return fail(Code::kCorrupt, path.string() + ": __metadata__ is no object");
       for (const auto& [key, text] : value.items()) {
-        if (!text.is_string()) return fail(Code::kCorrupt, path.string() + ": __metadata__ holds a non-string");
+        if (!text.is_string())
+          return fail(Code::kCorrupt, path.string() + ": __metadata__ holds a non-string");
         file.metadata_[key] = text.get<std::string>();
       }
       continue;
@@ -233,8 +239,8 @@ Result<SafetensorsFolder> SafetensorsFolder::open(const std::filesystem::path& f
     }
     for (const auto& shard : shards) paths.push_back(folder / shard);
   } else {
-    return fail(Code::kNotFound, folder.string() +
-                                     ": neither model.safetensors nor model.safetensors.index.json");
+    return fail(Code::kNotFound,
+                folder.string() + ": neither model.safetensors nor model.safetensors.index.json");
   }
   for (const auto& path : paths) {
     TRIMTAB_TRY(auto file, SafetensorsFile::open(path));
@@ -267,7 +273,8 @@ std::vector<std::string> SafetensorsFolder::names() const {
   return names;
 }
 
-Status write_safetensors(const std::filesystem::path& path, const std::vector<TensorSource>& tensors,
+Status write_safetensors(const std::filesystem::path& path,
+                         const std::vector<TensorSource>& tensors,
                          const std::map<std::string, std::string>& metadata) {
   OrderedJson header = OrderedJson::object();
   if (!metadata.empty()) header["__metadata__"] = metadata;

@@ -44,8 +44,8 @@ NormShape norm_shape(const ModelConfig& config, const at::Tensor& x) {
   return shape;
 }
 
-NormShape head_norm_shape(const ModelConfig& config, const at::Tensor& qkv, const at::Tensor& weight,
-                          std::int64_t heads) {
+NormShape head_norm_shape(const ModelConfig& config, const at::Tensor& qkv,
+                          const at::Tensor& weight, std::int64_t heads) {
   NormShape shape = norm_shape(config, qkv);
   shape.groups = heads;
   shape.width = config.head_dim;
@@ -106,14 +106,17 @@ RopeTables rope_tables(const ModelConfig& config, const Batch& batch, at::Scalar
     for (const Segment& segment : batch.segments) {
       if (rope.length_dependent()) {
         const auto begin = batch.positions.begin() + row;
-        inverse = rope_inverse_frequencies(rope, *std::max_element(begin, begin + segment.length) + 1);
+        inverse =
+            rope_inverse_frequencies(rope, *std::max_element(begin, begin + segment.length) + 1);
       }
       for (std::int64_t t = 0; t < segment.length; ++t, ++row) {
         const auto position = static_cast<float>(batch.positions[static_cast<std::size_t>(row)]);
         for (std::int64_t i = 0; i < half; ++i) {
           const float angle = position * inverse[static_cast<std::size_t>(i)];
-          cosine[row * half + i] = static_cast<T>(std::cos(static_cast<double>(angle)) * rope.attention_factor);
-          sine[row * half + i] = static_cast<T>(std::sin(static_cast<double>(angle)) * rope.attention_factor);
+          cosine[row * half + i] =
+              static_cast<T>(std::cos(static_cast<double>(angle)) * rope.attention_factor);
+          sine[row * half + i] =
+              static_cast<T>(std::sin(static_cast<double>(angle)) * rope.attention_factor);
         }
       }
     }
@@ -131,7 +134,8 @@ at::Tensor activate(const ModelConfig& config, const at::Tensor& inner) {
   return y;
 }
 
-at::Tensor activate_backward(const ModelConfig& config, const at::Tensor& inner, const at::Tensor& dy) {
+at::Tensor activate_backward(const ModelConfig& config, const at::Tensor& inner,
+                             const at::Tensor& dy) {
   at::Tensor dx = at::empty_like(inner);
   by_type(inner, [&](auto zero) {
     using T = decltype(zero);
@@ -150,7 +154,8 @@ AttentionShape attention_shape(const ModelConfig& config, std::int64_t layer, st
   shape.kv_heads = config.kv_heads;
   shape.head_dim = config.head_dim;
   shape.window = config.windows[static_cast<std::size_t>(layer)];
-  shape.scale = config.attention_scale / (config.scale_by_layer ? static_cast<double>(layer + 1) : 1.0);
+  shape.scale =
+      config.attention_scale / (config.scale_by_layer ? static_cast<double>(layer + 1) : 1.0);
   shape.softcap = config.attention_softcap;
   shape.q_stride = config.qkv_width();
   shape.kv_stride = kv_stride;

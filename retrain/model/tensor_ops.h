@@ -1,4 +1,5 @@
-// Thin calls from tensors to kernels and GEMMs, dispatched on float or double. Internal to the model.
+// Thin calls from tensors to kernels and GEMMs, dispatched on float or double. Internal to the
+// model.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -10,7 +11,8 @@ namespace trimtab::model {
 
 // x [n, in] times w [out, in] transposed, plus bias; a bf16 weight takes x in bf16 and answers in
 // x's type.
-[[nodiscard]] at::Tensor project(const at::Tensor& x, const at::Tensor& w, const at::Tensor& bias = {});
+[[nodiscard]] at::Tensor project(const at::Tensor& x, const at::Tensor& w,
+                                 const at::Tensor& bias = {});
 // dy [n, out] times w [out, in].
 [[nodiscard]] at::Tensor project_gradient(const at::Tensor& dy, const at::Tensor& w);
 
@@ -19,8 +21,8 @@ struct NormResult {
   at::Tensor stats;
 };
 [[nodiscard]] NormShape norm_shape(const ModelConfig& config, const at::Tensor& x);
-[[nodiscard]] NormResult norm_forward(const NormShape& shape, const at::Tensor& x, const at::Tensor& w,
-                                      const at::Tensor& bias);
+[[nodiscard]] NormResult norm_forward(const NormShape& shape, const at::Tensor& x,
+                                      const at::Tensor& w, const at::Tensor& bias);
 // dx += ...; dw and db may be undefined.
 void norm_backward(const NormShape& shape, const at::Tensor& x, const at::Tensor& w,
                    const at::Tensor& stats, const at::Tensor& dy, at::Tensor& dx, at::Tensor dw,

@@ -169,9 +169,8 @@ bool is_numeric(char32_t c) {
       {0x10D40, 0x10D49}, {0x116D0, 0x116E3}, {0x11BF0, 0x11BF9}, {0x11DE0, 0x11DE9},
       {0x11F50, 0x11F59}, {0x16130, 0x16139}, {0x16D70, 0x16D79}, {0x16FF4, 0x16FF6},
       {0x1CCF0, 0x1CCF9}, {0x1D2C0, 0x1D2D3}, {0x1E4F0, 0x1E4F9}, {0x1E5F1, 0x1E5FA}};
-  return std::any_of(std::begin(kNewer), std::end(kNewer), [&](const auto& range) {
-    return c >= range.first && c <= range.second;
-  });
+  return std::any_of(std::begin(kNewer), std::end(kNewer),
+                     [&](const auto& range) { return c >= range.first && c <= range.second; });
 }
 
 bool is_punctuation(char32_t c) {

@@ -33,16 +33,20 @@ Result<std::vector<Item>> read_items(const std::filesystem::path& path, const Pa
   return items;
 }
 
-Result<std::vector<std::int64_t>> id_list(const Json& json, const char* key, const ModelConfig& config, bool masked) {
+Result<std::vector<std::int64_t>> id_list(const Json& json, const char* key,
+                                          const ModelConfig& config, bool masked) {
   if (!json.is_object() || !json.contains(key) || !json[key].is_array()) {
     return fail(Code::kInvalid, std::string("needs a list of token ids '") + key + "'");
   }
   std::vector<std::int64_t> ids;
   for (const Json& item : json[key]) {
-    if (!item.is_number_integer()) return fail(Code::kInvalid, std::string("'") + key + "' must hold whole numbers");
+    if (!item.is_number_integer())
+      return fail(Code::kInvalid, std::string("'") + key + "' must hold whole numbers");
     const auto id = item.get<std::int64_t>();
     if ((id < 0 && !(masked && id == -100)) || id >= config.vocab) {
-      return fail(Code::kInvalid, "token id " + std::to_string(id) + " in '" + key + "' is outside the vocabulary of " + std::to_string(config.vocab));
+      return fail(Code::kInvalid, "token id " + std::to_string(id) + " in '" + key +
+                                      "' is outside the vocabulary of " +
+                                      std::to_string(config.vocab));
     }
     ids.push_back(id);
   }
@@ -52,16 +56,20 @@ Result<std::vector<std::int64_t>> id_list(const Json& json, const char* key, con
 Status check_length(const Example& example, const ModelConfig& config) {
   if (example.ids.empty()) return fail(Code::kInvalid, "an empty document");
   if (static_cast<std::int64_t>(example.ids.size()) > config.max_positions) {
-    return fail(Code::kInvalid, std::to_string(example.ids.size()) + " tokens are more than the context of " + std::to_string(config.max_positions));
+    return fail(Code::kInvalid, std::to_string(example.ids.size()) +
+                                    " tokens are more than the context of " +
+                                    std::to_string(config.max_positions));
   }
   return {};
 }
 
-Result<Example> prompt_and_completion(const Json& json, const char* completion_key, const ModelConfig& config) {
+Result<Example> prompt_and_completion(const Json& json, const char* completion_key,
+                                      const ModelConfig& config) {
   Example example;
   TRIMTAB_TRY(example.ids, id_list(json, "prompt", config, false));
   TRIMTAB_TRY(const auto completion, id_list(json, completion_key, config, false));
-  if (example.ids.empty() || completion.empty()) return fail(Code::kInvalid, "prompt and completion must not be empty");
+  if (example.ids.empty() || completion.empty())
+    return fail(Code::kInvalid, "prompt and completion must not be empty");
   example.prompt_length = static_cast<std::int64_t>(example.ids.size());
   example.labels.assign(example.ids.size(), -100);
   example.ids.insert(example.ids.end(), completion.begin(), completion.end());
@@ -78,7 +86,8 @@ std::int64_t supervised(const Example& example) {
   return count;
 }
 
-Result<std::vector<Item>> read_tokens(const std::filesystem::path& path, const ModelConfig& config) {
+Result<std::vector<Item>> read_tokens(const std::filesystem::path& path,
+                                      const ModelConfig& config) {
   return read_items(path, [&](const Json& json) -> Result<Item> {
     Item item;
     TRIMTAB_TRY(item.example.ids, id_list(json, "input_ids", config, false));
@@ -100,7 +109,8 @@ Result<std::vector<Item>> read_pairs(const std::filesystem::path& path, const Mo
   });
 }
 
-Result<std::vector<Item>> read_thumbs(const std::filesystem::path& path, const ModelConfig& config) {
+Result<std::vector<Item>> read_thumbs(const std::filesystem::path& path,
+                                      const ModelConfig& config) {
   return read_items(path, [&](const Json& json) -> Result<Item> {
     Item item;
     TRIMTAB_TRY(item.example, prompt_and_completion(json, "completion", config));
@@ -113,7 +123,12 @@ Result<Plan> read_plan(const std::filesystem::path& path, std::size_t items) {
   TRIMTAB_TRY(const std::string text, read_file(path, kFileLimit));
   const auto json = parse_json(text);
   if (!json) return fail_in(path.string(), json.error());
-  const auto bad = [&] { return fail(Code::kInvalid, path.string() + ": must be [[[index, ..] micro-batch, ..] step, ..] with indices below " + std::to_string(items)); };
+  const auto bad = [&] {
+    return fail(Code::kInvalid,
+                path.string() +
+                    ": must be [[[index, ..] micro-batch, ..] step, ..] with indices below " +
+                    std::to_string(items));
+  };
   if (!json->is_array()) return bad();
   Plan plan;
   for (const Json& step : *json) {
@@ -134,12 +149,16 @@ Result<Plan> read_plan(const std::filesystem::path& path, std::size_t items) {
 namespace {
 
 // Longest first to the emptiest micro-batch: the lanes end at about the same time.
-std::vector<std::vector<std::size_t>> balance(const std::vector<Item>& items, std::vector<std::size_t> step, int lanes) {
-  std::stable_sort(step.begin(), step.end(), [&](std::size_t a, std::size_t b) { return items[a].tokens() > items[b].tokens(); });
+std::vector<std::vector<std::size_t>> balance(const std::vector<Item>& items,
+                                              std::vector<std::size_t> step, int lanes) {
+  std::stable_sort(step.begin(), step.end(), [&](std::size_t a, std::size_t b) {
+    return items[a].tokens() > items[b].tokens();
+  });
   std::vector<std::vector<std::size_t>> micro(static_cast<std::size_t>(lanes));
   std::vector<std::int64_t> load(micro.size(), 0);
   for (const std::size_t index : step) {
-    const auto lane = static_cast<std::size_t>(std::min_element(load.begin(), load.end()) - load.begin());
+    const auto lane =
+        static_cast<std::size_t>(std::min_element(load.begin(), load.end()) - load.begin());
     micro[lane].push_back(index);
     load[lane] += items[index].tokens();
   }
@@ -155,7 +174,9 @@ Plan make_plan(const std::vector<Item>& items, const PlanSettings& s) {
   }
   Plan plan;
   if (usable.empty()) return plan;
-  const auto wanted = s.steps > 0 ? std::int64_t{-1} : static_cast<std::int64_t>(s.epochs * static_cast<double>(usable.size()) + 0.5);
+  const auto wanted =
+      s.steps > 0 ? std::int64_t{-1}
+                  : static_cast<std::int64_t>(s.epochs * static_cast<double>(usable.size()) + 0.5);
   std::int64_t seen = 0;
   for (std::uint64_t epoch = 0;; ++epoch) {
     std::vector<std::size_t> order = usable;
@@ -170,7 +191,8 @@ Plan make_plan(const std::vector<Item>& items, const PlanSettings& s) {
     };
     for (const std::size_t index : order) {
       if (wanted >= 0 && seen == wanted) break;
-      const bool full = static_cast<std::int64_t>(step.size()) >= s.batch_sequences || tokens + items[index].tokens() > s.batch_tokens;
+      const bool full = static_cast<std::int64_t>(step.size()) >= s.batch_sequences ||
+                        tokens + items[index].tokens() > s.batch_tokens;
       if (full && !step.empty()) flush();
       step.push_back(index);
       tokens += items[index].tokens();

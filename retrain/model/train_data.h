@@ -27,11 +27,14 @@ struct Item {
 [[nodiscard]] std::int64_t supervised(const Example& example);
 
 // {"input_ids", "labels"} a line.
-[[nodiscard]] Result<std::vector<Item>> read_tokens(const std::filesystem::path& path, const ModelConfig& config);
+[[nodiscard]] Result<std::vector<Item>> read_tokens(const std::filesystem::path& path,
+                                                    const ModelConfig& config);
 // {"prompt", "chosen", "rejected"} / {"prompt", "completion", "good"} of token ids; completions are
 // supervised.
-[[nodiscard]] Result<std::vector<Item>> read_pairs(const std::filesystem::path& path, const ModelConfig& config);
-[[nodiscard]] Result<std::vector<Item>> read_thumbs(const std::filesystem::path& path, const ModelConfig& config);
+[[nodiscard]] Result<std::vector<Item>> read_pairs(const std::filesystem::path& path,
+                                                   const ModelConfig& config);
+[[nodiscard]] Result<std::vector<Item>> read_thumbs(const std::filesystem::path& path,
+                                                    const ModelConfig& config);
 
 // plan[step][micro-batch] = item indices.
 using Plan = std::vector<std::vector<std::vector<std::size_t>>>;

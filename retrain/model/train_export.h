@@ -13,6 +13,7 @@ namespace trimtab::model {
 // Writes into `folder`, which exists. `data_sha256` is the digest over all data files.
 [[nodiscard]] Status export_adapter(const retrain::JobSpec& job, const Decoder& decoder,
                                     const Adapter& adapter, const retrain::JobResult& result,
-                                    const std::string& data_sha256, const std::filesystem::path& folder);
+                                    const std::string& data_sha256,
+                                    const std::filesystem::path& folder);
 
 }  // namespace trimtab::model

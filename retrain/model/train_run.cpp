@@ -32,7 +32,8 @@ constexpr std::int64_t kHeartbeatMs = 2'000;  // the daemon wants one at least e
 
 // Why a job ended, by the contract's names. An Error's message that begins "name: " carries it.
 std::string reason_of(const Error& error) {
-  for (const char* name : {"nan_loss", "no_data", "out_of_memory", "disk_full", "wrong_base", "bad_job", "checkpoint_mismatch"}) {
+  for (const char* name : {"nan_loss", "no_data", "out_of_memory", "disk_full", "wrong_base",
+                           "bad_job", "checkpoint_mismatch"}) {
     if (error.message.find(std::string(name) + ":") != std::string::npos) return name;
   }
   if (error.message.find("No space left") != std::string::npos) return "disk_full";
@@ -44,7 +45,8 @@ std::string reason_of(const Error& error) {
 // Rewrites `heartbeat` from its own thread, so that a long step does not look like a hang.
 class HeartbeatWriter {
  public:
-  explicit HeartbeatWriter(fs::path path) : path_(std::move(path)), thread_([this](std::stop_token stop) { run(stop); }) {}
+  explicit HeartbeatWriter(fs::path path)
+      : path_(std::move(path)), thread_([this](std::stop_token stop) { run(stop); }) {}
   void set(const retrain::Heartbeat& value) {
     const std::lock_guard lock(mutex_);
     value_ = value;
@@ -60,7 +62,8 @@ class HeartbeatWriter {
       }
       value.ts_ms = clock_.now_ms();
       // A full disk must not end a healthy step: the step's own writes will say so.
-      if (auto status = write_atomic(path_, retrain::heartbeat_json(value)); !status) log::warn("heartbeat: {}", status.error().message);
+      if (auto status = write_atomic(path_, retrain::heartbeat_json(value)); !status)
+        log::warn("heartbeat: {}", status.error().message);
       clock_.sleep_ms(kHeartbeatMs, stop);
     }
   }
@@ -105,7 +108,8 @@ Result<Data> read_data(const JobSpec& job, const ModelConfig& config) {
   if (!job.data.chat.empty() || !job.data.eval.empty()) {
     TRIMTAB_TRY(const ChatCodec codec, ChatCodec::load(job.base));
     if (codec.tokenizer.vocab_size() > config.vocab) {
-      return fail(Code::kInvalid, job.base + ": tokenizer.json has ids beyond the vocabulary of config.json");
+      return fail(Code::kInvalid,
+                  job.base + ": tokenizer.json has ids beyond the vocabulary of config.json");
     }
     const std::int64_t longest = std::min(job.max_length, config.max_positions);
     std::int64_t too_long = 0;
@@ -117,9 +121,11 @@ Result<Data> read_data(const JobSpec& job, const ModelConfig& config) {
       TRIMTAB_TRY(auto lines, read_chat(job.data.eval, codec, longest, too_long));
       data.eval = to_items(std::move(lines));
     }
-    if (too_long > 0) log::warn("train: {} lines longer than {} tokens left out", too_long, longest);
+    if (too_long > 0)
+      log::warn("train: {} lines longer than {} tokens left out", too_long, longest);
   }
-  for (const std::string* path : {&job.data.tokens, &job.data.pairs, &job.data.thumbs, &job.data.chat, &job.data.eval, &job.plan}) {
+  for (const std::string* path : {&job.data.tokens, &job.data.pairs, &job.data.thumbs,
+                                  &job.data.chat, &job.data.eval, &job.plan}) {
     TRIMTAB_CHECK_OK(add_digest(*path, data.digest));
   }
   data.digest = sha256_hex(data.digest);
@@ -145,7 +151,10 @@ Result<LossKind> loss_kind(const JobSpec& job) {
   if (job.loss.name == "sft" && !pairs && !thumbs) return LossKind::kSft;
   if (job.loss.name == "dpo" && pairs) return LossKind::kDpo;
   if (job.loss.name == "apo_zero_unpaired" && thumbs) return LossKind::kApoZeroUnpaired;
-  return fail(Code::kInvalid, "bad_job: loss '" + job.loss.name + "' does not fit the data (sft: tokens or chat; dpo: pairs; apo_zero_unpaired: thumbs)");
+  return fail(
+      Code::kInvalid,
+      "bad_job: loss '" + job.loss.name +
+          "' does not fit the data (sft: tokens or chat; dpo: pairs; apo_zero_unpaired: thumbs)");
 }
 
 Result<TrainerSettings> trainer_settings(const JobSpec& job, int lanes) {
@@ -156,7 +165,8 @@ Result<TrainerSettings> trainer_settings(const JobSpec& job, int lanes) {
   s.undesirable_weight = job.loss.undesirable_weight;
   s.kl_weight = job.kl.weight;
   s.kl_to_base = job.kl.reference == "base";
-  if (job.optimizer.betas.size() != 2) return fail(Code::kInvalid, "bad_job: optimizer.betas must be two numbers");
+  if (job.optimizer.betas.size() != 2)
+    return fail(Code::kInvalid, "bad_job: optimizer.betas must be two numbers");
   s.beta1 = job.optimizer.betas[0];
   s.beta2 = job.optimizer.betas[1];
   s.eps = job.optimizer.eps;
@@ -177,7 +187,8 @@ LoraSpec lora_spec(const JobSpec& job) {
   if (!spec.all_linear) spec.target_modules = job.lora.target_modules;
   spec.use_rslora = job.lora.use_rslora;
   spec.use_dora = job.lora.use_dora;
-  for (const auto& [key, r] : job.lora.rank_pattern) spec.rank_pattern[key] = static_cast<std::int64_t>(r);
+  for (const auto& [key, r] : job.lora.rank_pattern)
+    spec.rank_pattern[key] = static_cast<std::int64_t>(r);
   spec.alpha_pattern = {job.lora.alpha_pattern.begin(), job.lora.alpha_pattern.end()};
   return spec;
 }
@@ -202,16 +213,22 @@ std::string exact(double value) {  // hexadecimal: the same double comes back
 }
 
 std::map<std::string, std::string> to_words(const Progress& p) {
-  return {{"step", std::to_string(p.step)},         {"tokens", std::to_string(p.tokens)},
-          {"supervised", std::to_string(p.supervised)}, {"first_loss", exact(p.first_loss)},
-          {"last_loss", exact(p.last_loss)},        {"eval_before", exact(p.eval_before)},
-          {"best_eval", exact(p.best_eval)},        {"bad_evals", std::to_string(p.bad_evals)},
+  return {{"step", std::to_string(p.step)},
+          {"tokens", std::to_string(p.tokens)},
+          {"supervised", std::to_string(p.supervised)},
+          {"first_loss", exact(p.first_loss)},
+          {"last_loss", exact(p.last_loss)},
+          {"eval_before", exact(p.eval_before)},
+          {"best_eval", exact(p.best_eval)},
+          {"bad_evals", std::to_string(p.bad_evals)},
           {"early_stopped", p.early_stopped ? "1" : "0"}};
 }
 
 Progress from_words(const std::map<std::string, std::string>& words) {
   const auto number = [&](const char* key) { return std::strtod(words.at(key).c_str(), nullptr); };
-  const auto count = [&](const char* key) { return static_cast<std::int64_t>(std::strtoll(words.at(key).c_str(), nullptr, 10)); };
+  const auto count = [&](const char* key) {
+    return static_cast<std::int64_t>(std::strtoll(words.at(key).c_str(), nullptr, 10));
+  };
   Progress p;
   p.step = count("step");
   p.tokens = count("tokens");
@@ -228,7 +245,10 @@ Progress from_words(const std::map<std::string, std::string>& words) {
 class TrainRun {
  public:
   TrainRun(JobSpec job, fs::path folder, const std::atomic<bool>& stop)
-      : job_(std::move(job)), folder_(std::move(folder)), stop_(stop), start_ms_(clock_.mono_ms()) {}
+      : job_(std::move(job)),
+        folder_(std::move(folder)),
+        stop_(stop),
+        start_ms_(clock_.mono_ms()) {}
 
   // True: finished and exported. False: interrupted, checkpoint written.
   Result<bool> run() {
@@ -245,23 +265,28 @@ class TrainRun {
 
  private:
   Status prepare() {
-    lanes_ = static_cast<int>(job_.threads > 0 ? job_.threads : std::max(1U, std::thread::hardware_concurrency()));
+    lanes_ = static_cast<int>(job_.threads > 0 ? job_.threads
+                                               : std::max(1U, std::thread::hardware_concurrency()));
     prepare_process(1);
     if (job_.memory_limit_bytes > 0) {
       const auto limit = static_cast<rlim_t>(job_.memory_limit_bytes);
       const rlimit bound{limit, limit};
-      if (setrlimit(RLIMIT_DATA, &bound) != 0) return fail(Code::kIo, "cannot set the memory limit");
+      if (setrlimit(RLIMIT_DATA, &bound) != 0)
+        return fail(Code::kIo, "cannot set the memory limit");
     }
-    if (job_.device == "cuda") return fail(Code::kInvalid, "bad_job: device cuda: this build's libtorch has no CUDA");
+    if (job_.device == "cuda")
+      return fail(Code::kInvalid, "bad_job: device cuda: this build's libtorch has no CUDA");
     TRIMTAB_TRY(result.base_sha256, base_digest(job_.base));
     if (fs::exists(fs::path(job_.base) / "tokenizer.json")) {
       TRIMTAB_TRY(result.tokenizer_sha256, tokenizer_digest(job_.base));
     }
     if (!job_.base_sha256.empty() && job_.base_sha256 != result.base_sha256) {
-      return fail(Code::kInvalid, "wrong_base: " + job_.base + " has digest " + result.base_sha256 + ", the job wants " + job_.base_sha256);
+      return fail(Code::kInvalid, "wrong_base: " + job_.base + " has digest " + result.base_sha256 +
+                                      ", the job wants " + job_.base_sha256);
     }
     if (!job_.tokenizer_sha256.empty() && job_.tokenizer_sha256 != result.tokenizer_sha256) {
-      return fail(Code::kInvalid, "wrong_base: tokenizer.json of " + job_.base + " is not the one that the job wants");
+      return fail(Code::kInvalid, "wrong_base: tokenizer.json of " + job_.base +
+                                      " is not the one that the job wants");
     }
     TRIMTAB_TRY(decoder_, Decoder::load(job_.base, {job_.dtype, "cpu"}));
     TRIMTAB_TRY(data_, read_data(job_, decoder_->config()));
@@ -273,12 +298,15 @@ class TrainRun {
     if (!job_.plan.empty()) {
       TRIMTAB_TRY(plan_, read_plan(job_.plan, data_.items.size()));
     } else {
-      plan_ = make_plan(data_.items, {job_.steps, job_.epochs, job_.batch_sequences, job_.batch_tokens, job_.seed, lanes_});
+      plan_ = make_plan(data_.items, {job_.steps, job_.epochs, job_.batch_sequences,
+                                      job_.batch_tokens, job_.seed, lanes_});
     }
-    if (job_.steps > 0 && static_cast<std::int64_t>(plan_.size()) > job_.steps) plan_.resize(static_cast<std::size_t>(job_.steps));
+    if (job_.steps > 0 && static_cast<std::int64_t>(plan_.size()) > job_.steps)
+      plan_.resize(static_cast<std::size_t>(job_.steps));
     std::int64_t count = 0;
     for (const Item& item : data_.items) count += supervised(item.example);
-    if (plan_.empty() || count == 0) return fail(Code::kInvalid, "no_data: no supervised token in the training data");
+    if (plan_.empty() || count == 0)
+      return fail(Code::kInvalid, "no_data: no supervised token in the training data");
     result.examples = static_cast<std::int64_t>(data_.items.size());
     result.eval_examples = static_cast<std::int64_t>(data_.eval.size());
     return {};
@@ -287,7 +315,8 @@ class TrainRun {
   Status make_trainer() {
     std::shared_ptr<Adapter> adapter;
     if (job_.init_adapter.empty()) {
-      TRIMTAB_TRY(adapter, make_adapter(lora_spec(job_), *decoder_, static_cast<std::uint64_t>(job_.seed)));
+      TRIMTAB_TRY(adapter,
+                  make_adapter(lora_spec(job_), *decoder_, static_cast<std::uint64_t>(job_.seed)));
     } else {
       TRIMTAB_TRY(adapter, load_adapter(job_.init_adapter, *decoder_));
     }
@@ -296,7 +325,8 @@ class TrainRun {
     trainer_.emplace(std::move(trainer));
     TRIMTAB_CHECK_OK(make_folders(folder_ / "checkpoint"));
     TRIMTAB_CHECK_OK(make_folders(temporary()));
-    identity_ = sha256_hex(config_digest(job_) + data_.digest + result.base_sha256 + std::to_string(lanes_));
+    identity_ = sha256_hex(config_digest(job_) + data_.digest + result.base_sha256 +
+                           std::to_string(lanes_));
     return resume();
   }
 
@@ -309,7 +339,10 @@ class TrainRun {
     TRIMTAB_TRY(const auto words, trainer_->restore(path));
     const auto identity = words.find("identity");
     if (identity == words.end() || identity->second != identity_) {
-      return fail(Code::kInvalid, "checkpoint_mismatch: " + path.string() + " belongs to another job, data, base or thread count; remove it to start over");
+      return fail(
+          Code::kInvalid,
+          "checkpoint_mismatch: " + path.string() +
+              " belongs to another job, data, base or thread count; remove it to start over");
     }
     progress_ = from_words(words);
     TRIMTAB_CHECK_OK(cut_metrics());
@@ -323,7 +356,8 @@ class TrainRun {
     if (const auto content = read_file(metrics_path())) {
       std::istringstream in(*content);
       std::int64_t lines = 0;
-      for (std::string line; lines < progress_.step && std::getline(in, line); ++lines) kept += line + "\n";
+      for (std::string line; lines < progress_.step && std::getline(in, line); ++lines)
+        kept += line + "\n";
     }
     return write_atomic(metrics_path(), kept);
   }
@@ -332,8 +366,10 @@ class TrainRun {
     const auto total = static_cast<std::int64_t>(plan_.size());
     const std::int64_t warmup = job_.schedule.warmup_steps >= 0
                                     ? job_.schedule.warmup_steps
-                                    : static_cast<std::int64_t>(std::ceil(job_.schedule.warmup_share * static_cast<double>(total)));
-    const std::int64_t every = job_.eval_every > 0 ? job_.eval_every : std::max<std::int64_t>(1, (total + 9) / 10);
+                                    : static_cast<std::int64_t>(std::ceil(
+                                          job_.schedule.warmup_share * static_cast<double>(total)));
+    const std::int64_t every =
+        job_.eval_every > 0 ? job_.eval_every : std::max<std::int64_t>(1, (total + 9) / 10);
     if (progress_.step == 0 && !data_.eval.empty()) {
       TRIMTAB_TRY(progress_.eval_before, trainer_->evaluate(data_.eval));
       progress_.best_eval = progress_.eval_before;
@@ -342,42 +378,56 @@ class TrainRun {
     std::ofstream metrics(metrics_path(), std::ios::app);
     std::int64_t last_checkpoint_ms = clock_.mono_ms();
     while (progress_.step < total && !progress_.early_stopped) {
-      const double lr = job_.optimizer.lr * schedule_factor(job_.schedule.name, progress_.step, warmup, total);
-      TRIMTAB_TRY(const StepReport report, trainer_->step(plan_[static_cast<std::size_t>(progress_.step)], lr));
+      const double lr =
+          job_.optimizer.lr * schedule_factor(job_.schedule.name, progress_.step, warmup, total);
+      TRIMTAB_TRY(const StepReport report,
+                  trainer_->step(plan_[static_cast<std::size_t>(progress_.step)], lr));
       TRIMTAB_CHECK_OK(record(report, lr, metrics, heartbeat));
       const bool last = progress_.step == total;
       if (!data_.eval.empty() && (last || progress_.step % every == 0)) TRIMTAB_CHECK_OK(judge());
       const bool over_time = job_.max_seconds > 0 && seconds() > job_.max_seconds;
-      const bool due = (job_.checkpoint_every_steps > 0 && progress_.step % job_.checkpoint_every_steps == 0) ||
-                       (job_.checkpoint_every_s > 0 && static_cast<double>(clock_.mono_ms() - last_checkpoint_ms) >= job_.checkpoint_every_s * 1000);
+      const bool due =
+          (job_.checkpoint_every_steps > 0 && progress_.step % job_.checkpoint_every_steps == 0) ||
+          (job_.checkpoint_every_s > 0 &&
+           static_cast<double>(clock_.mono_ms() - last_checkpoint_ms) >=
+               job_.checkpoint_every_s * 1000);
       if (stop_.load() || (due && !last)) {
         TRIMTAB_CHECK_OK(checkpoint());
         last_checkpoint_ms = clock_.mono_ms();
       }
       if (stop_.load()) return false;
       if (over_time && !last) {
-        result.message = "stopped at max_seconds after step " + std::to_string(progress_.step) + " of " + std::to_string(total);
+        result.message = "stopped at max_seconds after step " + std::to_string(progress_.step) +
+                         " of " + std::to_string(total);
         break;
       }
     }
     return true;
   }
 
-  Status record(const StepReport& report, double lr, std::ofstream& metrics, HeartbeatWriter& heartbeat) {
+  Status record(const StepReport& report, double lr, std::ofstream& metrics,
+                HeartbeatWriter& heartbeat) {
     ++progress_.step;
     progress_.tokens += report.tokens;
     progress_.supervised += report.supervised_tokens;
     run_tokens_ += report.tokens;
     progress_.last_loss = report.loss;
     if (progress_.step == 1) progress_.first_loss = report.loss;
-    OrderedJson line = {{"step", progress_.step}, {"loss", report.loss}, {"grad_norm", report.grad_norm}, {"lr", lr},
-                        {"supervised_tokens", report.supervised_tokens}, {"tokens", report.tokens}};
+    OrderedJson line = {{"step", progress_.step},
+                        {"loss", report.loss},
+                        {"grad_norm", report.grad_norm},
+                        {"lr", lr},
+                        {"supervised_tokens", report.supervised_tokens},
+                        {"tokens", report.tokens}};
     if (job_.kl.weight > 0) line["kl"] = report.kl;
     metrics << dump_json(line) << '\n' << std::flush;
-    if (!metrics) return fail(Code::kIo, "disk_full: " + metrics_path().string() + ": cannot write");
-    heartbeat.set({progress_.step, static_cast<std::int64_t>(plan_.size()), report.loss, static_cast<double>(run_tokens_) / std::max(0.001, seconds()), 0});
+    if (!metrics)
+      return fail(Code::kIo, "disk_full: " + metrics_path().string() + ": cannot write");
+    heartbeat.set({progress_.step, static_cast<std::int64_t>(plan_.size()), report.loss,
+                   static_cast<double>(run_tokens_) / std::max(0.001, seconds()), 0});
     if (job_.save_grads_at_step == progress_.step) {
-      TRIMTAB_CHECK_OK(trainer_->save_gradients(temporary() / ("grads_step" + std::to_string(progress_.step) + ".safetensors")));
+      TRIMTAB_CHECK_OK(trainer_->save_gradients(
+          temporary() / ("grads_step" + std::to_string(progress_.step) + ".safetensors")));
     }
     return {};
   }
@@ -385,8 +435,11 @@ class TrainRun {
   // Early stopping on the evaluation loss; the best parameters are what is exported.
   Status judge() {
     TRIMTAB_TRY(const double loss, trainer_->evaluate(data_.eval));
-    if (!std::isfinite(loss)) return fail(Code::kInternal, "nan_loss: the evaluation loss is not finite at step " + std::to_string(progress_.step));
-    log::info("train: step {} of {} loss {:.4f} eval {:.4f}", progress_.step, plan_.size(), progress_.last_loss, loss);
+    if (!std::isfinite(loss))
+      return fail(Code::kInternal, "nan_loss: the evaluation loss is not finite at step " +
+                                       std::to_string(progress_.step));
+    log::info("train: step {} of {} loss {:.4f} eval {:.4f}", progress_.step, plan_.size(),
+              progress_.last_loss, loss);
     if (loss < progress_.best_eval) {
       progress_.best_eval = loss;
       progress_.bad_evals = 0;
@@ -412,13 +465,16 @@ class TrainRun {
     result.first_loss = progress_.first_loss;
     result.final_loss = progress_.last_loss;
     result.eval_loss_before = progress_.eval_before;
-    result.eval_loss_after = std::isfinite(progress_.best_eval) ? progress_.best_eval : std::numeric_limits<double>::quiet_NaN();
+    result.eval_loss_after = std::isfinite(progress_.best_eval)
+                                 ? progress_.best_eval
+                                 : std::numeric_limits<double>::quiet_NaN();
     result.early_stopped = progress_.early_stopped;
   }
 
   Status finish() {
     if (!data_.eval.empty() && job_.early_stop_patience > 0) trainer_->restore_best();
-    TRIMTAB_CHECK_OK(export_adapter(job_, *decoder_, trainer_->adapter(), result, data_.digest, temporary()));
+    TRIMTAB_CHECK_OK(
+        export_adapter(job_, *decoder_, trainer_->adapter(), result, data_.digest, temporary()));
     TRIMTAB_TRY(result.adapter_sha256, sha256_file_hex(temporary() / "adapter_model.safetensors"));
     const fs::path out = job_.out;
     if (fs::exists(out)) {
@@ -435,10 +491,14 @@ class TrainRun {
     return {};
   }
 
-  [[nodiscard]] double seconds() const { return static_cast<double>(clock_.mono_ms() - start_ms_) / 1000.0; }
+  [[nodiscard]] double seconds() const {
+    return static_cast<double>(clock_.mono_ms() - start_ms_) / 1000.0;
+  }
   [[nodiscard]] fs::path temporary() const { return job_.out + ".tmp"; }
   [[nodiscard]] fs::path metrics_path() const { return temporary() / "metrics.jsonl"; }
-  [[nodiscard]] fs::path checkpoint_path() const { return folder_ / "checkpoint" / "state.safetensors"; }
+  [[nodiscard]] fs::path checkpoint_path() const {
+    return folder_ / "checkpoint" / "state.safetensors";
+  }
 
   SystemClock clock_;
   JobSpec job_;
@@ -480,25 +540,34 @@ TrainEnd run_train_job(const fs::path& job_path, const std::atomic<bool>& stop) 
   }
   auto job = retrain::load_job(job_path);
   if (!job) return failed(folder, {}, {Code::kInvalid, "bad_job: " + job.error().message});
-  if (auto status = remove_tree(folder / "result.json"); !status) return failed(folder, {}, status.error());
+  if (auto status = remove_tree(folder / "result.json"); !status)
+    return failed(folder, {}, status.error());
   TrainRun run(*job, folder, stop);
   try {
     const auto finished = run.run();
     if (!finished) return failed(folder, run.result, finished.error());
-    if (!*finished) run.result.status = "interrupted", run.result.message = "stopped by a signal; run again to go on";
+    if (!*finished)
+      run.result.status = "interrupted",
+      run.result.message = "stopped by a signal; run again to go on";
   } catch (const std::bad_alloc&) {
-    return failed(folder, run.result, {Code::kInternal, "out_of_memory: the machine or memory_limit_bytes gave no more memory"});
+    return failed(
+        folder, run.result,
+        {Code::kInternal, "out_of_memory: the machine or memory_limit_bytes gave no more memory"});
   } catch (const std::exception& error) {  // c10::Error
     const std::string what = error.what();
     const bool memory = what.find("can't allocate memory") != std::string::npos;
-    return failed(folder, run.result, {Code::kInternal, (memory ? "out_of_memory: " : "failed: ") + what.substr(0, what.find('\n'))});
+    return failed(folder, run.result,
+                  {Code::kInternal,
+                   (memory ? "out_of_memory: " : "failed: ") + what.substr(0, what.find('\n'))});
   }
-  if (auto status = write_atomic(folder / "result.json", retrain::result_json(run.result)); !status) {
+  if (auto status = write_atomic(folder / "result.json", retrain::result_json(run.result));
+      !status) {
     return failed(folder, run.result, status.error());
   }
   const bool ok = run.result.status == "ok";
   if (ok) {
-    if (auto status = remove_tree(folder / "checkpoint"); !status) log::warn("{}", status.error().message);
+    if (auto status = remove_tree(folder / "checkpoint"); !status)
+      log::warn("{}", status.error().message);
   }
   return {ok ? TrainOutcome::kOk : TrainOutcome::kInterrupted, run.result};
 }

@@ -22,6 +22,7 @@ struct TrainEnd {
 };
 
 // `stop` (set by a signal handler): checkpoint after the step at hand and end as kInterrupted.
-[[nodiscard]] TrainEnd run_train_job(const std::filesystem::path& job_path, const std::atomic<bool>& stop);
+[[nodiscard]] TrainEnd run_train_job(const std::filesystem::path& job_path,
+                                     const std::atomic<bool>& stop);
 
 }  // namespace trimtab::model

@@ -50,14 +50,21 @@ namespace {
 // What the head is asked about one document that begins at row `first` of the batch.
 void add_rows(const Example& example, std::int64_t first, std::vector<HeadRow>& rows) {
   for (std::size_t i = 1; i < example.ids.size(); ++i) {
-    if (example.labels[i] >= 0) rows.push_back({first + static_cast<std::int64_t>(i) - 1, example.labels[i]});
+    if (example.labels[i] >= 0)
+      rows.push_back({first + static_cast<std::int64_t>(i) - 1, example.labels[i]});
   }
 }
 
-bool wants_kl(const TrainerSettings& s, const Item& item) { return s.kl_weight > 0 && item.example.replay; }
+bool wants_kl(const TrainerSettings& s, const Item& item) {
+  return s.kl_weight > 0 && item.example.replay;
+}
 
-double sigmoid(double x) { return x >= 0 ? 1.0 / (1.0 + std::exp(-x)) : std::exp(x) / (1.0 + std::exp(x)); }
-double minus_log_sigmoid(double x) { return x >= 0 ? std::log1p(std::exp(-x)) : -x + std::log1p(std::exp(x)); }
+double sigmoid(double x) {
+  return x >= 0 ? 1.0 / (1.0 + std::exp(-x)) : std::exp(x) / (1.0 + std::exp(x));
+}
+double minus_log_sigmoid(double x) {
+  return x >= 0 ? std::log1p(std::exp(-x)) : -x + std::log1p(std::exp(x));
+}
 
 double sum(const std::vector<double>& values, std::size_t begin, std::size_t end) {
   double total = 0;
@@ -73,7 +80,8 @@ constexpr std::int64_t kReferenceTokens = 2048;
 // One micro-batch on one lane.
 class MicroBatch {
  public:
-  MicroBatch(const Trainer::State& state, const std::vector<std::size_t>& indices, std::uint64_t key, LaneState& lane)
+  MicroBatch(const Trainer::State& state, const std::vector<std::size_t>& indices,
+             std::uint64_t key, LaneState& lane)
       : state_(state), indices_(indices), lane_(lane) {
     tape_.dropout = state.settings.dropout;
     tape_.dropout_key = key;
@@ -123,7 +131,8 @@ class MicroBatch {
     parts_.push_back(part);
   }
 
-  void sft(const at::Tensor& hidden, double denominator, at::Tensor& d_hidden, Gradients& gradients) {
+  void sft(const at::Tensor& hidden, double denominator, at::Tensor& d_hidden,
+           Gradients& gradients) {
     std::vector<double> weights;
     for (const Part& part : parts_) {
       weights.resize(part.end, (*state_.items)[part.index].example.weight / denominator);
@@ -133,17 +142,20 @@ class MicroBatch {
     kl(hidden, denominator, d_hidden, gradients);
   }
 
-  void kl(const at::Tensor& hidden, double denominator, at::Tensor& d_hidden, Gradients& gradients) {
+  void kl(const at::Tensor& hidden, double denominator, at::Tensor& d_hidden,
+          Gradients& gradients) {
     std::vector<HeadRow> rows;
     std::vector<at::Tensor> references;
     for (const Part& part : parts_) {
       if (!wants_kl(state_.settings, (*state_.items)[part.index])) continue;
-      rows.insert(rows.end(), rows_.begin() + static_cast<std::ptrdiff_t>(part.begin), rows_.begin() + static_cast<std::ptrdiff_t>(part.end));
+      rows.insert(rows.end(), rows_.begin() + static_cast<std::ptrdiff_t>(part.begin),
+                  rows_.begin() + static_cast<std::ptrdiff_t>(part.end));
       references.push_back(state_.references[part.index].hidden);
     }
     if (rows.empty()) return;
     const std::vector<double> weights(rows.size(), state_.settings.kl_weight / denominator);
-    const auto values = kl_divergence(*state_.decoder, hidden, rows, at::cat(references, 0), weights, d_hidden, gradients);
+    const auto values = kl_divergence(*state_.decoder, hidden, rows, at::cat(references, 0),
+                                      weights, d_hidden, gradients);
     const double total = sum(values, 0, values.size());
     lane_.report.kl += total;
     lane_.report.loss += total * weights.front();
@@ -160,8 +172,10 @@ class MicroBatch {
                                     (sum(logps, part.middle, part.end) - reference.rejected_logp));
       lane_.report.loss += minus_log_sigmoid(margin) / pairs;
       const double slope = beta * sigmoid(-margin) / pairs;
-      std::fill(weights.begin() + static_cast<std::ptrdiff_t>(part.begin), weights.begin() + static_cast<std::ptrdiff_t>(part.middle), slope);
-      std::fill(weights.begin() + static_cast<std::ptrdiff_t>(part.middle), weights.begin() + static_cast<std::ptrdiff_t>(part.end), -slope);
+      std::fill(weights.begin() + static_cast<std::ptrdiff_t>(part.begin),
+                weights.begin() + static_cast<std::ptrdiff_t>(part.middle), slope);
+      std::fill(weights.begin() + static_cast<std::ptrdiff_t>(part.middle),
+                weights.begin() + static_cast<std::ptrdiff_t>(part.end), -slope);
     }
     (void)cross_entropy(*state_.decoder, hidden, rows_, weights, d_hidden, gradients);
   }
@@ -172,11 +186,13 @@ class MicroBatch {
     const auto& s = state_.settings;
     for (const Part& part : parts_) {
       const bool good = (*state_.items)[part.index].good;
-      const double p = sigmoid(s.beta * (sum(logps, part.begin, part.end) - state_.references[part.index].logp));
+      const double p =
+          sigmoid(s.beta * (sum(logps, part.begin, part.end) - state_.references[part.index].logp));
       const double scale = (good ? s.desirable_weight : s.undesirable_weight) / examples;
       lane_.report.loss += scale * (good ? 1.0 - p : p);
       const double slope = (good ? 1.0 : -1.0) * scale * s.beta * p * (1.0 - p);
-      std::fill(weights.begin() + static_cast<std::ptrdiff_t>(part.begin), weights.begin() + static_cast<std::ptrdiff_t>(part.end), slope);
+      std::fill(weights.begin() + static_cast<std::ptrdiff_t>(part.begin),
+                weights.begin() + static_cast<std::ptrdiff_t>(part.end), slope);
     }
     (void)cross_entropy(*state_.decoder, hidden, rows_, weights, d_hidden, gradients);
   }
@@ -192,7 +208,8 @@ class MicroBatch {
 
 namespace {
 
-// Runs `f(batch, rows, [begin, end) of documents)` over documents packed in order, spread over lanes.
+// Runs `f(batch, rows, [begin, end) of documents)` over documents packed in order, spread over
+// lanes.
 struct Packed {
   Batch batch;
   std::vector<HeadRow> rows;
@@ -204,7 +221,9 @@ std::vector<Packed> pack(const std::vector<const Example*>& documents, const Ada
   std::vector<Packed> packs;
   for (std::size_t i = 0; i < documents.size(); ++i) {
     const auto length = static_cast<std::int64_t>(documents[i]->ids.size());
-    if (packs.empty() || static_cast<std::int64_t>(packs.back().batch.ids.size()) + length > kReferenceTokens) packs.emplace_back();
+    if (packs.empty() ||
+        static_cast<std::int64_t>(packs.back().batch.ids.size()) + length > kReferenceTokens)
+      packs.emplace_back();
     Packed& p = packs.back();
     const auto first = static_cast<std::int64_t>(p.batch.ids.size());
     p.batch.add(documents[i]->ids, adapter);
@@ -221,7 +240,8 @@ Status over_packs(const Decoder& decoder, std::vector<Packed>& packs, int lanes,
   std::vector<Status> failures(static_cast<std::size_t>(lanes));
   run_lanes(lanes, [&](int lane) {
     const ComputeScope scope;
-    for (std::size_t i = static_cast<std::size_t>(lane); i < packs.size(); i += static_cast<std::size_t>(lanes)) {
+    for (std::size_t i = static_cast<std::size_t>(lane); i < packs.size();
+         i += static_cast<std::size_t>(lanes)) {
       const auto hidden = decoder.forward(packs[i].batch);
       if (!hidden) {
         failures[static_cast<std::size_t>(lane)] = tl::unexpected<Error>(hidden.error());
@@ -234,7 +254,8 @@ Status over_packs(const Decoder& decoder, std::vector<Packed>& packs, int lanes,
   return {};
 }
 
-at::Tensor rows_of(const at::Tensor& hidden, const std::vector<HeadRow>& rows, std::size_t begin, std::size_t end) {
+at::Tensor rows_of(const at::Tensor& hidden, const std::vector<HeadRow>& rows, std::size_t begin,
+                   std::size_t end) {
   const at::Tensor index = at::empty({static_cast<std::int64_t>(end - begin)}, at::kLong);
   for (std::size_t i = begin; i < end; ++i) index.data_ptr<std::int64_t>()[i - begin] = rows[i].row;
   return hidden.index_select(0, index);
@@ -257,28 +278,34 @@ Status compute_references(Trainer::State& state) {
     documents.push_back(&items[i].rejected);
     owner.emplace_back(i, true);
   }
-  const Adapter* adapter = !preference && !state.settings.kl_to_base ? state.adapter.get() : nullptr;
+  const Adapter* adapter =
+      !preference && !state.settings.kl_to_base ? state.adapter.get() : nullptr;
   auto packs = pack(documents, adapter);
-  return over_packs(*state.decoder, packs, state.settings.lanes, [&](const Packed& p, const at::Tensor& hidden) {
-    std::vector<double> logps;
-    if (preference) logps = label_logprobs(*state.decoder, hidden, p.rows);
-    std::size_t begin = 0;
-    for (std::size_t d = 0; d < p.documents.size(); ++d) {
-      const auto [item, rejected] = owner[p.documents[d]];
-      Reference& reference = state.references[item];
-      if (!preference) reference.hidden = rows_of(hidden, p.rows, begin, p.row_ends[d]);
-      else (rejected ? reference.rejected_logp : reference.logp) = sum(logps, begin, p.row_ends[d]);
-      begin = p.row_ends[d];
-    }
-  });
+  return over_packs(*state.decoder, packs, state.settings.lanes,
+                    [&](const Packed& p, const at::Tensor& hidden) {
+                      std::vector<double> logps;
+                      if (preference) logps = label_logprobs(*state.decoder, hidden, p.rows);
+                      std::size_t begin = 0;
+                      for (std::size_t d = 0; d < p.documents.size(); ++d) {
+                        const auto [item, rejected] = owner[p.documents[d]];
+                        Reference& reference = state.references[item];
+                        if (!preference)
+                          reference.hidden = rows_of(hidden, p.rows, begin, p.row_ends[d]);
+                        else
+                          (rejected ? reference.rejected_logp : reference.logp) =
+                              sum(logps, begin, p.row_ends[d]);
+                        begin = p.row_ends[d];
+                      }
+                    });
 }
 
 Trainer::Trainer(std::unique_ptr<State> state) : state_(std::move(state)) {}
 Trainer::Trainer(Trainer&&) noexcept = default;
 Trainer::~Trainer() = default;
 
-Result<Trainer> Trainer::create(std::shared_ptr<const Decoder> decoder, std::shared_ptr<Adapter> adapter,
-                                const std::vector<Item>& items, const TrainerSettings& settings) {
+Result<Trainer> Trainer::create(std::shared_ptr<const Decoder> decoder,
+                                std::shared_ptr<Adapter> adapter, const std::vector<Item>& items,
+                                const TrainerSettings& settings) {
   const ComputeScope scope;
   auto state = std::make_unique<State>();
   state->decoder = std::move(decoder);
@@ -286,14 +313,17 @@ Result<Trainer> Trainer::create(std::shared_ptr<const Decoder> decoder, std::sha
   state->items = &items;
   state->settings = settings;
   const at::Tensor& parameters = state->adapter->parameters;
-  for (int lane = 0; lane < settings.lanes; ++lane) state->lanes.push_back({at::zeros_like(parameters), {}, 0});
-  state->optimizer = AdamW(parameters.numel(), {settings.beta1, settings.beta2, settings.eps, settings.weight_decay},
+  for (int lane = 0; lane < settings.lanes; ++lane)
+    state->lanes.push_back({at::zeros_like(parameters), {}, 0});
+  state->optimizer = AdamW(parameters.numel(),
+                           {settings.beta1, settings.beta2, settings.eps, settings.weight_decay},
                            parameters.scalar_type());
   TRIMTAB_CHECK_OK(compute_references(*state));
   return Trainer(std::move(state));
 }
 
-Result<StepReport> Trainer::step(const std::vector<std::vector<std::size_t>>& micro_batches, double lr) {
+Result<StepReport> Trainer::step(const std::vector<std::vector<std::size_t>>& micro_batches,
+                                 double lr) {
   const ComputeScope scope;
   State& s = *state_;
   double denominator = 0;
@@ -305,7 +335,8 @@ Result<StepReport> Trainer::step(const std::vector<std::vector<std::size_t>>& mi
                          : 1.0;
     }
   }
-  if (!(denominator > 0)) return fail(Code::kInternal, "no_data: a step without a supervised token");
+  if (!(denominator > 0))
+    return fail(Code::kInternal, "no_data: a step without a supervised token");
   std::vector<Status> failures(s.lanes.size());
   run_lanes(s.settings.lanes, [&](int lane) {
     const ComputeScope lane_scope;
@@ -314,8 +345,9 @@ Result<StepReport> Trainer::step(const std::vector<std::vector<std::size_t>>& mi
     s.lanes[l].report = {};
     s.lanes[l].kl_positions = 0;
     for (std::size_t m = l; m < micro_batches.size(); m += s.lanes.size()) {
-      const std::uint64_t key = stable_hash("dropout", static_cast<std::uint64_t>(s.settings.seed)) ^
-                                (static_cast<std::uint64_t>(s.optimizer.step()) * 1000003ULL + m);
+      const std::uint64_t key =
+          stable_hash("dropout", static_cast<std::uint64_t>(s.settings.seed)) ^
+          (static_cast<std::uint64_t>(s.optimizer.step()) * 1000003ULL + m);
       MicroBatch micro(s, micro_batches[m], key, s.lanes[l]);
       if (auto status = micro.run(denominator); !status) failures[l] = status;
     }
@@ -334,12 +366,16 @@ Result<StepReport> Trainer::step(const std::vector<std::vector<std::size_t>>& mi
   if (kl_positions > 0) report.kl /= static_cast<double>(kl_positions);
   report.grad_norm = gradient_norm(s.lanes[0].gradients);
   if (!std::isfinite(report.loss) || !std::isfinite(report.grad_norm)) {
-    return fail(Code::kInternal, "nan_loss: loss or gradient is not finite at step " + std::to_string(s.optimizer.step() + 1) +
+    return fail(Code::kInternal, "nan_loss: loss or gradient is not finite at step " +
+                                     std::to_string(s.optimizer.step() + 1) +
                                      "; lower the learning rate or look at the data");
   }
-  const double clip = s.settings.clip_norm > 0 ? std::min(1.0, s.settings.clip_norm / (report.grad_norm + 1e-6)) : 1.0;
+  const double clip = s.settings.clip_norm > 0
+                          ? std::min(1.0, s.settings.clip_norm / (report.grad_norm + 1e-6))
+                          : 1.0;
   s.optimizer.next_step();
-  s.optimizer.update(s.adapter->parameters, s.lanes[0].gradients, 0, s.adapter->parameters.numel(), lr, clip, true);
+  s.optimizer.update(s.adapter->parameters, s.lanes[0].gradients, 0, s.adapter->parameters.numel(),
+                     lr, clip, true);
   refresh_dora(*s.adapter, *s.decoder);
   return report;
 }
@@ -353,10 +389,12 @@ Result<double> Trainer::evaluate(const std::vector<Item>& items) const {
   std::int64_t count = 0;
   for (const Packed& p : packs) count += static_cast<std::int64_t>(p.rows.size());
   if (count == 0) return fail(Code::kInvalid, "no_data: nothing supervised in the evaluation data");
-  TRIMTAB_CHECK_OK(over_packs(*state_->decoder, packs, state_->settings.lanes, [&](const Packed& p, const at::Tensor& hidden) {
-    const auto logps = label_logprobs(*state_->decoder, hidden, p.rows);
-    sums[static_cast<std::size_t>(&p - packs.data())] = sum(logps, 0, logps.size());
-  }));
+  TRIMTAB_CHECK_OK(over_packs(*state_->decoder, packs, state_->settings.lanes,
+                              [&](const Packed& p, const at::Tensor& hidden) {
+                                const auto logps = label_logprobs(*state_->decoder, hidden, p.rows);
+                                sums[static_cast<std::size_t>(&p - packs.data())] =
+                                    sum(logps, 0, logps.size());
+                              }));
   return -sum(sums, 0, sums.size()) / static_cast<double>(count);
 }
 
@@ -381,19 +419,24 @@ Status Trainer::save_gradients(const std::filesystem::path& path) const {
   return save_tensors(gradients, path);
 }
 
-Status Trainer::save(const std::filesystem::path& path, const std::map<std::string, std::string>& words) const {
+Status Trainer::save(const std::filesystem::path& path,
+                     const std::map<std::string, std::string>& words) const {
   const ComputeScope scope;
   const State& s = *state_;
   AdamW optimizer = s.optimizer;
   const std::vector<std::pair<std::string, at::Tensor>> parts = {
-      {"parameters", s.adapter->parameters}, {"m", optimizer.first_moment()}, {"v", optimizer.second_moment()},
+      {"parameters", s.adapter->parameters},
+      {"m", optimizer.first_moment()},
+      {"v", optimizer.second_moment()},
       {"best", s.best.defined() ? s.best : at::zeros({0}, s.adapter->parameters.options())}};
   std::vector<TensorSource> sources;
   std::string digests;
   for (const auto& [name, tensor] : parts) {
-    const TensorType type = tensor.scalar_type() == at::kDouble ? TensorType::kF64 : TensorType::kF32;
+    const TensorType type =
+        tensor.scalar_type() == at::kDouble ? TensorType::kF64 : TensorType::kF32;
     sources.push_back({name, type, tensor.sizes().vec(), tensor.data_ptr()});
-    digests += sha256_hex({static_cast<const char*>(tensor.data_ptr()), static_cast<std::size_t>(tensor.nbytes())});
+    digests += sha256_hex(
+        {static_cast<const char*>(tensor.data_ptr()), static_cast<std::size_t>(tensor.nbytes())});
   }
   auto metadata = words;
   metadata["optimizer_step"] = std::to_string(s.optimizer.step());
@@ -407,7 +450,8 @@ Result<std::map<std::string, std::string>> Trainer::restore(const std::filesyste
   TRIMTAB_TRY(const auto file, SafetensorsFile::open(path));
   auto words = file.metadata();
   const auto bad = [&](const std::string& why) {
-    return fail(Code::kCorrupt, path.string() + ": " + why + "; remove the checkpoint to start over");
+    return fail(Code::kCorrupt,
+                path.string() + ": " + why + "; remove the checkpoint to start over");
   };
   std::string digests;
   std::vector<at::Tensor> views;
@@ -416,10 +460,13 @@ Result<std::map<std::string, std::string>> Trainer::restore(const std::filesyste
     if (info == nullptr) return bad(std::string("no '") + name + "'");
     views.push_back(view_of(file, *info));
     const bool optional = std::string(name) == "best" && info->elements() == 0;
-    if (!optional && info->elements() != s.adapter->parameters.numel()) return bad("made for another adapter");
-    digests += sha256_hex({reinterpret_cast<const char*>(file.data(*info)), info->end - info->begin});
+    if (!optional && info->elements() != s.adapter->parameters.numel())
+      return bad("made for another adapter");
+    digests +=
+        sha256_hex({reinterpret_cast<const char*>(file.data(*info)), info->end - info->begin});
   }
-  if (words["digest"] != sha256_hex(digests + words["optimizer_step"])) return bad("its digest does not match");
+  if (words["digest"] != sha256_hex(digests + words["optimizer_step"]))
+    return bad("its digest does not match");
   s.adapter->parameters.copy_(views[0]);
   s.optimizer.first_moment().copy_(views[1]);
   s.optimizer.second_moment().copy_(views[2]);
@@ -429,14 +476,16 @@ Result<std::map<std::string, std::string>> Trainer::restore(const std::filesyste
   return words;
 }
 
-double schedule_factor(const std::string& name, std::int64_t step, std::int64_t warmup, std::int64_t total) {
+double schedule_factor(const std::string& name, std::int64_t step, std::int64_t warmup,
+                       std::int64_t total) {
   const auto s = static_cast<double>(step);
   const auto w = static_cast<double>(warmup);
   const auto n = static_cast<double>(total);
   if (step < warmup) return s / std::max(1.0, w);
   if (name == "constant") return 1.0;
   if (name == "linear") return std::max(0.0, (n - s) / std::max(1.0, n - w));
-  return std::max(0.0, 0.5 * (1.0 + std::cos(3.14159265358979323846 * (s - w) / std::max(1.0, n - w))));
+  return std::max(0.0,
+                  0.5 * (1.0 + std::cos(3.14159265358979323846 * (s - w) / std::max(1.0, n - w))));
 }
 
 }  // namespace trimtab::model

@@ -79,7 +79,8 @@ class Trainer {
   [[nodiscard]] Status save(const std::filesystem::path& path,
                             const std::map<std::string, std::string>& state) const;
   // Answers the caller's words. kCorrupt: truncated, another size, wrong digest.
-  [[nodiscard]] Result<std::map<std::string, std::string>> restore(const std::filesystem::path& path);
+  [[nodiscard]] Result<std::map<std::string, std::string>> restore(
+      const std::filesystem::path& path);
 
   [[nodiscard]] const Adapter& adapter() const;
 
@@ -90,8 +91,9 @@ class Trainer {
   std::unique_ptr<State> state_;
 };
 
-// transformers' schedules: factor of step `step` (from 0) of `total`. name: cosine, linear, constant.
-[[nodiscard]] double schedule_factor(const std::string& name, std::int64_t step, std::int64_t warmup,
-                                     std::int64_t total);
+// transformers' schedules: factor of step `step` (from 0) of `total`. name: cosine, linear,
+// constant.
+[[nodiscard]] double schedule_factor(const std::string& name, std::int64_t step,
+                                     std::int64_t warmup, std::int64_t total);
 
 }  // namespace trimtab::model

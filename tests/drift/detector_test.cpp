@@ -185,9 +185,9 @@ TEST_P(Conformance, NaNAndInfinityAreNeverDrift) {
   const bool counts_missing = row().reference == DetectorRow::Reference::kRequired;
   const auto detector = make(row());
   for (const double x : binary_stream(200, 14)) (void)detector->update(x);
-  for (const double x : {std::numeric_limits<double>::quiet_NaN(),
-                         std::numeric_limits<double>::infinity(),
-                         -std::numeric_limits<double>::infinity()}) {
+  for (const double x :
+       {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity(),
+        -std::numeric_limits<double>::infinity()}) {
     const bool drift = detector->update(x).drift;
     EXPECT_TRUE(counts_missing || !drift);
   }
@@ -241,8 +241,8 @@ TEST_P(Conformance, EveryParameterHasAValueADocAndASource) {
 std::string row_name(const testing::TestParamInfo<std::size_t>& info) {
   return detector_table()[info.param].name;
 }
-INSTANTIATE_TEST_SUITE_P(All, Conformance,
-                         testing::Range<std::size_t>(0, detector_table().size()), row_name);
+INSTANTIATE_TEST_SUITE_P(All, Conformance, testing::Range<std::size_t>(0, detector_table().size()),
+                         row_name);
 
 // ---- parameters ----------------------------------------------------------------------------
 
@@ -256,7 +256,8 @@ TEST(Parameters, SaysWhatIsWrong) {
   EXPECT_NE(bad("delta", "7").find("from 1e-300 to 1"), std::string::npos);
   EXPECT_NE(bad("clock", "1.5").find("whole number"), std::string::npos);
   EXPECT_NE(Parameters::parse(row.parameters, {{"clock", "1"}, {"clock", "2"}})
-                .error().message.find("twice"),
+                .error()
+                .message.find("twice"),
             std::string::npos);
   EXPECT_FALSE(parse_number("nan").has_value());
   EXPECT_FALSE(parse_number("1e999").has_value());

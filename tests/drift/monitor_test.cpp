@@ -384,13 +384,18 @@ TEST(Monitor, BadSettingsAreNamed) {
     return made ? std::string("accepted") : made.error().message;
   };
   using S = config::DriftSettings;
-  EXPECT_NE(message([](S& s) { s.reference_size = 499; }).find("reference_size"), std::string::npos);
-  EXPECT_NE(message([](S& s) { s.false_alarms = 0; }).find("false_alarms"), std::string::npos);
-  EXPECT_NE(message([](S& s) { s.signals.resize(1); s.signals[0].source = "latency"; })
-                .find("no built-in 'latency'"),
+  EXPECT_NE(message([](S& s) { s.reference_size = 499; }).find("reference_size"),
             std::string::npos);
-  EXPECT_NE(message([](S& s) { s.signals.resize(1); s.signals[0].source = "/attributes/x"; })
-                .find("needs kind"),
+  EXPECT_NE(message([](S& s) { s.false_alarms = 0; }).find("false_alarms"), std::string::npos);
+  EXPECT_NE(message([](S& s) {
+              s.signals.resize(1);
+              s.signals[0].source = "latency";
+            }).find("no built-in 'latency'"),
+            std::string::npos);
+  EXPECT_NE(message([](S& s) {
+              s.signals.resize(1);
+              s.signals[0].source = "/attributes/x";
+            }).find("needs kind"),
             std::string::npos);
   EXPECT_NE(message([](S& s) { s.segments = {"country"}; }).find("country"), std::string::npos);
   EXPECT_NE(message([](S& s) { s.harm[0].tolerance = -1; }).find("label_loss"), std::string::npos);

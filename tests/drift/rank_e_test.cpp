@@ -120,7 +120,8 @@ TEST(RankE, NoBetWinsTheMassOfBinsThatNobodySees) {
   const RankBets bets(Reference::from_numbers(values), {});
   const Reference& reference = bets.reference();
   RankState state;
-  for (int i = 0; i < 20'000; ++i) (void)bets.update(state, reference.bin_of(values[i % 600]), 1.0F);
+  for (int i = 0; i < 20'000; ++i)
+    (void)bets.update(state, reference.bin_of(values[i % 600]), 1.0F);
   for (std::size_t k = 0; k < kBets; ++k) {
     const double mean = 0.5 * std::exp(bets.log_ratio(state, k, reference.bin_of(10.0))) +
                         0.5 * std::exp(bets.log_ratio(state, k, reference.bin_of(13.0)));
@@ -181,7 +182,8 @@ TEST(RankE, FindsANewCategoryAtFivePercent) {
   int found = 0;
   for (int i = 1; i <= 3000 && found == 0; ++i) {
     const std::uint64_t category = random.chance(0.05) ? 77 : 1 + random.below(6);
-    if (bets.update(state, bets.reference().bin_of_category(category), 1.0F) >= 20'000.0F) found = i;
+    if (bets.update(state, bets.reference().bin_of_category(category), 1.0F) >= 20'000.0F)
+      found = i;
   }
   EXPECT_GT(found, 0);
   EXPECT_LT(found, 1000);

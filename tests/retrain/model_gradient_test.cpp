@@ -15,9 +15,11 @@
 namespace trimtab::model {
 namespace {
 
-at::Tensor random_tensor(std::vector<std::int64_t> shape, Random& random, double scale, double offset = 0) {
+at::Tensor random_tensor(std::vector<std::int64_t> shape, Random& random, double scale,
+                         double offset = 0) {
   at::Tensor t = at::empty(shape, at::kDouble);
-  for (std::int64_t i = 0; i < t.numel(); ++i) t.data_ptr<double>()[i] = offset + scale * random.normal();
+  for (std::int64_t i = 0; i < t.numel(); ++i)
+    t.data_ptr<double>()[i] = offset + scale * random.normal();
   return t;
 }
 
@@ -95,8 +97,10 @@ std::vector<Named> mirror(const Weights& w, Weights& g) {
   }
   pair("final_norm", w.final_norm, g.final_norm);
   pair("final_norm_bias", w.final_norm_bias, g.final_norm_bias);
-  if (w.head.is_same(w.embedding)) g.head = g.embedding;
-  else pair("head", w.head, g.head);
+  if (w.head.is_same(w.embedding))
+    g.head = g.embedding;
+  else
+    pair("head", w.head, g.head);
   return all;
 }
 
@@ -130,7 +134,8 @@ class GradientTest : public testing::Test {
     auto adapter = make_adapter(spec, decoder, 7);
     ASSERT_TRUE(adapter) << adapter.error().message;
     Adapter& a = **adapter;
-    for (const Site* site : a.layout.sites()) a.b(*site).copy_(random_tensor(a.b(*site).sizes().vec(), random, 0.2));
+    for (const Site* site : a.layout.sites())
+      a.b(*site).copy_(random_tensor(a.b(*site).sizes().vec(), random, 0.2));
     refresh_dora(a, decoder);
     // DoRA holds the norms constant (as PEFT does), so the differences must too.
     Batch batch;
@@ -138,7 +143,8 @@ class GradientTest : public testing::Test {
     std::vector<double> row_weights;
     for (const std::int64_t length : {7, 1, 70}) {  // 70: more than one attention block
       std::vector<std::int64_t> ids;
-      for (std::int64_t t = 0; t < length; ++t) ids.push_back(static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(c.vocab))));
+      for (std::int64_t t = 0; t < length; ++t)
+        ids.push_back(static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(c.vocab))));
       const auto first = static_cast<std::int64_t>(batch.ids.size());
       batch.add(ids, &a);
       for (std::int64_t t = 1; t < length; t += 2) {
@@ -146,7 +152,8 @@ class GradientTest : public testing::Test {
         row_weights.push_back(0.02 + 0.03 * random.uniform());
       }
     }
-    const at::Tensor reference = random_tensor({static_cast<std::int64_t>(rows.size()), c.hidden}, random, 0.7);
+    const at::Tensor reference =
+        random_tensor({static_cast<std::int64_t>(rows.size()), c.hidden}, random, 0.7);
     const auto loss = [&](Tape& tape, Gradients* gradients) {
       tape.dropout = setup.dropout;
       tape.dropout_key = 99;
@@ -160,7 +167,8 @@ class GradientTest : public testing::Test {
         for (std::size_t i = 0; i < values.size(); ++i) total += values[i] * row_weights[i];
       };
       add(cross_entropy(decoder, hidden, rows, row_weights, d_hidden, into));
-      if (setup.kl) add(kl_divergence(decoder, hidden, rows, reference, row_weights, d_hidden, into));
+      if (setup.kl)
+        add(kl_divergence(decoder, hidden, rows, reference, row_weights, d_hidden, into));
       if (gradients != nullptr) backward(decoder, batch, &a, tape, d_hidden, into);
       return total;
     };
@@ -197,12 +205,14 @@ class GradientTest : public testing::Test {
       values[i] = kept - kStep;
       const double down = loss();
       values[i] = kept;
-      EXPECT_NEAR(analytic[i], (up - down) / (2 * kStep), 1e-6 * largest + 1e-9) << p.name << "[" << i << "]";
+      EXPECT_NEAR(analytic[i], (up - down) / (2 * kStep), 1e-6 * largest + 1e-9)
+          << p.name << "[" << i << "]";
     }
   }
 };
 
-constexpr const char* kLlama = R"({"model_type":"llama","vocab_size":29,"hidden_size":16,"num_hidden_layers":2,
+constexpr const char* kLlama =
+    R"({"model_type":"llama","vocab_size":29,"hidden_size":16,"num_hidden_layers":2,
   "num_attention_heads":4,"num_key_value_heads":2,"intermediate_size":20,"attention_bias":true,"mlp_bias":true,
   "tie_word_embeddings":true,"rms_norm_eps":1e-5})";
 
@@ -210,23 +220,29 @@ TEST_F(GradientTest, Llama) { check(kLlama); }
 TEST_F(GradientTest, LlamaCheckpointed) { check(kLlama, {.checkpoint = true}); }
 TEST_F(GradientTest, LlamaDropoutAndKl) { check(kLlama, {.dropout = 0.3, .kl = true}); }
 TEST_F(GradientTest, MistralWindow) {
-  check(R"({"model_type":"mistral","vocab_size":29,"hidden_size":16,"num_hidden_layers":2,"num_attention_heads":2,
+  check(
+      R"({"model_type":"mistral","vocab_size":29,"hidden_size":16,"num_hidden_layers":2,"num_attention_heads":2,
     "num_key_value_heads":1,"head_dim":6,"intermediate_size":20,"sliding_window":9})");
 }
 TEST_F(GradientTest, Qwen3) {
-  check(R"({"model_type":"qwen3","vocab_size":29,"hidden_size":16,"num_hidden_layers":2,"num_attention_heads":2,
+  check(
+      R"({"model_type":"qwen3","vocab_size":29,"hidden_size":16,"num_hidden_layers":2,"num_attention_heads":2,
     "num_key_value_heads":1,"head_dim":8,"intermediate_size":20})");
 }
 TEST_F(GradientTest, Gemma2) {
-  check(R"({"model_type":"gemma2","vocab_size":29,"hidden_size":16,"num_hidden_layers":2,"num_attention_heads":2,
+  check(
+      R"({"model_type":"gemma2","vocab_size":29,"hidden_size":16,"num_hidden_layers":2,"num_attention_heads":2,
     "num_key_value_heads":1,"head_dim":8,"intermediate_size":20,"sliding_window":9,"query_pre_attn_scalar":9,
-    "attn_logit_softcapping":2.0,"final_logit_softcapping":3.0})", {.kl = true});
+    "attn_logit_softcapping":2.0,"final_logit_softcapping":3.0})",
+      {.kl = true});
 }
 TEST_F(GradientTest, Gpt2) {
-  check(R"({"model_type":"gpt2","vocab_size":29,"n_embd":16,"n_layer":2,"n_head":2,"n_positions":80})");
+  check(
+      R"({"model_type":"gpt2","vocab_size":29,"n_embd":16,"n_layer":2,"n_head":2,"n_positions":80})");
 }
 TEST_F(GradientTest, CohereWithHeadNorms) {
-  check(R"({"model_type":"cohere","vocab_size":29,"hidden_size":16,"num_hidden_layers":2,"num_attention_heads":4,
+  check(
+      R"({"model_type":"cohere","vocab_size":29,"hidden_size":16,"num_hidden_layers":2,"num_attention_heads":4,
     "num_key_value_heads":2,"intermediate_size":20,"logit_scale":0.5,"use_qk_norm":true})");
 }
 

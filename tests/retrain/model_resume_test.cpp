@@ -32,8 +32,9 @@ constexpr int kInner = 48;
 
 void write_base(const fs::path& folder) {
   ASSERT_TRUE(make_folders(folder));
-  const Json config = {{"model_type", "llama"}, {"vocab_size", kVocab}, {"hidden_size", kHidden},
-                       {"num_hidden_layers", 2}, {"num_attention_heads", 2}, {"num_key_value_heads", 1},
+  const Json config = {{"model_type", "llama"},       {"vocab_size", kVocab},
+                       {"hidden_size", kHidden},      {"num_hidden_layers", 2},
+                       {"num_attention_heads", 2},    {"num_key_value_heads", 1},
                        {"intermediate_size", kInner}, {"max_position_embeddings", 128},
                        {"tie_word_embeddings", true}, {"torch_dtype", "float32"}};
   ASSERT_TRUE(write_atomic(folder / "config.json", config.dump()));
@@ -44,7 +45,8 @@ void write_base(const fs::path& folder) {
     std::int64_t count = 1;
     for (const auto size : shape) count *= size;
     std::vector<float> data(static_cast<std::size_t>(count));
-    for (float& value : data) value = static_cast<float>((norm ? 1.0 : 0.0) + 0.2 * random.normal());
+    for (float& value : data)
+      value = static_cast<float>((norm ? 1.0 : 0.0) + 0.2 * random.normal());
     values.push_back(std::move(data));
     sources.push_back({name, TensorType::kF32, std::move(shape), nullptr});
   };
@@ -83,10 +85,12 @@ class ResumeTest : public testing::Test {
   fs::path make_job(const std::string& name, const std::string& more = "") {
     const fs::path folder = root_.path() / name;
     EXPECT_TRUE(make_folders(folder));
-    const std::string job = "base: " + (root_.path() / "base").string() + "\nout: " + (folder / "out").string() +
-                            "\ndtype: float32\ndata: {tokens: " + (root_.path() / "data.jsonl").string() +
-                            "}\nsteps: 40\nbatch_sequences: 8\nthreads: 2\ncheckpoint_every_steps: 1\n"
-                            "lora: {r: 4, lora_alpha: 8, lora_dropout: 0.1}\noptimizer: {lr: 0.003}\n" + more;
+    const std::string job =
+        "base: " + (root_.path() / "base").string() + "\nout: " + (folder / "out").string() +
+        "\ndtype: float32\ndata: {tokens: " + (root_.path() / "data.jsonl").string() +
+        "}\nsteps: 40\nbatch_sequences: 8\nthreads: 2\ncheckpoint_every_steps: 1\n"
+        "lora: {r: 4, lora_alpha: 8, lora_dropout: 0.1}\noptimizer: {lr: 0.003}\n" +
+        more;
     EXPECT_TRUE(write_atomic(folder / "job.yaml", job));
     return folder;
   }
@@ -99,7 +103,8 @@ class ResumeTest : public testing::Test {
     char* const arguments[] = {program.data(), verb.data(), path.data(), nullptr};
     posix_spawn_file_actions_t quiet;
     posix_spawn_file_actions_init(&quiet);
-    posix_spawn_file_actions_addopen(&quiet, 2, (folder / "stderr").c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0644);
+    posix_spawn_file_actions_addopen(&quiet, 2, (folder / "stderr").c_str(),
+                                     O_WRONLY | O_CREAT | O_TRUNC, 0644);
     pid_t pid = -1;
     EXPECT_EQ(posix_spawn(&pid, program.c_str(), &quiet, nullptr, arguments, environ), 0);
     posix_spawn_file_actions_destroy(&quiet);
@@ -154,7 +159,9 @@ TEST_F(ResumeTest, ASignalLeavesAResumableJob) {
   ASSERT_EQ(run(whole), 0);
   const fs::path folder = make_job("stopped", "checkpoint_every_s: 600\n");
   const pid_t pid = start(folder);
-  while (!fs::exists(folder / "checkpoint" / "state.safetensors") && !fs::exists(folder / "result.json")) clock_.sleep_ms(1);
+  while (!fs::exists(folder / "checkpoint" / "state.safetensors") &&
+         !fs::exists(folder / "result.json"))
+    clock_.sleep_ms(1);
   ::kill(pid, SIGTERM);
   const int status = wait_for(pid);
   ASSERT_TRUE(WIFEXITED(status));
@@ -171,7 +178,9 @@ TEST_F(ResumeTest, ASignalLeavesAResumableJob) {
 TEST_F(ResumeTest, ForeignAndBrokenCheckpointsAreRefusedByName) {
   const fs::path folder = make_job("first", "max_seconds: 0.000001\n");
   const pid_t pid = start(folder);
-  while (!fs::exists(folder / "checkpoint" / "state.safetensors") && !fs::exists(folder / "result.json")) clock_.sleep_ms(1);
+  while (!fs::exists(folder / "checkpoint" / "state.safetensors") &&
+         !fs::exists(folder / "result.json"))
+    clock_.sleep_ms(1);
   ::kill(pid, SIGKILL);
   (void)wait_for(pid);
   const fs::path state = folder / "checkpoint" / "state.safetensors";
@@ -183,7 +192,8 @@ TEST_F(ResumeTest, ForeignAndBrokenCheckpointsAreRefusedByName) {
   fs::copy_file(state, other / "checkpoint" / "state.safetensors");
   int status = run(other);
   EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 3);
-  EXPECT_NE(read_file(other / "stderr").value_or("").find("checkpoint_mismatch"), std::string::npos);
+  EXPECT_NE(read_file(other / "stderr").value_or("").find("checkpoint_mismatch"),
+            std::string::npos);
   EXPECT_FALSE(fs::exists(other / "out"));
 
   fs::resize_file(state, fs::file_size(state) - 100);
@@ -199,7 +209,9 @@ TEST_F(ResumeTest, NamedFailuresExportNothing) {
   EXPECT_EQ(WEXITSTATUS(run(exploding)), 2);
   EXPECT_FALSE(fs::exists(exploding / "out"));
 
-  ASSERT_TRUE(write_atomic(root_.path() / "data.jsonl", R"({"input_ids":[1,2],"labels":[-100,-100]})" "\n"));
+  ASSERT_TRUE(write_atomic(root_.path() / "data.jsonl",
+                           R"({"input_ids":[1,2],"labels":[-100,-100]})"
+                           "\n"));
   const fs::path empty = make_job("empty");
   EXPECT_EQ(WEXITSTATUS(run(empty)), 3);
   const auto result = parse_json(read_file(empty / "result.json").value_or(""));
