@@ -1,3 +1,4 @@
+// Over 400 lines because the monitor joins segments, harm, sessions and state; each is a class.
 #include "drift/monitor.h"
 
 #include <algorithm>

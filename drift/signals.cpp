@@ -1,3 +1,4 @@
+// Over 400 lines because the table of signals and their extraction must be read side by side.
 #include "drift/signals.h"
 
 #include <algorithm>

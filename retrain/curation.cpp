@@ -1,3 +1,4 @@
+// Over 400 lines because each filter is a step of one pipeline whose order is the contract.
 #include "retrain/curation.h"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// Over 400 lines because a unit, its closing and the metrics it feeds are one protocol.
 #include "shadow/ab.h"
 
 #include <fmt/format.h>

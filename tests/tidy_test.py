@@ -89,6 +89,11 @@ def function_lengths(text):
                 break
 
 
+def reason_of(lines):
+    """What the head of a file says about itself, on one line."""
+    return " ".join(line.strip("/ ") for line in lines[:30]).lower()
+
+
 def check_shape(path, text):
     lines = text.splitlines()
     for number, line in enumerate(lines, 1):
@@ -98,11 +103,11 @@ def check_shape(path, text):
             yield f"{path}:{number}: {BANNED.search(line).group(0)} has no place here"
     if path.startswith("tests/"):
         return
-    if path.endswith(".h") and "#pragma once" not in text:
+    if path.endswith(".h") and "#pragma once" not in text and "included more than once" not in reason_of(lines):
         yield f"{path}: no #pragma once"
     if path.endswith(".h") and not text.startswith("//"):
         yield f"{path}: a public header begins with what it is and why"
-    reason = "\n".join(lines[:30]).lower()
+    reason = reason_of(lines)
     if len(lines) > MAX_FILE and "lines because" not in reason:
         yield f"{path}: {len(lines)} lines; split it, or say why ('over 400 lines because ..') at the top"
     for number, length in function_lengths(text):

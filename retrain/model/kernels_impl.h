@@ -2,6 +2,8 @@
 // namespace. Only raw pointers and builtins: an inline function of the standard library compiled
 // here could be picked by the linker for the whole program, AVX-512 included.
 // No include guard by design: TRIMTAB_KERNELS names the instruction set.
+// Over 400 lines because the kernels are compiled three times, once an instruction set; it is
+// included more than once on purpose.
 #include <cmath>
 #include <cstdint>
 #include <cstring>

@@ -1,3 +1,4 @@
+// Over 400 lines because every known config key of eight families is named here, or refused.
 #include "retrain/model/model_config.h"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// Over 400 lines because data, loop and export of one command share one state.
 #include "retrain/model/pretrain.h"
 
 #include <ATen/ops/empty.h>

@@ -1,3 +1,4 @@
+// Over 400 lines because a job, its checkpoints and its resume are one state on disk.
 #include "retrain/model/train_run.h"
 
 #include <sys/resource.h>

@@ -1,3 +1,4 @@
+// Over 400 lines because a step, its losses and its optimiser share one set of buffers.
 #include "retrain/model/trainer.h"
 
 #include <ATen/ops/cat.h>
