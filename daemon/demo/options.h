@@ -25,7 +25,7 @@ struct DemoOptions {
   int port = 0;                      // of the web page
   // Passed into the target's configuration, for bases other than the shipped one.
   double learning_rate = 3e-3;
-  double epochs = 3;
+  double epochs = 6;
   std::int64_t minimum_examples = 400;
 };
 
