@@ -1,6 +1,8 @@
 // `trimtab compare NAME`: two samples, do they differ?
 #include <fmt/format.h>
 
+#include <cctype>
+
 #include "base/json.h"
 #include "daemon/cli/offline.h"
 #include "daemon/cli/value_reader.h"
@@ -38,6 +40,43 @@ Status read_weighted(const std::string& path, Sample& sample) {
   return {};
 }
 
+// "nan", "-Infinity": a number that is none, as programs print it.
+bool is_non_finite(std::string_view text) {
+  if (text.starts_with('-') || text.starts_with('+')) text.remove_prefix(1);
+  std::string lower(text);
+  for (char& c : lower) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return lower == "nan" || lower == "inf" || lower == "infinity";
+}
+
+// What a column of values holds. A NaN or infinity among numbers is an error; among other texts it
+// is a text like any.
+struct ValueColumn {
+  std::vector<std::string> texts;
+  std::int64_t numbers = 0;
+  std::int64_t non_finite = 0;
+  std::int64_t non_finite_line = 0;
+};
+
+Status read_values(const std::string& path, const std::string& column, Sample& sample) {
+  ValueColumn values;
+  TRIMTAB_CHECK_OK(each_item(path, column, [&](const Item& item) -> Status {
+    values.texts.emplace_back(item.text);
+    if (drift::parse_number(item.text)) {
+      ++values.numbers;
+    } else if (is_non_finite(item.text) && values.non_finite++ == 0) {
+      values.non_finite_line = item.line;
+    }
+    return {};
+  }));
+  const auto all = static_cast<std::int64_t>(values.texts.size());
+  if (values.numbers > 0 && values.non_finite > 0 && values.numbers + values.non_finite == all) {
+    return tl::unexpected<Error>(
+        at_line(path, values.non_finite_line, "not a finite number among numbers; remove it"));
+  }
+  sample.categories = std::move(values.texts);
+  return {};
+}
+
 // Numbers when every text of both sides is one, else categories.
 void numbers_if_all_are(Samples& samples) {
   for (const Sample* side : {&samples.reference, &samples.current}) {
@@ -69,7 +108,7 @@ Result<Samples> read_samples(const WindowTest& test, const OfflineArguments& arg
     } else if (test.kind == SampleKind::kNumbers) {
       TRIMTAB_TRY(side.numbers, read_numbers(path, arguments.column));
     } else {
-      TRIMTAB_TRY(side.categories, read_texts(path, arguments.column));
+      TRIMTAB_CHECK_OK(read_values(path, arguments.column, side));
     }
   }
   if (test.kind == SampleKind::kValues) numbers_if_all_are(samples);

@@ -313,7 +313,8 @@ Result<std::vector<std::vector<double>>> read_rows(const std::string& path, std:
 
 Result<std::vector<std::vector<double>>> read_vectors(const std::string& path) {
   std::vector<std::vector<double>> rows;
-  TRIMTAB_CHECK_OK(each_item(path, "", [&](const Item& item) -> Status {
+  TRIMTAB_TRY(LineReader lines, LineReader::open(path));  // arrays whatever the file's suffix
+  TRIMTAB_CHECK_OK(each_line_item(path, lines, [&](const Item& item) -> Status {
     TRIMTAB_TRY(const Json array, parse_json(item.text));
     std::vector<double> row;
     if (!array.is_array() || array.empty()) {
@@ -331,6 +332,7 @@ Result<std::vector<std::vector<double>>> read_vectors(const std::string& path) {
     rows.push_back(std::move(row));
     return {};
   }));
+  if (rows.empty()) return fail(Code::kInvalid, path + ":1: no vectors; the input is empty");
   return rows;
 }
 

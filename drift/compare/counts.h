@@ -18,7 +18,7 @@ struct Counts {
 
 [[nodiscard]] Counts count_values(const Samples& samples);
 
-// (value - first) of sorted edges: which of the cells ..e0) [e0,e1) .. [ek.. it falls in.
+// How many of the sorted edges are <= value: the index among the cells ..e0) [e0,e1) .. [ek...
 [[nodiscard]] std::size_t cell_of(const std::vector<double>& edges, double value);
 
 }  // namespace trimtab::drift
