@@ -1,3 +1,4 @@
+// The monitor of one target. Above 400 lines: settings' checks, the Impl and its thin public face.
 // Over 400 lines because the monitor joins segments, harm, sessions and state; each is a class.
 #include "drift/monitor.h"
 

@@ -1,3 +1,5 @@
+// The signal table and the one pass over a record's texts. Above 400 lines: a third of it is the
+// table of built-ins and the switch over them, which belong together.
 // Over 400 lines because the table of signals and their extraction must be read side by side.
 #include "drift/signals.h"
 
@@ -297,49 +299,76 @@ std::vector<config::DriftSignalSettings> default_signals() {
   return all;
 }
 
+namespace {
+
+// One signal of the table from its settings; a pointer's place is `next_pointer`.
+Result<Signal> make_signal(const config::DriftSignalSettings& given, std::size_t next_pointer) {
+  Signal signal;
+  signal.name = given.name.empty() ? given.source : given.name;
+  signal.alarm = given.alarm;
+  signal.min_effect = given.min_effect;
+  const std::string where = "drift.signals: " + signal.name + ": ";
+  if (!(signal.min_effect >= 0.0)) return fail(Code::kInvalid, where + "min_effect must be >= 0");
+  const bool numeric = given.kind == "numeric";
+  if (!numeric && given.kind != "categorical" && given.kind != "auto") {
+    return fail(Code::kInvalid, where + "kind must be auto, numeric or categorical");
+  }
+  if (!given.source.empty() && given.source.front() == '/') {
+    if (given.kind == "auto") {
+      return fail(Code::kInvalid, where + "a JSON pointer needs kind: numeric or categorical");
+    }
+    signal.kind = numeric ? SignalKind::kNumeric : SignalKind::kCategorical;
+    signal.pointer = next_pointer;
+    return signal;
+  }
+  const BuiltinRow* row = find_builtin(given.source);
+  if (row == nullptr) {
+    return fail(Code::kInvalid, "drift.signals: no built-in '" + given.source +
+                                    "'; use one of drift/signals.h or a JSON pointer (/a/b)");
+  }
+  signal.kind = row->kind;
+  signal.source = row->source;
+  signal.about_output = row->about_output;
+  if (given.kind != "auto" && (row->kind == SignalKind::kCategorical) == numeric) {
+    return fail(Code::kInvalid,
+                where + given.source + " is not " + given.kind + "; leave kind out");
+  }
+  return signal;
+}
+
+}  // namespace
+
+Result<SignalExtractor::SegmentField> SignalExtractor::segment_field(const std::string& field) {
+  SegmentField source;
+  if (field == "tenant") {
+    source.source = SegmentField::Source::kTenant;
+  } else if (field == "route") {
+    source.source = SegmentField::Source::kRoute;
+  } else if (field == "model") {
+    source.source = SegmentField::Source::kModel;
+  } else if (field == "user_id") {
+    source.source = SegmentField::Source::kUser;
+  } else if (!field.empty() && field.front() == '/') {
+    source.source = SegmentField::Source::kPointer;
+    source.pointer = pointers_.size();
+    pointers_.push_back(field);
+  } else {
+    return fail(Code::kInvalid, "drift.segments: '" + field +
+                                    "' is not tenant, route, model, user_id or a JSON pointer");
+  }
+  return source;
+}
+
 Result<SignalExtractor> SignalExtractor::create(const config::DriftSettings& settings) {
   SignalExtractor result;
   const auto wanted = settings.signals.empty() ? default_signals() : settings.signals;
   if (wanted.size() > kMaxSignals) {
-    return fail(Code::kInvalid,
-                "drift.signals: at most 32 signals, not " + std::to_string(wanted.size()));
+    return fail(Code::kInvalid, "drift.signals: at most 32 signals, not " +
+                                    std::to_string(wanted.size()));
   }
-  const auto add_pointer = [&result](const std::string& pointer) {
-    result.pointers_.push_back(pointer);
-    return result.pointers_.size() - 1;
-  };
   for (const auto& given : wanted) {
-    Signal signal;
-    signal.name = given.name.empty() ? given.source : given.name;
-    signal.alarm = given.alarm;
-    signal.min_effect = given.min_effect;
-    if (!(signal.min_effect >= 0.0)) {
-      return fail(Code::kInvalid, "drift.signals: " + signal.name + ": min_effect must be >= 0");
-    }
-    const bool numeric = given.kind == "numeric";
-    if (!numeric && given.kind != "categorical" && given.kind != "auto") {
-      return fail(Code::kInvalid,
-                  "drift.signals: " + signal.name + ": kind must be auto, numeric or categorical");
-    }
-    if (!given.source.empty() && given.source.front() == '/') {
-      if (given.kind == "auto") {
-        return fail(Code::kInvalid, "drift.signals: " + signal.name +
-                                        ": a JSON pointer needs kind: numeric or categorical");
-      }
-      signal.kind = numeric ? SignalKind::kNumeric : SignalKind::kCategorical;
-      signal.pointer = add_pointer(given.source);
-    } else if (const BuiltinRow* row = find_builtin(given.source)) {
-      signal.kind = row->kind;
-      signal.source = row->source;
-      signal.about_output = row->about_output;
-      if (given.kind != "auto" && (row->kind == SignalKind::kCategorical) == numeric) {
-        return fail(Code::kInvalid, "drift.signals: " + signal.name + ": " + given.source +
-                                        " is not " + given.kind + "; leave kind out");
-      }
-    } else {
-      return fail(Code::kInvalid, "drift.signals: no built-in '" + given.source +
-                                      "'; use one of drift/signals.h or a JSON pointer (/a/b)");
-    }
+    TRIMTAB_TRY(Signal signal, make_signal(given, result.pointers_.size()));
+    if (signal.source == Builtin::kPointer) result.pointers_.push_back(given.source);
     for (const auto& other : result.signals_) {
       if (other.name == signal.name) {
         return fail(Code::kInvalid, "drift.signals: '" + signal.name + "' is there twice");
@@ -353,27 +382,86 @@ Result<SignalExtractor> SignalExtractor::create(const config::DriftSettings& set
     return fail(Code::kInvalid, "drift.segments: at most 4 fields");
   }
   for (const auto& field : settings.segments) {
-    SegmentField source;
-    if (field == "tenant")
-      source.source = SegmentField::Source::kTenant;
-    else if (field == "route")
-      source.source = SegmentField::Source::kRoute;
-    else if (field == "model")
-      source.source = SegmentField::Source::kModel;
-    else if (field == "user_id")
-      source.source = SegmentField::Source::kUser;
-    else if (!field.empty() && field.front() == '/') {
-      source.source = SegmentField::Source::kPointer;
-      source.pointer = add_pointer(field);
-    } else {
-      return fail(Code::kInvalid, "drift.segments: '" + field +
-                                      "' is not tenant, route, model, user_id or a JSON pointer");
-    }
+    TRIMTAB_TRY(const SegmentField source, result.segment_field(field));
     result.segment_fields_.push_back(field);
     result.segment_sources_.push_back(source);
   }
   result.embedding_rate_ = settings.embedding_rate;
   return result;
+}
+
+namespace {
+
+void set_output_label(const RecordView& record, Observation& out, std::size_t i) {
+  if (!record.has_output) return;
+  const std::string_view text = trimmed(record.output_text);
+  const std::string_view label = text.size() > kMaxLabelBytes ? "(long text)"
+                                 : text.empty()               ? "(empty)"
+                                                              : text;
+  set_category(out, i, label);
+}
+
+void set_pointer(const PointerValue& value, SignalKind kind, Observation& out, std::size_t i) {
+  if (kind == SignalKind::kNumeric) {
+    if (value.type == PointerValue::Type::kNumber) out.numbers[i] = value.number;
+  } else if (value.type == PointerValue::Type::kText) {
+    set_category(out, i, value.text);
+  } else if (value.type == PointerValue::Type::kNumber) {
+    std::array<char, 32> text;
+    const int size = std::snprintf(text.data(), text.size(), "%.17g", value.number);
+    set_category(out, i, {text.data(), static_cast<std::size_t>(size)});
+  }
+}
+
+PointerValue pointer_value(const RecordView& record, std::size_t i) {
+  return i < record.pointers.size() ? record.pointers[i] : PointerValue{};
+}
+
+// Signal i of the record; what the Monitor computes from words and vector stays missing here.
+void set_signal(const Signal& signal, const RecordView& record, const TextStats& in,
+                const TextStats& answer, Observation& out, std::size_t i) {
+  double& number = out.numbers[i];
+  number = kMissing;
+  out.categories[i] = 0;
+  switch (signal.source) {
+    case Builtin::kLatency: number = record.latency_s; break;
+    case Builtin::kTtft: number = record.ttft_s; break;
+    case Builtin::kTokensIn: number = record.tokens_in; break;
+    case Builtin::kTokensOut: number = record.tokens_out; break;
+    case Builtin::kMeanLogprob: number = record.mean_logprob; break;
+    case Builtin::kInputChars: number = record.has_input ? in.chars : kMissing; break;
+    case Builtin::kInputWords: number = record.has_input ? in.words : kMissing; break;
+    case Builtin::kOutputChars: number = record.has_output ? answer.chars : kMissing; break;
+    case Builtin::kOutputWords: number = record.has_output ? answer.words : kMissing; break;
+    case Builtin::kInputMeanWordLength: number = share(in.word_chars, in.words); break;
+    case Builtin::kInputDigitShare: number = share(in.digits, in.chars); break;
+    case Builtin::kInputUpperShare: number = share(in.upper, in.chars); break;
+    case Builtin::kInputPunctuationShare: number = share(in.punctuation, in.chars); break;
+    case Builtin::kInputNonAsciiShare: number = share(in.non_ascii, in.chars); break;
+    case Builtin::kInputNovelty:
+    case Builtin::kInputEmbedding: break;
+    case Builtin::kOutputLabel: set_output_label(record, out, i); break;
+    case Builtin::kFinish: set_category(out, i, record.finish); break;
+    case Builtin::kStatus: set_category(out, i, record.status); break;
+    case Builtin::kModel: set_category(out, i, record.model); break;
+    case Builtin::kPointer:
+      set_pointer(pointer_value(record, signal.pointer), signal.kind, out, i);
+      break;
+  }
+}
+
+}  // namespace
+
+std::string_view SignalExtractor::segment_value(const SegmentField& field,
+                                                const RecordView& record) {
+  switch (field.source) {
+    case SegmentField::Source::kTenant: return record.tenant;
+    case SegmentField::Source::kRoute: return record.route;
+    case SegmentField::Source::kModel: return record.model;
+    case SegmentField::Source::kUser: return record.user_id;
+    case SegmentField::Source::kPointer: return pointer_value(record, field.pointer).text;
+  }
+  return {};
 }
 
 bool SignalExtractor::extract(const RecordView& record, Observation& out) const {
@@ -397,77 +485,11 @@ bool SignalExtractor::extract(const RecordView& record, Observation& out) const 
   if (sampled && !record.embedding.empty()) store_logged(record.embedding, out);
   const TextStats answer = scan(record.output_text, [](std::string_view) {});
 
-  const auto pointer_value = [&record](std::size_t i) {
-    return i < record.pointers.size() ? record.pointers[i] : PointerValue{};
-  };
   for (std::size_t i = 0; i < signals_.size(); ++i) {
-    const Signal& signal = signals_[i];
-    out.categories[i] = 0;
-    double& number = out.numbers[i];
-    number = kMissing;
-    switch (signal.source) {
-      case Builtin::kLatency: number = record.latency_s; break;
-      case Builtin::kTtft: number = record.ttft_s; break;
-      case Builtin::kTokensIn: number = record.tokens_in; break;
-      case Builtin::kTokensOut: number = record.tokens_out; break;
-      case Builtin::kMeanLogprob: number = record.mean_logprob; break;
-      case Builtin::kInputChars:
-        if (record.has_input) number = in.chars;
-        break;
-      case Builtin::kInputWords:
-        if (record.has_input) number = in.words;
-        break;
-      case Builtin::kOutputChars:
-        if (record.has_output) number = answer.chars;
-        break;
-      case Builtin::kOutputWords:
-        if (record.has_output) number = answer.words;
-        break;
-      case Builtin::kInputMeanWordLength: number = share(in.word_chars, in.words); break;
-      case Builtin::kInputDigitShare: number = share(in.digits, in.chars); break;
-      case Builtin::kInputUpperShare: number = share(in.upper, in.chars); break;
-      case Builtin::kInputPunctuationShare: number = share(in.punctuation, in.chars); break;
-      case Builtin::kInputNonAsciiShare: number = share(in.non_ascii, in.chars); break;
-      case Builtin::kInputNovelty:
-      case Builtin::kInputEmbedding: break;  // the Monitor computes them from words and vector
-      case Builtin::kOutputLabel:
-        if (record.has_output) {
-          const auto text = trimmed(record.output_text);
-          set_category(out, i,
-                       text.size() > kMaxLabelBytes ? std::string_view("(long text)")
-                       : text.empty()               ? std::string_view("(empty)")
-                                                    : text);
-        }
-        break;
-      case Builtin::kFinish: set_category(out, i, record.finish); break;
-      case Builtin::kStatus: set_category(out, i, record.status); break;
-      case Builtin::kModel: set_category(out, i, record.model); break;
-      case Builtin::kPointer: {
-        const PointerValue value = pointer_value(signal.pointer);
-        if (signal.kind == SignalKind::kNumeric) {
-          if (value.type == PointerValue::Type::kNumber) number = value.number;
-        } else if (value.type == PointerValue::Type::kText) {
-          set_category(out, i, value.text);
-        } else if (value.type == PointerValue::Type::kNumber) {
-          std::array<char, 32> text;
-          const int size = std::snprintf(text.data(), text.size(), "%.17g", value.number);
-          set_category(out, i, {text.data(), static_cast<std::size_t>(size)});
-        }
-        break;
-      }
-    }
+    set_signal(signals_[i], record, in, answer, out, i);
   }
   for (std::size_t i = 0; i < segment_sources_.size(); ++i) {
-    const SegmentField& field = segment_sources_[i];
-    switch (field.source) {
-      case SegmentField::Source::kTenant: out.segments[i].assign(record.tenant); break;
-      case SegmentField::Source::kRoute: out.segments[i].assign(record.route); break;
-      case SegmentField::Source::kModel: out.segments[i].assign(record.model); break;
-      case SegmentField::Source::kUser: out.segments[i].assign(record.user_id); break;
-      case SegmentField::Source::kPointer:
-        out.segments[i].assign(pointer_value(field.pointer).text);
-        break;
-    }
+    out.segments[i].assign(segment_value(segment_sources_[i], record));
   }
   return true;
 }

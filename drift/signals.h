@@ -88,6 +88,11 @@ class SignalExtractor {
     Source source = Source::kTenant;
     std::size_t pointer = 0;
   };
+  // Adds the field's pointer to pointers_ when it is one.
+  [[nodiscard]] Result<SegmentField> segment_field(const std::string& field);
+  [[nodiscard]] static std::string_view segment_value(const SegmentField& field,
+                                                      const RecordView& record);
+
   std::vector<Signal> signals_;
   std::vector<std::string> pointers_;
   std::vector<std::string> segment_fields_;

@@ -293,7 +293,7 @@ TEST(Delay, IsNotBehindAdwinAtEqualFalseAlarms) {
       theirs.push_back(b);
       found += a <= 2000 ? 1 : 0;
     }
-    std::printf("shift %.2f scale %.1f: rank_e %.0f, ADWIN %.0f events; found within 2,000: %d of %d\n",
+    std::printf("shift %.2f scale %.1f: rank_e %.0f, ADWIN %.0f events; within 2,000: %d of %d\n",
                 change.shift, change.scale, median(ours), median(theirs), found, kRuns);
     if (change.allowed > 0.0) {
       EXPECT_LE(median(ours), change.allowed * median(theirs)) << change.shift;
@@ -322,7 +322,10 @@ TEST(Delay, StaysWithinTheHousesFigures) {
         if (detector.update(random.normal()).drift) detector.reset();
       }
       int i = 1;
-      while (i < 20'000 && !detector.update(figure.shift + figure.scale * random.normal()).drift) ++i;
+      while (i < 20'000 &&
+             !detector.update(figure.shift + figure.scale * random.normal()).drift) {
+        ++i;
+      }
       delays.push_back(i);
     }
     std::printf("N %5zu shift %.2f scale %.1f: median %.0f (figure %.0f)\n", figure.n, figure.shift,
