@@ -85,7 +85,7 @@ Status ControlLoop::boot(std::int64_t now_ms) {
   ControlInputs none;
   announce(step, none, {}, {});
   for (auto& [name, target] : targets_) {
-    if (!target->job().open() || target->job().job()->state != "running") continue;
+    if (!target->job().open()) continue;
     const auto& job = target->job().job()->id;
     if (auto found = parts_.jobs.ensure(job, target->settings().retrain.limits); !found) {
       log::warn("{}: {}", job, found.error().message);
@@ -190,6 +190,16 @@ Status ControlLoop::apply_record(Step& step, const RecordBatch& batch, const Dec
   }
   ++accepted_;
   records.with({it->first, "accepted"}).add();
+  parts_.metrics
+      .gauge("trimtab_last_record_processed_timestamp_seconds",
+             "When the newest record was processed, seconds since the epoch")
+      .with()
+      .set(static_cast<double>(step.now_ms) / 1000.0);
+  parts_.metrics
+      .gauge("trimtab_event_time_delay_seconds", "From a record's own time to its processing",
+             {"target"})
+      .with({it->first})
+      .set(static_cast<double>(step.now_ms - record.ts_ms) / 1000.0);
   Target& target = *it->second;
   const std::string unit = target.unit_of(record);
   RecordRow row;

@@ -409,6 +409,17 @@ Status JobRunner::ended(Step& step, const std::string& state) {
   step.metrics.counter("trimtab_retrains_total", "Training jobs that ended", {"target", "outcome"})
       .with({settings_->name, job_->reason.empty() ? state : job_->reason})
       .add();
+  const auto result = parse_json(job_->result);
+  if (result && result->is_object()) {
+    step.metrics
+        .gauge("trimtab_retrain_duration_seconds", "How long the last training job took",
+               {"target"})
+        .with({settings_->name})
+        .set(json_or<double>(*result, "seconds", 0.0));
+    step.metrics.counter("trimtab_train_tokens_total", "Tokens trained on", {"target"})
+        .with({settings_->name})
+        .add(json_or<double>(*result, "tokens", 0.0));
+  }
   return put_document(step);
 }
 

@@ -113,7 +113,9 @@ Status Target::on_record(Step& step, const InferenceRecord& record, const Record
   if (observed != nullptr) {
     drift::Observation event = *observed;
     event.offset = records_;
-    event.candidate = by_candidate;
+    // What somebody else than the champion answered says nothing about the champion's output; while
+    // a candidate bakes that is almost everything.
+    event.candidate = row.attested && row.adapter != history_.champion().name;
     if (const auto alarm = monitor_.observe(event)) TRIMTAB_CHECK_OK(raise(step, *alarm));
   }
   const auto live = live_record(record, unit);
@@ -121,6 +123,13 @@ Status Target::on_record(Step& step, const InferenceRecord& record, const Record
     if (live.latency_s) champion_numbers_.latency_s.add(*live.latency_s);
     if (live.tokens_out) champion_numbers_.tokens_out.add(*live.tokens_out);
     if (live.tokens_all) champion_numbers_.tokens_all.add(*live.tokens_all);
+  }
+  if (trial_.open() && row.attested) {
+    step.metrics
+        .counter("trimtab_ab_arm_requests_total", "Attested records while a trial is open, by arm",
+                 {"target", "arm"})
+        .with({settings_.name, row.arm})
+        .add();
   }
   trial_.on_record(live, serving_.documents());
   if (!by_candidate) {
@@ -192,6 +201,7 @@ Status Target::boot(Step& step) {
   } else {
     TRIMTAB_CHECK_OK(serving_.publish_again(step));
   }
+  TRIMTAB_CHECK_OK(trial_.resume(step, surroundings(step)));
   next_reconcile_ms_ = 0;
   return reconcile(step);
 }

@@ -162,6 +162,15 @@ void Target::publish_metrics(Metrics& metrics, std::int64_t now_ms) const {
     state.with({settings_.name, std::string(drift::monitor_state_name(one))})
         .set(status.state == one ? 1 : 0);
   }
+  const bool held_back = automatic_paused_ || history_.jobs_paused();
+  state.with({settings_.name, "paused"}).set(held_back ? 1 : 0);
+  if (job_.job() && !job_.job()->heartbeat.empty()) {
+    if (const auto beat = parse_json(job_.job()->heartbeat)) {
+      metrics.gauge("trimtab_train_loss", "Loss of the training job's last step", {"target"})
+          .with({settings_.name})
+          .set(json_or<double>(*beat, "loss", 0.0));
+    }
+  }
   metrics.gauge("trimtab_routing_generation", "Newest routing generation", {"target"})
       .with({settings_.name})
       .set(static_cast<double>(serving_.generation()));
