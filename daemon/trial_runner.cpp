@@ -192,6 +192,11 @@ Result<bool> TrialRunner::advance(Step& step, TrialSurroundings around) {
   return !open();
 }
 
+Status TrialRunner::resume(Step& step, TrialSurroundings around) {
+  if (!open()) return {};
+  return order_wanted(step, around, evidence(step.now_ms, around.serving, around.history));
+}
+
 Status TrialRunner::order_wanted(Step& step, TrialSurroundings around,
                                  const shadow::Evidence& evidence) {
   const auto wanted = shadow::wanted_effects(*trial_, evidence);

@@ -49,6 +49,8 @@ class TrialRunner {
   [[nodiscard]] Status on_effect(Step& step, const EffectOutcome& outcome);
   // Transitions until nothing changes, then the effects. True when the trial ended in this call.
   [[nodiscard]] Result<bool> advance(Step& step, TrialSurroundings around);
+  // After a restart: orders what the present state wants and is not known to have happened.
+  [[nodiscard]] Status resume(Step& step, TrialSurroundings around);
   // An operator's command; journaled. The new state's effects are ordered by the step's advance().
   [[nodiscard]] Status command(Step& step, const shadow::Command& command, TrialSurroundings around,
                                const std::string& idempotency_key);

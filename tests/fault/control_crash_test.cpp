@@ -1,0 +1,96 @@
+// kill -9 at every arrow of control's main path: the final state equals the uninterrupted run's,
+// byte by byte (HOUSE.md sections 3 and 10; OPERATIONS.md section 5, fault 1).
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+
+#include "base/files.h"
+#include "daemon/kill_point.h"
+#include "tests/fault/control_scenario.h"
+
+namespace trimtab::daemon {
+namespace {
+
+// Runs the scenario in a process of its own. True: it ran to its end; false: it was killed.
+bool run_in_child(const std::filesystem::path& folder, const std::string& kill_at) {
+  std::fflush(stdout);
+  const pid_t pid = ::fork();
+  if (pid == 0) {
+    if (kill_at.empty()) {
+      ::unsetenv("TRIMTAB_KILL_AT");
+    } else {
+      ::setenv("TRIMTAB_KILL_AT", kill_at.c_str(), 1);
+    }
+    const auto done = run_scenario(folder);
+    if (!done) std::fprintf(stderr, "scenario: %s\n", done.error().message.c_str());
+    ::_exit(done ? 0 : 1);
+  }
+  int status = 0;
+  ::waitpid(pid, &status, 0);
+  EXPECT_TRUE(WIFSIGNALED(status) || WEXITSTATUS(status) == 0) << "kill at " << kill_at;
+  return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+std::string final_state(const std::string& kill_at, int& kills) {
+  TempFolder folder("trimtab-crash");
+  kills = 0;
+  if (!run_in_child(folder.path(), kill_at)) {
+    ++kills;
+    EXPECT_TRUE(run_in_child(folder.path(), "")) << "no second life after " << kill_at;
+  }
+  auto text = dump_state(folder.path());
+  EXPECT_TRUE(text.has_value()) << (text ? "" : text.error().message);
+  return text ? *text : "";
+}
+
+const std::string& uninterrupted() {
+  static const std::string text = [] {
+    int kills = 0;
+    return final_state("", kills);
+  }();
+  return text;
+}
+
+std::string first_difference(const std::string& a, const std::string& b) {
+  std::size_t i = 0;
+  while (i < a.size() && i < b.size() && a[i] == b[i]) ++i;
+  const std::size_t from = i < 150 ? 0 : i - 150;
+  return "...expected: " + a.substr(from, 400) + "\n...got:      " + b.substr(from, 400);
+}
+
+TEST(ControlCrash, TheScenarioVisitsWhatItShould) {
+  const auto& text = uninterrupted();
+  for (const char* sign : {"PROMOTED", "trial-2", "job-1 ok", "event", "units", "undo"}) {
+    EXPECT_NE(text.find(sign), std::string::npos) << sign;
+  }
+}
+
+TEST(ControlCrash, TwoUninterruptedRunsAreEqual) {
+  int kills = 0;
+  const auto again = final_state("", kills);
+  EXPECT_TRUE(uninterrupted() == again) << first_difference(uninterrupted(), again);
+}
+
+class KillPoint : public ::testing::TestWithParam<std::string_view> {};
+
+TEST_P(KillPoint, FinalStateIsTheSame) {
+  int visited = 0;
+  for (const int count : {1, 2, 3, 5, 8, 9, 10, 11, 13, 21, 34, 43, 44, 57}) {
+    int kills = 0;
+    const std::string at = std::string(GetParam()) + ":" + std::to_string(count);
+    const auto text = final_state(at, kills);
+    visited += kills;
+    ASSERT_TRUE(uninterrupted() == text) << at << "\n" << first_difference(uninterrupted(), text);
+    if (kills == 0) break;
+  }
+  EXPECT_GT(visited, 0) << GetParam() << " was never passed";
+}
+
+INSTANTIATE_TEST_SUITE_P(Arrows, KillPoint, ::testing::ValuesIn(kill_point_names().begin(),
+                                                                kill_point_names().end()));
+
+}  // namespace
+}  // namespace trimtab::daemon
