@@ -205,6 +205,33 @@ void ControlLoop::publish(std::int64_t now_ms) {
   parts_.board.publish(std::move(next));
 }
 
+namespace {
+
+// Moves whole batches over until `limit` records wait.
+void take_batches(BatchQueue& batches, std::size_t limit, ControlInputs& inputs,
+                  std::size_t& waiting_records) {
+  while (waiting_records < limit) {
+    auto batch = batches.try_pop();
+    if (!batch) return;
+    waiting_records += (*batch)->records.size();
+    inputs.batches.push_back(std::move(*batch));
+  }
+}
+
+// What was taken but not committed is read again after the restart; HTTP callers are told.
+void turn_away(ControlInputs& inputs) {
+  for (auto& batch : inputs.batches) {
+    if (batch->on_committed) {
+      batch->on_committed(fail(Code::kUnavailable, "the daemon is stopping"));
+    }
+  }
+  for (auto& command : inputs.commands) {
+    command->answer.set_value(answer_problem(503, "the daemon is stopping"));
+  }
+}
+
+}  // namespace
+
 Status ControlLoop::run(std::stop_token stop, BatchQueue& batches, CommandQueue& commands,
                         BoundedQueue<EffectOutcome>& outcomes,
                         const std::function<void(bool)>& hold) {
@@ -216,12 +243,8 @@ Status ControlLoop::run(std::stop_token stop, BatchQueue& batches, CommandQueue&
     ++turns_;
     const std::int64_t now_mono_ms = parts_.clock.mono_ms();
     check_disk(now_mono_ms, hold);
-    while (waiting_records < static_cast<std::size_t>(control.step_observations)) {
-      auto batch = batches.try_pop();
-      if (!batch) break;
-      waiting_records += (*batch)->records.size();
-      inputs.batches.push_back(std::move(*batch));
-    }
+    take_batches(batches, static_cast<std::size_t>(control.step_observations), inputs,
+                 waiting_records);
     while (inputs.commands.size() < kCommandsAStep) {
       auto command = commands.try_pop();
       if (!command) break;
@@ -276,14 +299,7 @@ Status ControlLoop::run(std::stop_token stop, BatchQueue& batches, CommandQueue&
       parts_.clock.sleep_ms(kIdleMs, stop);
     }
   }
-  // What was taken but not committed is read again after the restart; HTTP callers are told.
-  for (auto& batch : inputs.batches) {
-    if (batch->on_committed)
-      batch->on_committed(fail(Code::kUnavailable, "the daemon is stopping"));
-  }
-  for (auto& command : inputs.commands) {
-    command->answer.set_value(answer_problem(503, "the daemon is stopping"));
-  }
+  turn_away(inputs);
   return {};
 }
 

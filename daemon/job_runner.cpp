@@ -1,3 +1,4 @@
+// Over 400 lines because a job from its examples to its adapter is one document with one writer.
 #include "daemon/job_runner.h"
 
 #include <algorithm>

@@ -75,7 +75,7 @@ def function_lengths(text):
     opened = re.compile(r"^(\s*).*\)\s*(const|noexcept|override|final|->\s*[\w:<>*& ]+|\s)*\{$")
     for i, line in enumerate(lines):
         match = opened.match(line)
-        if not match or re.match(r"\s*(if|for|while|switch|else|do|\}|return|TEST)", line):
+        if not match or "](" in line or re.match(r"\s*(if|for|while|switch|else|do|\}|return|TEST)", line):
             continue
         indent = re.match(r"\s*", line).group(0)
         start = i

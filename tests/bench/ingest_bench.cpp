@@ -52,7 +52,8 @@ std::string record_json(int n, std::size_t bytes) {
       R"({"kind":"inference","schema":1,"id":"req-)" + std::to_string(n) +
       R"(","ts":1763859000000,"ts_end":1763859001250,"target":"bot","user_id":"user-)" +
       std::to_string(n % 997) + R"(","session_id":"s-)" + std::to_string(n / 3) +
-      R"(","tenant":"acme","route":"/chat","model_req":"bot","model":"llama-3","provider":"vllm",)" +
+      R"(","tenant":"acme","route":"/chat","model_req":"bot","model":"llama-3",)" +
+      R"("provider":"vllm",)" +
       R"("op":"chat","adapter":"bot-20260101T000000Z-abcdef12","arm":"champion","generation":12,)" +
       R"("tok":{"in":120,"out":48},"latency_s":1.25,"ttft_s":0.21,"mean_logprob":-0.41,)" +
       R"("finish":"stop","status":"ok","attributes":{"plan":"gold","score":0.75},)" +

@@ -213,7 +213,8 @@ class GradientTest : public testing::Test {
 
 constexpr const char* kLlama =
     R"({"model_type":"llama","vocab_size":29,"hidden_size":16,"num_hidden_layers":2,
-  "num_attention_heads":4,"num_key_value_heads":2,"intermediate_size":20,"attention_bias":true,"mlp_bias":true,
+  "num_attention_heads":4,"num_key_value_heads":2,"intermediate_size":20,
+   "attention_bias":true,"mlp_bias":true,
   "tie_word_embeddings":true,"rms_norm_eps":1e-5})";
 
 TEST_F(GradientTest, Llama) { check(kLlama); }
@@ -221,28 +222,34 @@ TEST_F(GradientTest, LlamaCheckpointed) { check(kLlama, {.checkpoint = true}); }
 TEST_F(GradientTest, LlamaDropoutAndKl) { check(kLlama, {.dropout = 0.3, .kl = true}); }
 TEST_F(GradientTest, MistralWindow) {
   check(
-      R"({"model_type":"mistral","vocab_size":29,"hidden_size":16,"num_hidden_layers":2,"num_attention_heads":2,
+      R"({"model_type":"mistral","vocab_size":29,"hidden_size":16,"num_hidden_layers":2,
+   "num_attention_heads":2,
     "num_key_value_heads":1,"head_dim":6,"intermediate_size":20,"sliding_window":9})");
 }
 TEST_F(GradientTest, Qwen3) {
   check(
-      R"({"model_type":"qwen3","vocab_size":29,"hidden_size":16,"num_hidden_layers":2,"num_attention_heads":2,
+      R"({"model_type":"qwen3","vocab_size":29,"hidden_size":16,"num_hidden_layers":2,
+   "num_attention_heads":2,
     "num_key_value_heads":1,"head_dim":8,"intermediate_size":20})");
 }
 TEST_F(GradientTest, Gemma2) {
   check(
-      R"({"model_type":"gemma2","vocab_size":29,"hidden_size":16,"num_hidden_layers":2,"num_attention_heads":2,
-    "num_key_value_heads":1,"head_dim":8,"intermediate_size":20,"sliding_window":9,"query_pre_attn_scalar":9,
+      R"({"model_type":"gemma2","vocab_size":29,"hidden_size":16,"num_hidden_layers":2,
+   "num_attention_heads":2,
+    "num_key_value_heads":1,"head_dim":8,"intermediate_size":20,"sliding_window":9,
+   "query_pre_attn_scalar":9,
     "attn_logit_softcapping":2.0,"final_logit_softcapping":3.0})",
       {.kl = true});
 }
 TEST_F(GradientTest, Gpt2) {
   check(
-      R"({"model_type":"gpt2","vocab_size":29,"n_embd":16,"n_layer":2,"n_head":2,"n_positions":80})");
+      R"({"model_type":"gpt2","vocab_size":29,"n_embd":16,"n_layer":2,"n_head":2,
+   "n_positions":80})");
 }
 TEST_F(GradientTest, CohereWithHeadNorms) {
   check(
-      R"({"model_type":"cohere","vocab_size":29,"hidden_size":16,"num_hidden_layers":2,"num_attention_heads":4,
+      R"({"model_type":"cohere","vocab_size":29,"hidden_size":16,"num_hidden_layers":2,
+   "num_attention_heads":4,
     "num_key_value_heads":2,"intermediate_size":20,"logit_scale":0.5,"use_qk_norm":true})");
 }
 
