@@ -1,3 +1,4 @@
+// Over 400 lines because a trial, its evidence and its effects are saved and loaded as one.
 #include "daemon/trial_runner.h"
 
 #include <algorithm>
