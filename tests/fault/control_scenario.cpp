@@ -26,7 +26,8 @@ std::shared_ptr<const config::Settings> scenario_settings(const fs::path& folder
   target.unit_key = config::UnitKey::kSession;
   target.drift.reference_size = 500;
   target.retrain.minimum_examples = 5;
-  target.retrain.data.good_answers = true;
+  target.retrain.data.near_duplicate = 1.0;
+  target.retrain.data.max_age_ms = 1'000'000'000;
   target.serving.driver = config::ServingDriver::kFile;
   auto& plan = target.promotion.plan;
   plan.ladder = {0.25, 0.5};
@@ -36,7 +37,6 @@ std::shared_ptr<const config::Settings> scenario_settings(const fs::path& folder
   plan.label_wait_ms = 1'000;
   plan.bake_ms = 2'000;
   plan.bake_min_units = 2;
-  plan.ship = config::Ship::kNonInferior;
   plan.margin = 0.5;
   plan.margin_live = 0.5;
   config::share_common_fields(target);
@@ -117,7 +117,7 @@ Json record_of(int step, int i, const ControlLoop& loop) {
           {"ts", kStart + step * 1'000 + i * 40},
           {"target", "bot"},
           {"session_id", unit},
-          {"input", "where is parcel " + std::to_string(i % 7)},
+          {"input", "where is parcel " + std::to_string(step * kRecordsAStep + i)},
           {"output", "tracking"},
           {"adapter", arm.adapter.bare_base() ? Json() : Json(arm.adapter.name)},
           {"arm", arm.role},
@@ -157,11 +157,13 @@ std::unique_ptr<RecordBatch> batch_of(int step, RecordCodec& codec, const Contro
 }
 
 // Commands belong to steps; their keys make a step that is done again harmless.
-std::vector<std::unique_ptr<PendingCommand>> commands_of(int step) {
+std::vector<std::unique_ptr<PendingCommand>> commands_of(int step,
+                                                         std::uint64_t generation) {
   std::vector<std::unique_ptr<PendingCommand>> commands;
   const auto add = [&](CommandRequest request) {
     request.actor = "scenario";
-    request.idempotency_key = "step-" + std::to_string(step);
+    request.idempotency_key =
+        "step-" + std::to_string(step) + "-" + std::to_string(commands.size());
     auto pending = std::make_unique<PendingCommand>();
     pending->request = std::move(request);
     commands.push_back(std::move(pending));
@@ -169,8 +171,15 @@ std::vector<std::unique_ptr<PendingCommand>> commands_of(int step) {
   if (step == 8) {
     const Json ref = {{"name", "bot-x"}, {"sha256", std::string(64, 'a')}, {"uri", "/x"},
                       {"base_revision", ""}, {"tokenizer_digest", ""}};
-    add({.verb = "register", .target = "bot", .body = dump_json(Json{{"adapter_ref", ref}})});
+    add({.verb = "register", .target = "bot", .body = dump_json(Json{{"adapter_ref", ref},
+                                 {"plan", {{"ship", "non_inferior"}}}})});
   }
+  if (step == 20) {
+    add({.verb = "trial", .subject = "trial-1", .force = true, .body = R"({"verb": "promote"})"});
+  }
+  add({.verb = "ack",
+       .target = "bot",
+       .body = dump_json(Json{{"instance", "router-1"}, {"generation", generation}})});
   if (step == 42) add({.verb = "retrain", .target = "bot"});
   if (step == 56) add({.verb = "rollback", .target = "bot", .body = R"({"to": "base"})"});
   return commands;
@@ -209,7 +218,7 @@ Status run_scenario(const fs::path& folder) {
     ControlInputs inputs;
     inputs.now_ms = kStart + step * 1'000;
     inputs.batches.push_back(batch_of(step, codec, *loop, pool));
-    inputs.commands = commands_of(step);
+    inputs.commands = commands_of(step, loop->targets().at("bot")->serving().generation());
     inputs.outcomes = std::exchange(effects.outcomes, {});
     inputs.jobs = jobs.poll();
     TRIMTAB_CHECK_OK(loop->step(inputs));
