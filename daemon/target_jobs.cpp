@@ -14,15 +14,16 @@ constexpr std::int64_t kDayMs = 86'400'000;
 
 }  // namespace
 
-// A drift alarm knows best since when the world is different; a harm alarm without one says since
-// when it hurts; a job by hand takes what came since the last re-reference.
+// A drift alarm knows best since when the world is different: the newest one, for drift on several
+// signals is latched into one alarm, so several open ones are several events, and an unconfirmed
+// older one must not drag its data into the next job. A harm alarm without one says since when it
+// hurts; a job by hand takes what came since the last re-reference.
 std::int64_t Target::job_onset_ms() const {
-  std::int64_t onset_ms = 0;
-  for (const auto& alarm : alarms_) {
-    if (alarm.kind == "drift") return alarm.onset_ms;
-    onset_ms = alarm.onset_ms;
-  }
-  return alarms_.empty() ? rereferenced_ms_ : onset_ms;
+  if (alarms_.empty()) return rereferenced_ms_;
+  std::int64_t drift_ms = 0;
+  std::int64_t harm_ms = 0;
+  for (const auto& alarm : alarms_) (alarm.kind == "drift" ? drift_ms : harm_ms) = alarm.onset_ms;
+  return drift_ms > 0 ? drift_ms : harm_ms;
 }
 
 retrain::PolicyInputs Target::policy_inputs(const Step& step) const {
