@@ -27,6 +27,7 @@
 #include "base/net/client.h"
 #include "daemon/embedded_broker.h"
 #include "tests/daemon/stub_model_server.h"
+#include "tests/paths.h"
 
 namespace trimtab {
 namespace {
@@ -73,7 +74,7 @@ class GatewayProcess {
     config.close();
     const std::string file = (folder_.path() / "gateway.yaml").string();
     const std::string port = (folder_.path() / "port").string();
-    const std::string program = std::string(TRIMTAB_BIN_DIR) + "/trimtab-gateway";
+    const std::string program = tests::bin_dir() / "trimtab-gateway";
     pid_ = fork();
     if (pid_ == 0) {
       pin(0, 0, 0);

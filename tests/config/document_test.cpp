@@ -11,13 +11,14 @@
 #include "config/spelling.h"
 #include "config/tables.h"
 #include "config/units.h"
+#include "tests/paths.h"
 
 namespace trimtab::config {
 namespace {
 
 using testing::HasSubstr;
 
-const std::string kSource = TRIMTAB_SOURCE_DIR;
+const std::string kSource = tests::source_dir();
 
 TEST(Units, Durations) {
   EXPECT_EQ(parse_duration_ms("250ms").value(), 250);

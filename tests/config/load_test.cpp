@@ -11,15 +11,16 @@
 #include "base/random.h"
 #include "config/document.h"
 #include "config/tables.h"
+#include "tests/paths.h"
 
 namespace trimtab::config {
 namespace {
 
 using testing::HasSubstr;
 
-const std::string kExample = std::string(TRIMTAB_SOURCE_DIR) + "/config/trimtab.example.yaml";
+const std::string kExample = tests::source_dir() / "config/trimtab.example.yaml";
 const std::string kGatewayExample =
-    std::string(TRIMTAB_SOURCE_DIR) + "/config/gateway.example.yaml";
+    tests::source_dir() / "config/gateway.example.yaml";
 
 // A valid file of the fewest lines; `more` goes below it.
 std::string minimal(const std::string& more = "") {

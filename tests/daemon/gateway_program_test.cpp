@@ -12,6 +12,7 @@
 #include "base/files.h"
 #include "base/net/client.h"
 #include "tests/daemon/stub_model_server.h"
+#include "tests/paths.h"
 
 namespace trimtab::gateway {
 namespace {
@@ -36,7 +37,7 @@ class GatewayProgramTest : public ::testing::Test {
     ASSERT_TRUE(write_atomic(folder_.path() / "gateway.yaml", text));
   }
   void spawn() {
-    const std::string program = std::string(TRIMTAB_BIN_DIR) + "/trimtab-gateway";
+    const std::string program = tests::bin_dir() / "trimtab-gateway";
     const std::string config = folder_.path() / "gateway.yaml";
     const std::string port_file = folder_.path() / "port";
     const std::string log = folder_.path() / "log";

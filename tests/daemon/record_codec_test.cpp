@@ -10,6 +10,7 @@
 #include "base/files.h"
 #include "base/random.h"
 #include "daemon/record_store.h"
+#include "tests/paths.h"
 
 namespace trimtab::daemon {
 namespace {
@@ -464,7 +465,7 @@ TEST(RecordCodec, ReplaysTheCorpus) {
     settings.mapping = mapping;
     Codec codec(settings);
     for (const auto& entry : std::filesystem::directory_iterator(
-             std::filesystem::path(TRIMTAB_SOURCE_DIR) / "tests" / "fuzz" / "records")) {
+             tests::source_dir() / "tests" / "fuzz" / "records")) {
       const auto text = read_file(entry.path());
       ASSERT_TRUE(text) << entry.path();
       (void)codec(*text);

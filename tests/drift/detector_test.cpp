@@ -13,11 +13,12 @@
 #include "base/json.h"
 #include "base/random.h"
 #include "drift/detector.h"
+#include "tests/paths.h"
 
 namespace trimtab::drift {
 namespace {
 
-const std::filesystem::path kShared = TRIMTAB_SHARED_DIR;
+const std::filesystem::path kShared = tests::shared_dir();
 
 std::vector<double> numbers_of(const std::string& text) {
   std::vector<double> values;

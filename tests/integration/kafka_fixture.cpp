@@ -17,6 +17,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "tests/paths.h"
 
 namespace trimtab::testing_kafka {
 namespace fs = std::filesystem;
@@ -106,14 +107,14 @@ Result<KafkaFixture*> KafkaFixture::shared() {
 }
 
 Status KafkaFixture::prepare() {
-  const fs::path cache = fs::path(TRIMTAB_SOURCE_DIR) / "build" / "downloads" / "kafka-4.1.0";
+  const fs::path cache = tests::source_dir() / "build" / "downloads" / "kafka-4.1.0";
   const fs::path jars = cache / "jars";
   if (!fs::exists(cache / "complete")) {
     if (run("command -v mvn >/dev/null && command -v java >/dev/null") != 0) {
       return fail(Code::kUnavailable, "no Maven or no Java here (apt install maven)");
     }
     TRIMTAB_CHECK_OK(make_folders(jars));
-    const std::string pom = std::string(TRIMTAB_SOURCE_DIR) + "/tests/integration/kafka_pom.xml";
+    const std::string pom = tests::source_dir() / "tests/integration/kafka_pom.xml";
     const std::string log = (cache / "mvn.log").string();
     if (run("timeout 300 mvn -q -B -f '" + pom +
             "' dependency:copy-dependencies -DoutputDirectory='" + jars.string() + "' >'" + log +

@@ -16,6 +16,7 @@
 #include "base/json.h"
 #include "base/random.h"
 #include "retrain/model/safetensors.h"
+#include "tests/paths.h"
 
 extern char** environ;
 
@@ -97,7 +98,7 @@ class ResumeTest : public testing::Test {
 
   static pid_t start(const fs::path& folder) {
     const std::string job = (folder / "job.yaml").string();
-    std::string program = TRIMTAB_BIN_DIR "/trimtab-worker";
+    std::string program = tests::bin_dir() / "trimtab-worker";
     std::string verb = "train";
     std::string path = job;
     char* const arguments[] = {program.data(), verb.data(), path.data(), nullptr};

@@ -14,13 +14,14 @@
 #include "retrain/model/lora.h"
 #include "retrain/serve/model_server.h"
 #include "retrain/serve/pair_score.h"
+#include "tests/paths.h"
 
 namespace trimtab::serve {
 namespace {
 
 namespace fs = std::filesystem;
 
-const fs::path kGoldens = fs::path(TRIMTAB_SHARED_DIR) / "vectors/lora";
+const fs::path kGoldens = tests::shared_dir() / "vectors/lora";
 
 // A base folder: golden weights (vocabulary 320), a byte-level tokenizer of the same size, ChatML.
 void make_base(const fs::path& folder) {

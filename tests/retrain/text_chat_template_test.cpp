@@ -5,12 +5,13 @@
 #include "base/files.h"
 #include "base/json.h"
 #include "retrain/model/chat_template.h"
+#include "tests/paths.h"
 
 namespace trimtab::model {
 namespace {
 
 TEST(ChatTemplate, SnippetsEqualJinja2) {
-  const auto file = read_file(TRIMTAB_SOURCE_DIR "/tests/retrain/chat_template_cases.json");
+  const auto file = read_file(tests::source_dir() / "tests/retrain/chat_template_cases.json");
   ASSERT_TRUE(file) << file.error().message;
   const OrderedJson document = OrderedJson::parse(*file);
   ASSERT_GE(document["cases"].size(), 70U);

@@ -8,6 +8,7 @@
 #include "retrain/model/bpe_trainer.h"
 #include "retrain/model/chat_template.h"
 #include "retrain/model/tokenizer.h"
+#include "tests/paths.h"
 
 namespace trimtab::model {
 namespace {
@@ -65,7 +66,7 @@ void try_template(const std::string& source, const OrderedJson& messages) {
 
 TEST(TextFuzz, ChatTemplates) {
   const OrderedJson document = OrderedJson::parse(
-      read_file(TRIMTAB_SOURCE_DIR "/tests/retrain/chat_template_cases.json").value());
+      read_file(tests::source_dir() / "tests/retrain/chat_template_cases.json").value());
   for (const auto* kept :
        {"{%- macro a() %}{{ caller() }}{% endmacro %}{% call a() %}{% endcall %}",
         "{% for loop in messages %}{{ loop }}{% endfor %}", "{{ 'a'.join }}", "{{ [].index }}",

@@ -7,12 +7,13 @@
 #include "base/json.h"
 #include "retrain/model/chat_template.h"
 #include "retrain/model/tokenizer.h"
+#include "tests/paths.h"
 
 namespace trimtab::model {
 namespace {
 
 std::filesystem::path goldens() {
-  return std::filesystem::path(TRIMTAB_SHARED_DIR) / "vectors/lora";
+  return tests::shared_dir() / "vectors/lora";
 }
 
 OrderedJson read(const std::filesystem::path& path) {

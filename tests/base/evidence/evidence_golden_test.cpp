@@ -13,6 +13,7 @@
 #include "base/evidence/paired_betting.h"
 #include "base/files.h"
 #include "base/json.h"
+#include "tests/paths.h"
 
 namespace trimtab::evidence {
 namespace {
@@ -40,7 +41,7 @@ class Golden : public ::testing::Test {
   template <typename Check>
   void each(const std::string& name, const Check& check) {
     const auto path =
-        std::filesystem::path(TRIMTAB_SHARED_DIR) / "vectors/decisions" / (name + ".json");
+        tests::shared_dir() / "vectors/decisions" / (name + ".json");
     if (!std::filesystem::exists(path)) GTEST_SKIP() << "no golden vectors at " << path;
     const auto text = read_file(path);
     ASSERT_TRUE(text) << text.error().message;
