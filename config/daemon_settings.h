@@ -126,17 +126,14 @@ struct HttpSettings {
 struct MetricsSettings {
   std::string host = "127.0.0.1";
   std::int64_t port = 8501;
-  std::int64_t max_series_per_metric = 1'000;  // then one overflow series
 };
 
 enum class LogLevel { kTrace, kDebug, kInfo, kWarning, kError };
 struct LogSettings {
   LogLevel level = LogLevel::kInfo;
-  std::int64_t rate_limit_per_s = 10;  // per message site
 };
 
 struct ControlSettings {
-  std::int64_t queue_observations = 65'536;
   std::int64_t step_observations = 4'096;  // HOUSE.md section 3: <= N a step
   std::int64_t tick_ms = 1'000;
   std::int64_t reconcile_interval_ms = 10'000;  // PROMOTION.md section 2

@@ -104,8 +104,6 @@ Table<StoreSettings> store_table() {
 Table<ControlSettings> control_table() {
   using C = ControlSettings;
   Table<C> t;
-  t.integer("queue_observations", &C::queue_observations, 64, 10'000'000,
-            "between ingest and control; full: partitions pause");
   t.integer("step_observations", &C::step_observations, 1, 1'000'000, "drained a step at most");
   t.duration("tick", &C::tick_ms, 10, 60'000, "timers run so often");
   t.duration("reconcile_interval", &C::reconcile_interval_ms, 100, 3'600'000,
@@ -208,8 +206,6 @@ Table<MetricsSettings> metrics_table() {
   Table<M> t;
   t.text("host", &M::host, "address to listen on").check(check_host);
   t.integer("port", &M::port, 0, 65'535, "0 = any free one");
-  t.integer("max_series_per_metric", &M::max_series_per_metric, 10, 100'000,
-            "then one overflow series");
   return t;
 }
 
@@ -217,8 +213,6 @@ Table<LogSettings> log_table() {
   Table<LogSettings> t;
   t.choice("level", &LogSettings::level, {"trace", "debug", "info", "warning", "error"},
            "least level that is written");
-  t.integer("rate_limit_per_s", &LogSettings::rate_limit_per_s, 1, 100'000,
-            "lines a second from one place in the code");
   return t;
 }
 

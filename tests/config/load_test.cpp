@@ -181,7 +181,7 @@ INSTANTIATE_TEST_SUITE_P(
             "key_of_elsewhere", minimal("margin: 0.1\n"),
             "f.yaml:5:1: margin: unknown key here; it belongs under 'targets[].promotion.plan'"},
         Mistake{"unknown_and_far", minimal("log:\n  quux_zz: 1\n"),
-                "f.yaml:6:3: log.quux_zz: unknown key; valid here: level, rate_limit_per_s"},
+                "f.yaml:6:3: log.quux_zz: unknown key; valid here: level"},
         Mistake{"duplicate", minimal("http:\n  port: 1\n  host: localhost\n  port: 2\n"),
                 "f.yaml:8:3: http.port: given twice; the first is at line 6"},
         Mistake{
