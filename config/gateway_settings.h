@@ -30,6 +30,9 @@ struct GatewayRouting {
   std::string dir;  // file: <dir>/<target>.json, watched by its modification time
   std::string url = "http://127.0.0.1:8500";  // url: the daemon; long poll and acknowledgements
   std::string token_file;
+  // url: the last document of each target, kept over a restart of the gateway. Empty: the folder
+  // that systemd gives ($STATE_DIRECTORY), else nothing is kept.
+  std::string keep_dir;
   std::int64_t poll_interval_ms = 500;         // file: look again; url: pause after an error
   std::int64_t long_poll_ms = 20'000;          // < the daemon's 25 s
   std::int64_t acknowledge_every_ms = 15'000;  // keeps the lease (60 s) alive

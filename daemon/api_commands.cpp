@@ -221,7 +221,7 @@ net::Response Api::move_offset(const net::Request& request) {
     next = to.get<std::int64_t>();
   } else if (to == "earliest" || to == "latest") {
     const auto marks =
-        parts_.ingest.source().watermarks(where, parts_.settings->http.command_deadline_ms);
+        parts_.ingest.watermarks(where, parts_.settings->http.command_deadline_ms);
     if (!marks) return net::problem_from(marks.error());
     next = to == "earliest" ? marks->first : marks->second;
   } else {
@@ -234,7 +234,7 @@ net::Response Api::move_offset(const net::Request& request) {
   body["next"] = next;
   made.body = dump_json(body);
   auto response = command(request, std::move(made));
-  if (response.status < 300) parts_.ingest.source().request_reseek();
+  if (response.status < 300) parts_.ingest.request_reseek();
   return response;
 }
 

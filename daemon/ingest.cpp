@@ -2,6 +2,8 @@
 
 #include <pthread.h>
 
+#include <algorithm>
+#include <array>
 #include <chrono>
 
 #include "base/log.h"
@@ -16,8 +18,11 @@ constexpr std::int64_t kFlushMs = 1'000;        // one try at the dead letters, 
 
 }  // namespace
 
-struct Ingest::State {
+// One thread with a consumer of its own.
+class Ingest::Reader {
+ public:
   Options options;
+  const int member;
   BatchQueue& queue;
   BatchPool& pool;
   Clock& clock;
@@ -39,8 +44,9 @@ struct Ingest::State {
   Status failure;
   std::jthread thread;
 
-  State(Options o, BatchQueue& q, BatchPool& p, Clock& c, RecordCodec k, Metrics& m)
+  Reader(Options o, int which, BatchQueue& q, BatchPool& p, Clock& c, RecordCodec k, Metrics& m)
       : options(std::move(o)),
+        member(which),
         queue(q),
         pool(p),
         clock(c),
@@ -58,7 +64,7 @@ struct Ingest::State {
   void drop_stale();
 };
 
-Status Ingest::State::decode(const RawBatch& raw, std::stop_token stop) {
+Status Ingest::Reader::decode(const RawBatch& raw, std::stop_token stop) {
   held = pool.take();
   held->number = ++batches;
   if (held->topics.empty()) held->topics = source->topics();
@@ -94,12 +100,12 @@ Status Ingest::State::decode(const RawBatch& raw, std::stop_token stop) {
 
 // Partitions were taken and given back meanwhile: the source reads from the committed offsets
 // again, so what is held back here comes a second time.
-void Ingest::State::drop_stale() {
+void Ingest::Reader::drop_stale() {
   if (held && source->status().rebalances != held_rebalances) pool.give_back(std::move(held));
 }
 
 // True when nothing is held any more.
-bool Ingest::State::deliver(std::stop_token stop) {
+bool Ingest::Reader::deliver(std::stop_token stop) {
   if (!held) return true;
   if (letters_pending) {
     const Status flushed = dead->flush(kFlushMs);
@@ -119,7 +125,7 @@ bool Ingest::State::deliver(std::stop_token stop) {
   }
 }
 
-Status Ingest::State::turn(RawBatch& raw, std::stop_token stop) {
+Status Ingest::Reader::turn(RawBatch& raw, std::stop_token stop) {
   TRIMTAB_CHECK_OK(source->poll(raw));
   drop_stale();
   if (!raw.messages.empty()) TRIMTAB_CHECK_OK(decode(raw, stop));
@@ -131,8 +137,8 @@ Status Ingest::State::turn(RawBatch& raw, std::stop_token stop) {
   return {};
 }
 
-void Ingest::State::run(std::stop_token stop) {
-  pthread_setname_np(pthread_self(), "ingest");
+void Ingest::Reader::run(std::stop_token stop) {
+  pthread_setname_np(pthread_self(), ("ingest-" + std::to_string(member)).c_str());
   RawBatch raw;
   while (!stop.stop_requested()) {
     const Status done = turn(raw, stop);
@@ -148,48 +154,106 @@ void Ingest::State::run(std::stop_token stop) {
 
 Result<std::unique_ptr<Ingest>> Ingest::create(Options options, OffsetBook& book, BatchQueue& queue,
                                                BatchPool& pool, Clock& clock, Metrics& metrics) {
-  TRIMTAB_TRY(auto codec, RecordCodec::create(options.ingest, options.targets));
-  for (const auto& [target, pointers] : options.pointers) {
-    TRIMTAB_CHECK_OK(codec.set_pointers(target, pointers));
+  const config::KafkaSettings kafka = options.kafka;
+  const auto ours = std::make_shared<OurConsumers>();
+  std::vector<std::unique_ptr<Reader>> readers;
+  const int threads = static_cast<int>(std::max<std::int64_t>(1, options.ingest.threads));
+  for (int member = 0; member < threads; ++member) {
+    TRIMTAB_TRY(auto codec, RecordCodec::create(options.ingest, options.targets));
+    for (const auto& [target, pointers] : options.pointers) {
+      TRIMTAB_CHECK_OK(codec.set_pointers(target, pointers));
+    }
+    auto reader =
+        std::make_unique<Reader>(options, member, queue, pool, clock, std::move(codec), metrics);
+    TRIMTAB_TRY(reader->source,
+                KafkaSource::open(kafka, {kafka.topics.records, kafka.topics.feedback}, book, clock,
+                                  metrics, member, ours));
+    TRIMTAB_TRY(reader->dead, DeadLetters::open(kafka, clock, metrics));
+    readers.push_back(std::move(reader));
   }
-  auto state =
-      std::make_unique<State>(std::move(options), queue, pool, clock, std::move(codec), metrics);
-  const config::KafkaSettings& kafka = state->options.kafka;
-  TRIMTAB_TRY(state->source, KafkaSource::open(kafka, {kafka.topics.records, kafka.topics.feedback},
-                                               book, clock, metrics));
-  TRIMTAB_TRY(state->dead, DeadLetters::open(kafka, clock, metrics));
-  return std::unique_ptr<Ingest>(new Ingest(std::move(state)));
+  return std::unique_ptr<Ingest>(new Ingest(std::move(readers)));
 }
 
-Ingest::Ingest(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Ingest::Ingest(std::vector<std::unique_ptr<Reader>> readers) : readers_(std::move(readers)) {}
 
 Ingest::~Ingest() {
-  if (const Status stopped = stop(state_->options.kafka.close_deadline_ms); !stopped) {
+  if (const Status stopped = stop(readers_.front()->options.kafka.close_deadline_ms); !stopped) {
     log::warn("{}", stopped.error().message);
   }
 }
 
 void Ingest::start() {
-  state_->thread = std::jthread([this](std::stop_token stop) { state_->run(stop); });
+  for (auto& reader : readers_) {
+    reader->thread =
+        std::jthread([one = reader.get()](std::stop_token stop) { one->run(std::move(stop)); });
+  }
 }
 
 Status Ingest::stop(std::int64_t deadline_ms) {
-  if (state_->thread.joinable()) {
-    state_->thread.request_stop();
-    state_->thread.join();
+  for (auto& reader : readers_) reader->thread.request_stop();
+  Status all;
+  for (auto& reader : readers_) {
+    if (reader->thread.joinable()) reader->thread.join();
+    if (auto closed = reader->source->close(deadline_ms); !closed && all) all = closed;
   }
-  return state_->source->close(deadline_ms);
+  return all;
 }
 
-SourceStatus Ingest::status() const { return state_->source->status(); }
+SourceStatus Ingest::status() const {
+  // What a person should hear of first.
+  static constexpr std::array<SourceState, 9> kUrgent = {
+      SourceState::kFenced,       SourceState::kFailed,        SourceState::kOffsetGone,
+      SourceState::kStalled,      SourceState::kForeignMember, SourceState::kStarting,
+      SourceState::kBackpressure, SourceState::kRunning,       SourceState::kClosed};
+  const auto rank = [](SourceState state) {
+    return std::find(kUrgent.begin(), kUrgent.end(), state) - kUrgent.begin();
+  };
+  SourceStatus all = readers_.front()->source->status();
+  for (std::size_t i = 1; i < readers_.size(); ++i) {
+    SourceStatus one = readers_[i]->source->status();
+    one.rebalances += all.rebalances;
+    one.assigned.insert(one.assigned.end(), all.assigned.begin(), all.assigned.end());
+    for (const auto& [where, behind] : all.lag) one.lag[where] = behind;
+    one.last_batch_mono_ms = std::max(one.last_batch_mono_ms, all.last_batch_mono_ms);
+    one.last_poll_mono_ms = std::min(one.last_poll_mono_ms, all.last_poll_mono_ms);
+    if (rank(all.state) <= rank(one.state)) {
+      one.state = all.state;
+      one.detail = all.detail;
+      one.gone = all.gone;
+      one.gone_offset = all.gone_offset;
+      one.log_start = all.log_start;
+      one.log_end = all.log_end;
+    }
+    all = std::move(one);
+  }
+  return all;
+}
 
 Status Ingest::failure() const {
-  std::lock_guard lock(state_->mutex);
-  return state_->failure;
+  for (const auto& reader : readers_) {
+    std::lock_guard lock(reader->mutex);
+    if (!reader->failure) return reader->failure;
+  }
+  return {};
 }
 
-std::uint64_t Ingest::turns() const { return state_->turns; }
-KafkaSource& Ingest::source() { return *state_->source; }
-void Ingest::hold(bool on) { state_->on_hold = on; }
+std::uint64_t Ingest::turns() const {
+  std::uint64_t slowest = readers_.front()->turns;
+  for (const auto& reader : readers_) slowest = std::min<std::uint64_t>(slowest, reader->turns);
+  return slowest;
+}
+
+Result<std::pair<std::int64_t, std::int64_t>> Ingest::watermarks(const TopicPartition& where,
+                                                                 std::int64_t timeout_ms) const {
+  return readers_.front()->source->watermarks(where, timeout_ms);
+}
+
+void Ingest::request_reseek() {
+  for (auto& reader : readers_) reader->source->request_reseek();
+}
+
+void Ingest::hold(bool on) {
+  for (auto& reader : readers_) reader->on_hold = on;
+}
 
 }  // namespace trimtab::daemon

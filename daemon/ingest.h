@@ -1,4 +1,6 @@
-// Ingest: one thread from Kafka bytes to decoded batches in a bounded queue (HOUSE.md section 3).
+// Ingest: from Kafka bytes to decoded batches in a bounded queue (HOUSE.md section 3), on
+// `ingest.threads` threads with a consumer, a decoder and a dead-letter writer each; all are
+// members of one group, so that a partition belongs to one of them at a time.
 //
 //   poll -> decode_record -> dead letters flushed -> prepare(batch) -> queue
 //
@@ -35,7 +37,8 @@ class Ingest {
     std::vector<std::string> targets;
     // drift::SignalExtractor::pointers() of each target that has any.
     std::map<std::string, std::vector<std::string>> pointers;
-    // Runs on the ingest thread over each decoded batch before it is queued: signal extraction.
+    // Runs on the ingest threads (several at once) over each decoded batch before it is queued:
+    // signal extraction.
     std::function<void(RecordBatch&)> prepare;
   };
 
@@ -46,23 +49,27 @@ class Ingest {
   ~Ingest();  // stop()s
 
   void start();
-  // Stops polling, leaves the group within the deadline, joins the thread.
+  // Stops polling, leaves the group within the deadline, joins the threads.
   [[nodiscard]] Status stop(std::int64_t deadline_ms);
 
-  // Thread-safe.
+  // Thread-safe. Of all consumers together: the state is the one that most needs a person.
   [[nodiscard]] SourceStatus status() const;
-  // Set once the thread has ended by itself (fenced, failed): the daemon must exit non-zero.
+  // Set once a thread has ended by itself (fenced, failed): the daemon must exit non-zero.
   [[nodiscard]] Status failure() const;
-  // Counts turns of the loop: the watchdog's sign of life.
+  // Turns of the slowest thread: the watchdog's sign of life.
   [[nodiscard]] std::uint64_t turns() const;
-  [[nodiscard]] KafkaSource& source();
+  // Earliest and end offset of a partition, asked of the broker.
+  [[nodiscard]] Result<std::pair<std::int64_t, std::int64_t>> watermarks(
+      const TopicPartition& where, std::int64_t timeout_ms) const;
+  // Every consumer goes back to the OffsetBook.
+  void request_reseek();
   // Asked for by control while SQLite cannot be written (disk full); polling goes on.
   void hold(bool on);
 
  private:
-  struct State;
-  explicit Ingest(std::unique_ptr<State> state);
-  std::unique_ptr<State> state_;
+  class Reader;
+  explicit Ingest(std::vector<std::unique_ptr<Reader>> readers);
+  std::vector<std::unique_ptr<Reader>> readers_;
 };
 
 }  // namespace trimtab::daemon

@@ -26,7 +26,8 @@ Status set_property(rd_kafka_conf_t* conf, const std::string& name, const std::s
 // Before 2.10 cooperative-sticky can hang or lose its assignment (OPERATIONS.md section 1).
 constexpr int kCooperativeSafe = 0x020a00ff;
 
-Status set_properties(rd_kafka_conf_t* conf, const config::KafkaSettings& s) {
+Status set_properties(rd_kafka_conf_t* conf, const config::KafkaSettings& s,
+                      const std::string& instance) {
   if (s.assignor == config::Assignor::kCooperativeSticky && rd_kafka_version() < kCooperativeSafe) {
     return fail(Code::kInvalid, std::string("kafka.assignor: cooperative-sticky needs librdkafka "
                                             "2.10 or newer, this is ") +
@@ -55,8 +56,8 @@ Status set_properties(rd_kafka_conf_t* conf, const config::KafkaSettings& s) {
       {"topic.metadata.refresh.interval.ms", "30000"},
   };
   for (const auto& [name, value] : ours) TRIMTAB_CHECK_OK(set_property(conf, name, value));
-  if (!s.group_instance_id.empty()) {
-    TRIMTAB_CHECK_OK(set_property(conf, "group.instance.id", s.group_instance_id));
+  if (!instance.empty()) {
+    TRIMTAB_CHECK_OK(set_property(conf, "group.instance.id", instance));
   }
   for (const auto& [name, value] : s.connection.properties) {
     TRIMTAB_CHECK_OK(set_property(conf, name, value));
@@ -130,9 +131,10 @@ std::string client_id(const config::KafkaSettings& settings) {
 }
 
 Result<rd_kafka_t*> new_consumer(const config::KafkaSettings& settings,
+                                 const std::string& instance,
                                  const ConsumerCallbacks& callbacks, void* opaque) {
   Conf conf(rd_kafka_conf_new(), &rd_kafka_conf_destroy);
-  TRIMTAB_CHECK_OK(set_properties(conf.get(), settings));
+  TRIMTAB_CHECK_OK(set_properties(conf.get(), settings, instance));
   rd_kafka_conf_set_opaque(conf.get(), opaque);
   rd_kafka_conf_set_rebalance_cb(conf.get(), callbacks.rebalance);
   rd_kafka_conf_set_error_cb(conf.get(), callbacks.error);

@@ -32,9 +32,10 @@ struct ConsumerCallbacks {
   int (*stats)(rd_kafka_t*, char*, std::size_t, void*);
 };
 
-// A consumer whose queue carries messages, rebalances, statistics and errors. kInvalid: a property
-// that librdkafka refuses.
+// A consumer whose queue carries messages, rebalances, statistics and errors. `instance` is its
+// group.instance.id, empty for a dynamic member. kInvalid: a property that librdkafka refuses.
 [[nodiscard]] Result<rd_kafka_t*> new_consumer(const config::KafkaSettings& settings,
+                                               const std::string& instance,
                                                const ConsumerCallbacks& callbacks, void* opaque);
 
 // Our client.id: members of the group that carry it are ours. A static member keeps it over

@@ -38,7 +38,7 @@ void KafkaSource::State::on_assign(rd_kafka_topic_partition_list_t* partitions) 
   rd_kafka_resume_partitions(consumer, partitions);  // an earlier pause outlives the assignment
   fetching = true;
   blocked = false;
-  check_group = true;
+  check_group = assignment_known = true;
   last_progress_ms = clock.mono_ms();
   rebalances.with().add();
   {
@@ -62,6 +62,7 @@ void KafkaSource::State::on_revoke(rd_kafka_topic_partition_list_t*) {
   rd_kafka_assign(consumer, nullptr);
   assigned.clear();
   handed_out.clear();
+  assignment_known = false;
   set_state(SourceState::kStarting, "");
   publish();
 }
@@ -110,7 +111,7 @@ void KafkaSource::State::examine_group() {
   } else if (const auto existing = existing_partitions(consumer, topics, kAskMs)) {
     // No answer about members: partitions that exist but are not ours belong to somebody.
     const auto missing =
-        static_cast<std::int64_t>(existing->size()) - static_cast<std::int64_t>(assigned.size());
+        static_cast<std::int64_t>(existing->size()) - static_cast<std::int64_t>(ours->partitions());
     if (missing > 0)
       who = fmt::format("unknown, holds {} of {} partitions", missing, existing->size());
   } else {

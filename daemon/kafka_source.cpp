@@ -23,7 +23,9 @@ Status KafkaSource::State::create() {
                                       from(opaque).on_stats({json, size});
                                       return 0;  // the client frees the text
                                     }};
-  TRIMTAB_TRY(consumer, new_consumer(settings, callbacks, this));
+  std::string instance = settings.group_instance_id;
+  if (!instance.empty() && member > 0) instance += "-" + std::to_string(member);
+  TRIMTAB_TRY(consumer, new_consumer(settings, instance, callbacks, this));
   queue = rd_kafka_queue_get_consumer(consumer);
   PartitionList subscription(rd_kafka_topic_partition_list_new(static_cast<int>(topics.size())));
   for (const std::string& topic : topics) {
@@ -60,6 +62,7 @@ void KafkaSource::State::set_state(SourceState state, std::string detail) {
 }
 
 void KafkaSource::State::publish() {
+  ours->holds(member, assigned.size());
   std::lock_guard lock(mutex);
   status.assigned.clear();
   status.lag.clear();
@@ -224,17 +227,20 @@ Status KafkaSource::State::watchdog(std::int64_t now_ms) {
   destroy();
   assigned.clear();
   handed_out.clear();
+  assignment_known = false;
   return create();
 }
 
 Result<std::unique_ptr<KafkaSource>> KafkaSource::open(const config::KafkaSettings& settings,
                                                        std::vector<std::string> topics,
                                                        OffsetBook& book, Clock& clock,
-                                                       Metrics& metrics) {
+                                                       Metrics& metrics, int member,
+                                                       std::shared_ptr<OurConsumers> ours) {
   std::sort(topics.begin(), topics.end());
   topics.erase(std::unique(topics.begin(), topics.end()), topics.end());
   if (topics.empty()) return fail(Code::kInvalid, "kafka.topics: no topic to read");
-  auto state = std::make_unique<State>(settings, std::move(topics), book, clock, metrics);
+  auto state = std::make_unique<State>(settings, std::move(topics), book, clock, metrics,
+                                       member, std::move(ours));
   TRIMTAB_CHECK_OK(state->create());
   return std::unique_ptr<KafkaSource>(new KafkaSource(std::move(state)));
 }
@@ -260,7 +266,7 @@ Status KafkaSource::poll(RawBatch& out) {
   const std::int64_t now = s.clock.mono_ms();
   const bool foreign = s.status.state == SourceState::kForeignMember;  // only this thread writes
   if (s.check_group || (foreign && now - s.last_group_check_ms >= kGroupCheckMs)) {
-    if (!s.assigned.empty() || foreign) s.examine_group();
+    if (s.assignment_known || foreign) s.examine_group();
   }
   if (s.check_group) {
     s.blocked = true;  // the group is not known yet: hand nothing out

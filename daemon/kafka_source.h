@@ -47,6 +47,18 @@ class OffsetBook {
   std::map<TopicPartition, std::int64_t> next_;
 };
 
+// The consumers of this process in one group (ingest.threads): what they hold together, so that
+// none of them takes another one for a stranger. Thread-safe.
+class OurConsumers {
+ public:
+  void holds(int member, std::size_t partitions);
+  [[nodiscard]] std::size_t partitions() const;
+
+ private:
+  mutable std::mutex mutex_;
+  std::map<int, std::size_t> held_;
+};
+
 enum class SourceState {
   kStarting,  // no assignment yet
   kRunning,
@@ -98,10 +110,12 @@ struct RawBatch {
 class KafkaSource {
  public:
   // Connects lazily: a broker that is down is not an error here. kInvalid for a property that
-  // librdkafka refuses (its words in the message). `book` outlives the source.
+  // librdkafka refuses (its words in the message). `book` outlives the source. `member` counts the
+  // consumers of this process from 0; the first one's group.instance.id is the settings' own, the
+  // others' have "-<member>" behind it. All share `ours`.
   [[nodiscard]] static Result<std::unique_ptr<KafkaSource>> open(
       const config::KafkaSettings& settings, std::vector<std::string> topics, OffsetBook& book,
-      Clock& clock, Metrics& metrics);
+      Clock& clock, Metrics& metrics, int member = 0, std::shared_ptr<OurConsumers> ours = nullptr);
   ~KafkaSource();  // closes with the deadline of the settings if close() was not called
 
   // Waits at most batch_wait_ms for messages; fills `out` (whose earlier messages are freed). Must

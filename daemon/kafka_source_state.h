@@ -35,6 +35,8 @@ struct KafkaSource::State {
   std::vector<std::string> topics;
   OffsetBook& book;
   Clock& clock;
+  const int member;
+  const std::shared_ptr<OurConsumers> ours;
   rd_kafka_t* consumer = nullptr;
   rd_kafka_queue_t* queue = nullptr;
 
@@ -44,6 +46,7 @@ struct KafkaSource::State {
   std::vector<rd_kafka_message_t*> messages;
   std::size_t message_count = 0;
   bool check_group = false;
+  bool assignment_known = false;  // the group has told us, be it that we get nothing
   bool paused = false;   // by pause()
   bool blocked = false;  // foreign member or offset gone: nothing is handed out
   bool fetching = true;  // false: partitions are paused in the client
@@ -63,11 +66,13 @@ struct KafkaSource::State {
   Family<Gauge>& lag;
 
   State(const config::KafkaSettings& s, std::vector<std::string> t, OffsetBook& b, Clock& c,
-        Metrics& m)
+        Metrics& m, int which, std::shared_ptr<OurConsumers> of)
       : settings(s),
         topics(std::move(t)),
         book(b),
         clock(c),
+        member(which),
+        ours(of ? std::move(of) : std::make_shared<OurConsumers>()),
         rebalances(m.counter("trimtab_kafka_rebalances_total",
                              "Times that the consumer group assigned partitions anew")),
         lag(m.gauge("trimtab_kafka_lag_records", "Messages behind the end of the partition",

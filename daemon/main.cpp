@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/slewed_clock.h"
 #include "config/load.h"
 #include "daemon/app.h"
 
@@ -93,7 +94,8 @@ int main(int argc, char** argv) {
     return trimtab::config::kExitConfig;
   }
   trimtab::log::set_level(level_of(settings->log.level));
-  trimtab::SystemClock clock;
+  trimtab::SystemClock machine;
+  trimtab::SlewedClock clock(machine);
   trimtab::daemon::App app(std::make_shared<trimtab::config::Settings>(std::move(*settings)), *hash,
                            options, clock);
   if (const auto started = app.start(); !started) {

@@ -50,6 +50,18 @@ bool OffsetBook::wait_for(const std::map<TopicPartition, std::int64_t>& wanted,
   });
 }
 
+void OurConsumers::holds(int member, std::size_t partitions) {
+  std::lock_guard lock(mutex_);
+  held_[member] = partitions;
+}
+
+std::size_t OurConsumers::partitions() const {
+  std::lock_guard lock(mutex_);
+  std::size_t sum = 0;
+  for (const auto& [member, partitions] : held_) sum += partitions;
+  return sum;
+}
+
 std::size_t drop_applied(RecordBatch& batch, const std::map<TopicPartition, std::int64_t>& next) {
   bool overlaps = false;
   for (const OffsetRange& range : batch.ranges) {

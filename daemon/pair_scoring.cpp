@@ -1,6 +1,7 @@
 #include "daemon/pair_scoring.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <map>
 
 #include "base/hash.h"
@@ -16,6 +17,11 @@ constexpr std::int64_t kPage = 2'000;
 constexpr std::int64_t kHourMs = 3'600'000;
 constexpr int kScorerDown = 3;  // failures in a row before the trial is told
 constexpr std::int64_t kRetryMs = 1'000, kRetryMostMs = 60'000;
+
+// Further away than any back-off: it was set before the clock was set back.
+bool backs_off(std::int64_t now_ms, std::int64_t next_at_ms) {
+  return now_ms < next_at_ms && next_at_ms - now_ms <= kRetryMostMs;
+}
 
 // Reads every label that may decide, page by page.
 Status collect(Step& step, const config::TargetSettings& settings, LabelQuery query,
@@ -109,14 +115,14 @@ std::vector<shadow::PoolItem> PairScoring::screen_items() const {
 }
 
 Status PairScoring::order_screen(Step& step, const std::string& key, const ScoredPairing& pairing) {
-  if (screen_ || !flying_.empty() || step.now_ms < next_at_ms_) return {};
+  if (screen_ || !flying_.empty() || backs_off(step.now_ms, next_at_ms_)) return {};
   return order(step, key, pairing, screen_items(), true);
 }
 
 Status PairScoring::order_pairs(Step& step, const std::string& key, const ScoredPairing& pairing,
                                 int batch) {
-  if (!flying_.empty() || step.now_ms < next_at_ms_) return {};
-  if (step.now_ms - window_ms_ >= kHourMs) {
+  if (!flying_.empty() || backs_off(step.now_ms, next_at_ms_)) return {};
+  if (std::abs(step.now_ms - window_ms_) >= kHourMs) {
     window_ms_ = step.now_ms;
     window_tokens_ = 0;
   }

@@ -1,6 +1,7 @@
 #include "daemon/serving_state.h"
 
 #include <algorithm>
+#include <cstdlib>
 
 #include "base/json.h"
 
@@ -122,7 +123,9 @@ Status ServingState::on_written(Step& step, const EffectOutcome& outcome) {
 Status ServingState::renew(Step& step) {
   const auto* routing = history_.latest();
   if (routing == nullptr) return {};
-  if (retry_at_ms_ != 0 && step.now_ms >= retry_at_ms_) {
+  // Further away than any back-off: set before the clock was set back.
+  const bool due = step.now_ms >= retry_at_ms_ || retry_at_ms_ - step.now_ms > kRetryMostMs;
+  if (retry_at_ms_ != 0 && due) {
     retry_at_ms_ = 0;
     return publish_again(step);
   }
@@ -139,13 +142,14 @@ void ServingState::acknowledge(const std::string& instance, std::uint64_t genera
                                std::int64_t now_ms) {
   auto& router = routers_[instance];
   router.generation = std::max(router.generation, generation);
-  router.seen_ms = std::max(router.seen_ms, now_ms);
+  router.seen_ms = now_ms;
   std::erase_if(routers_, [&](const auto& entry) { return !is_live(entry.second, now_ms); });
   while (routers_.size() > kRoutersKept) routers_.erase(routers_.begin());
 }
 
 bool ServingState::is_live(const RouterAck& router, std::int64_t now_ms) const {
-  return now_ms - router.seen_ms < lease_ms_;
+  // Seen in the future: before the clock was set back; it may be gone since.
+  return std::abs(now_ms - router.seen_ms) < lease_ms_;
 }
 
 AckView ServingState::acks(std::int64_t now_ms) const {

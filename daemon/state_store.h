@@ -108,6 +108,8 @@ class Transaction {
   [[nodiscard]] Status put_blob(std::string_view target, std::string_view key,
                                 std::string_view value);
   [[nodiscard]] Status remove_blob(std::string_view target, std::string_view key);
+  // All whose key begins with `prefix` (not empty).
+  [[nodiscard]] Status remove_blobs(std::string_view target, std::string_view prefix);
   // The id hashes of this batch join the window; the oldest batches beyond `window` leave it.
   [[nodiscard]] Status append_seen(const std::vector<std::uint64_t>& hashes, std::size_t window);
   // Insert or replace; keeps created_ms and seq of an existing one.

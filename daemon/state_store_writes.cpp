@@ -63,6 +63,15 @@ Status Transaction::remove_blob(std::string_view target, std::string_view key) {
   return {};
 }
 
+Status Transaction::remove_blobs(std::string_view target, std::string_view prefix) {
+  CHECK(!prefix.empty() && prefix.back() != '\xff', "a prefix that has an end");
+  std::string end(prefix);
+  ++end.back();
+  TRIMTAB_WRITE("DELETE FROM blobs WHERE target=? AND key>=? AND key<?",
+                .bind(target).bind(prefix).bind(std::string_view(end)));
+  return {};
+}
+
 Status Transaction::append_seen(const std::vector<std::uint64_t>& hashes, std::size_t window) {
   if (hashes.empty()) return {};
   std::string bytes(hashes.size() * sizeof(std::uint64_t), '\0');

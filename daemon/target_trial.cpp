@@ -51,6 +51,8 @@ Result<std::string> Target::start_trial(Step& step, shadow::NewTrial wanted,
   TRIMTAB_TRY(auto scoring, PairScoring::freeze(step, settings_, trial.plan, trial.id,
                                                 wanted.onset_ms, frozen_ms));
   TRIMTAB_CHECK_OK(trial_.start(step, trial, std::move(scoring)));
+  // Its first effects are ordered in the same step: a crash right behind it changes nothing.
+  TRIMTAB_CHECK_OK(trial_.resume(step, surroundings(step)));
   return wanted.id;
 }
 

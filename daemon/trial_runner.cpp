@@ -12,6 +12,10 @@ namespace {
 constexpr int kTransitionsAStep = 32;  // more than the longest way through the states
 constexpr std::int64_t kSeriesMs = 1'000;
 constexpr std::int64_t kBackoffMostMs = 60'000;
+// Where a comparison's pieces lie among the target's blobs.
+constexpr const char* kLivePrefix = "trial.live/";
+constexpr const char* kAbPrefix = "trial.live/ab/";
+constexpr const char* kBakePrefix = "trial.live/bake/";
 
 Json row_json(const shadow::EvidenceRow& row) {
   return {{"pairs", row.pairs},
@@ -70,6 +74,7 @@ Status TrialRunner::start(Step& step, shadow::Trial trial, std::unique_ptr<PairS
   preflight_.reset();
   ab_.reset();
   bake_.reset();
+  TRIMTAB_CHECK_OK(step.tx.remove_blobs(trial_->target, kLivePrefix));
   ab_params_ = bake_params_ = Json();
   next_series_ms_ = 0;
   last_series_.clear();
@@ -223,8 +228,9 @@ Status TrialRunner::order_one(Step& step, const shadow::EffectRequest& wanted,
     return scoring_->order_pairs(step, wanted.key, pairing, wanted.batch);
   }
   const auto& run = effects_[wanted.key];
+  const std::int64_t left_ms = run.next_at_ms - step.now_ms;  // huge: the clock was set back
   const bool waits = run.result.status != shadow::EffectStatus::kPending ||
-                     step.now_ms < run.next_at_ms || in_flight_.contains(wanted.key);
+                     (left_ms > 0 && left_ms <= kBackoffMostMs) || in_flight_.contains(wanted.key);
   if (waits) return {};
   if (wanted.kind == shadow::EffectKind::kVerifyFiles) {
     return order_call(step, wanted, "verify_files", true);
@@ -425,12 +431,39 @@ Status TrialRunner::save(Transaction& tx, const std::string& target) {
   if (scoring_ && scoring_->dirty()) {
     TRIMTAB_CHECK_OK(tx.put_blob(target, "trial.scoring", dump_json(scoring_->save())));
   }
-  if (live_dirty_) {
-    const Json live = {{"ab", ab_ ? ab_->save() : Json()},
-                       {"bake", bake_ ? bake_->save() : Json()}};
-    TRIMTAB_CHECK_OK(tx.put_blob(target, "trial.live", dump_json(live)));
-    live_dirty_ = false;
+  return live_dirty_ ? save_live(tx, target) : Status();
+}
+
+Status TrialRunner::save_live(Transaction& tx, const std::string& target) {
+  for (auto* comparison : {&ab_, &bake_}) {
+    if (!*comparison) continue;
+    const std::string prefix = comparison == &ab_ ? kAbPrefix : kBakePrefix;
+    for (const auto& piece : (*comparison)->save_changed()) {
+      if (piece.bytes.empty()) {
+        TRIMTAB_CHECK_OK(tx.remove_blob(target, prefix + piece.name));
+      } else {
+        TRIMTAB_CHECK_OK(tx.put_blob(target, prefix + piece.name, piece.bytes));
+      }
+    }
   }
+  live_dirty_ = false;
+  return {};
+}
+
+// A comparison was saved in the step in which it was made: without its pieces it is not whole.
+Status TrialRunner::load_live(StateQueries& state, const std::string& target,
+                              const std::string& prefix, const Json& params,
+                              std::optional<shadow::LiveAb>& comparison) {
+  if (params.is_null()) return {};
+  TRIMTAB_TRY(const auto keys, state.blob_keys(target));
+  std::vector<shadow::LiveAb::Piece> pieces;
+  for (const auto& key : keys) {
+    if (!key.starts_with(prefix)) continue;
+    TRIMTAB_TRY(auto bytes, state.blob(target, key));
+    pieces.push_back({key.substr(prefix.size()), std::move(bytes)});
+  }
+  TRIMTAB_TRY(auto restored, shadow::LiveAb::restore(ab_params(trial_->plan, params), pieces));
+  comparison.emplace(std::move(restored));
   return {};
 }
 
@@ -464,24 +497,8 @@ Status TrialRunner::load(StateQueries& state, const std::string& target) {
     TRIMTAB_TRY(const Json document, parse_json(*scoring));
     TRIMTAB_TRY(scoring_, PairScoring::restore(*settings_, trial_->plan, trial_->id, document));
   }
-  Json live = {{"ab", Json()}, {"bake", Json()}};
-  if (auto blob = state.blob(target, "trial.live")) {
-    TRIMTAB_TRY(live, parse_json(*blob));
-  }
-  const auto restore = [&](std::optional<shadow::LiveAb>& comparison, const Json& params,
-                           const Json& document) -> Status {
-    if (params.is_null()) return {};
-    auto made = ab_params(trial_->plan, params);
-    if (document.is_null()) {
-      comparison.emplace(std::move(made));
-      return {};
-    }
-    TRIMTAB_TRY(auto restored, shadow::LiveAb::restore(std::move(made), document));
-    comparison.emplace(std::move(restored));
-    return {};
-  };
-  TRIMTAB_CHECK_OK(restore(ab_, ab_params_, live.at("ab")));
-  return restore(bake_, bake_params_, live.at("bake"));
+  TRIMTAB_CHECK_OK(load_live(state, target, kAbPrefix, ab_params_, ab_));
+  return load_live(state, target, kBakePrefix, bake_params_, bake_);
 }
 
 }  // namespace trimtab::daemon

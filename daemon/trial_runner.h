@@ -79,6 +79,10 @@ class TrialRunner {
   [[nodiscard]] Status journal_units(Step& step);
   [[nodiscard]] Status journal_series(Step& step, const shadow::Evidence& evidence);
   [[nodiscard]] Status put_document(Step& step) const;
+  [[nodiscard]] Status save_live(Transaction& tx, const std::string& target);
+  [[nodiscard]] Status load_live(StateQueries& state, const std::string& target,
+                                 const std::string& prefix, const nlohmann::json& params,
+                                 std::optional<shadow::LiveAb>& comparison);
 
   const config::TargetSettings* settings_;
   std::optional<shadow::Trial> trial_;

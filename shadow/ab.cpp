@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <cstdio>
 
 #include "base/check.h"
 #include "base/evidence/bernoulli_ci.h"
@@ -17,6 +18,9 @@ namespace {
 constexpr std::size_t kControl = 0, kCandidate = 1;
 // Unpaired values a metric and arm: far above any imbalance that SRM would let pass.
 constexpr std::size_t kMaxWaiting = 20'000;
+// Of saved pieces: values of a chunk, and digits of a chunk of `seen` (512 units).
+constexpr std::uint64_t kChunk = 256;
+constexpr std::size_t kSeenChunk = 16 * 512;
 // Served mismatches: a stray record is a race of a router, a share of them is a wrong fleet.
 constexpr std::uint64_t kRecentWindow = 512;
 constexpr std::uint64_t kStrayRecords = 3;
@@ -162,6 +166,7 @@ void LiveAb::on_record(const LiveRecord& record, const RoutingHistory& routing) 
   std::string unit(record.unit);
   closing_.emplace(close_ms(open), unit);
   by_record_.emplace(open.record_id, unit);
+  touch(unit);
   open_.emplace(std::move(unit), std::move(open));
 }
 
@@ -175,6 +180,7 @@ void LiveAb::on_feedback(const LiveFeedback& feedback) {
   const auto found = by_record_.find(std::string(feedback.record_id));
   if (found == by_record_.end()) return;
   OpenUnit& open = open_.at(found->second);
+  touch(found->second);
   if (feedback.ts_ms > close_ms(open)) {
     late_feedback_ += 1;
     return;
@@ -192,6 +198,7 @@ void LiveAb::on_time(std::int64_t watermark_ms) {
     closing_.erase(closing_.begin());
     auto node = open_.extract(unit);
     by_record_.erase(node.mapped().record_id);
+    touch(unit);
     close(unit, node.mapped());
   }
 }
@@ -222,20 +229,32 @@ void LiveAb::close(const std::string& unit, const OpenUnit& open) {
   journal_.push_back(std::move(row));
 }
 
+void LiveAb::Waiting::push(double value) {
+  dirty.insert((first + values.size()) / kChunk);
+  values.push_back(value);
+}
+
+double LiveAb::Waiting::pop() {
+  const double value = values.front();
+  values.pop_front();
+  dirty.insert(first / kChunk);
+  ++first;
+  return value;
+}
+
 void LiveAb::pair(Metric& metric, bool candidate, std::optional<double> bad) {
   if (!bad) return;  // missing: this unit says nothing about this metric
   auto& mine = metric.waiting[candidate ? kCandidate : kControl];
   auto& others = metric.waiting[candidate ? kControl : kCandidate];
-  if (others.empty()) {
-    if (mine.size() >= kMaxWaiting) {
+  if (others.values.empty()) {
+    if (mine.values.size() >= kMaxWaiting) {
       overflowed_ += 1;
       return;
     }
-    mine.push_back(*bad);
+    mine.push(*bad);
     return;
   }
-  const double other = others.front();
-  others.pop_front();
+  const double other = others.pop();
   // Bad counts 1: D > 0 means fewer bad outcomes under the candidate.
   metric.stream.add(candidate ? other - *bad : *bad - other);
 }
@@ -338,26 +357,19 @@ void LiveAb::add_closed(const ClosedUnit& unit) {
 
 std::vector<LiveAb::ClosedUnit> LiveAb::take_closed() { return std::exchange(journal_, {}); }
 
-Json LiveAb::save() const {
-  Json units = Json::array();
-  for (const auto& [unit, open] : open_) {
-    Json guard = Json::array();
-    for (const auto& value : open.guard) guard.push_back(optional_json(value));
-    units.push_back({unit, open.record_id, open.candidate, open.complaint,
-                     optional_json(open.label), open.ts_ms, std::move(guard)});
-  }
+Json LiveAb::core() const {
   Json metrics = Json::array();
   for (const auto& metric : metrics_) {
-    metrics.push_back({{"stream", metric.stream.save()},
-                       {"control", metric.waiting[kControl]},
-                       {"candidate", metric.waiting[kCandidate]}});
+    Json queues = Json::array();
+    for (const auto& queue : metric.waiting) queues.push_back({queue.first, queue.values.size()});
+    metrics.push_back({{"stream", metric.stream.save()}, {"queues", std::move(queues)}});
   }
   return {{"experiment", params_.experiment},
           {"plan_hash", config_hash(params_.plan)},
           {"label_wait_ms", params_.label_wait_ms},
-          {"open", std::move(units)},
+          {"open", open_.size()},
           {"metrics", std::move(metrics)},
-          {"seen", seen_text_},
+          {"seen", seen_.size()},
           {"closed", closed_},
           {"exposed", exposed_},
           {"labelled", labelled_},
@@ -370,61 +382,161 @@ Json LiveAb::save() const {
           {"last_unit_ms", last_unit_ms_}};
 }
 
-Result<LiveAb> LiveAb::restore(Params params, const Json& saved) {
+void LiveAb::save_waiting(std::vector<Piece>& pieces) {
+  for (std::size_t m = 0; m < metrics_.size(); ++m) {
+    for (std::size_t arm = 0; arm < 2; ++arm) {
+      auto& waiting = metrics_[m].waiting[arm];
+      const std::uint64_t end = waiting.first + waiting.values.size();
+      for (const std::uint64_t chunk : std::exchange(waiting.dirty, {})) {
+        const std::uint64_t from = std::max(waiting.first, chunk * kChunk);
+        const std::uint64_t to = std::min(end, (chunk + 1) * kChunk);
+        Piece piece{fmt::format("wait/{}/{}/{:012}", m, arm, chunk), {}};
+        if (from < to) {
+          Json values = {from};
+          for (std::uint64_t n = from; n < to; ++n) {
+            values.push_back(waiting.values[static_cast<std::size_t>(n - waiting.first)]);
+          }
+          piece.bytes = dump_json(values);
+        }
+        pieces.push_back(std::move(piece));
+      }
+    }
+  }
+}
+
+std::vector<LiveAb::Piece> LiveAb::save_changed() {
+  std::vector<Piece> pieces;
+  for (const auto& unit : std::exchange(dirty_units_, {})) {
+    Piece piece{fmt::format("unit/{:016x}", stable_hash(unit)), {}};
+    if (const auto found = open_.find(unit); found != open_.end()) {
+      const OpenUnit& open = found->second;
+      Json guard = Json::array();
+      for (const auto& value : open.guard) guard.push_back(optional_json(value));
+      piece.bytes = dump_json(Json{unit, open.record_id, open.candidate, open.complaint,
+                                   optional_json(open.label), open.ts_ms, std::move(guard)});
+    }
+    pieces.push_back(std::move(piece));
+  }
+  save_waiting(pieces);
+  for (std::size_t at = seen_saved_ / kSeenChunk * kSeenChunk; at < seen_text_.size();
+       at += kSeenChunk) {
+    if (seen_saved_ == seen_text_.size()) break;
+    pieces.push_back({fmt::format("seen/{:08}", at / kSeenChunk), seen_text_.substr(at, kSeenChunk)});
+  }
+  seen_saved_ = seen_text_.size();
+  std::string text = dump_json(core());
+  if (text != saved_core_) {
+    saved_core_ = text;
+    pieces.push_back({"core", std::move(text)});
+  }
+  return pieces;
+}
+
+Status LiveAb::restore_core(const Json& saved) {
+  if (saved.at("experiment") != params_.experiment ||
+      saved.at("plan_hash") != config_hash(params_.plan) ||
+      saved.at("label_wait_ms") != params_.label_wait_ms) {
+    return fail(Code::kCorrupt, "live A/B: saved under another experiment, plan or W");
+  }
+  const Json& metrics = saved.at("metrics");
+  if (metrics.size() != metrics_.size()) {
+    return fail(Code::kCorrupt, "live A/B: another number of metrics");
+  }
+  for (std::size_t i = 0; i < metrics_.size(); ++i) {
+    TRIMTAB_CHECK_OK(metrics_[i].stream.restore(metrics[i].at("stream")));
+    for (std::size_t arm = 0; arm < 2; ++arm) {
+      metrics_[i].waiting[arm].first = metrics[i].at("queues").at(arm).at(0).get<std::uint64_t>();
+    }
+  }
+  const auto two = [&](const char* key, std::uint64_t(&into)[2]) {
+    for (std::size_t i = 0; i < 2; ++i) into[i] = saved.at(key).at(i).get<std::uint64_t>();
+  };
+  two("closed", closed_);
+  two("exposed", exposed_);
+  two("labelled", labelled_);
+  two("recent_requests", recent_requests_);
+  two("recent_errors", recent_errors_);
+  std::uint64_t* counters[] = {&mismatched_,    &unattested_,     &overflowed_,
+                               &late_feedback_, &recent_matched_, &recent_mismatched_};
+  for (std::size_t i = 0; i < std::size(counters); ++i) {
+    *counters[i] = saved.at("counters").at(i).get<std::uint64_t>();
+  }
+  watermark_ms_ = saved.at("watermark_ms").get<std::int64_t>();
+  last_unit_ms_ = saved.at("last_unit_ms").get<std::int64_t>();
+  return {};
+}
+
+void LiveAb::restore_unit(const Json& row) {
+  OpenUnit open;
+  const auto unit = row.at(0).get<std::string>();
+  open.record_id = row.at(1).get<std::string>();
+  open.candidate = row.at(2).get<bool>();
+  open.complaint = row.at(3).get<bool>();
+  open.label = optional_number(row.at(4));
+  open.ts_ms = row.at(5).get<std::int64_t>();
+  for (const auto& value : row.at(6)) open.guard.push_back(optional_number(value));
+  closing_.emplace(close_ms(open), unit);
+  by_record_.emplace(open.record_id, unit);
+  open_.emplace(unit, std::move(open));
+}
+
+Status LiveAb::restore_seen(const std::string& digits) {
+  for (std::size_t i = 0; i + 16 <= digits.size(); i += 16) {
+    std::uint64_t hash = 0;
+    const auto parsed = std::from_chars(&digits[i], &digits[i] + 16, hash, 16);
+    if (parsed.ptr != &digits[i] + 16) return fail(Code::kCorrupt, "live A/B: 'seen' is not hex");
+    remember(hash);
+  }
+  return {};
+}
+
+Status LiveAb::restore_waiting(const std::string& name, const std::string& bytes) {
+  std::size_t metric = 0, arm = 0;
+  const bool named = std::sscanf(name.c_str(), "wait/%zu/%zu/", &metric, &arm) == 2;
+  if (!named || metric >= metrics_.size() || arm > 1) {
+    return fail(Code::kCorrupt, "live A/B: no such queue: " + name);
+  }
+  TRIMTAB_TRY(const Json values, parse_json(bytes));
+  Waiting& waiting = metrics_[metric].waiting[arm];
+  if (values.at(0) != waiting.first + waiting.values.size()) {
+    return fail(Code::kCorrupt, "live A/B: a queue has a hole before " + name);
+  }
+  for (std::size_t i = 1; i < values.size(); ++i) {
+    waiting.values.push_back(values[i].get<double>());
+  }
+  return {};
+}
+
+Result<LiveAb> LiveAb::restore(Params params, const std::vector<Piece>& pieces) {
   LiveAb ab(std::move(params));
+  std::map<std::string, const std::string*> by_name;  // chunks in their order
+  for (const auto& piece : pieces) by_name[piece.name] = &piece.bytes;
+  const auto core = by_name.find("core");
+  if (core == by_name.end()) return fail(Code::kCorrupt, "live A/B: its core was not saved");
   try {
-    if (saved.at("experiment") != ab.params_.experiment ||
-        saved.at("plan_hash") != config_hash(ab.params_.plan) ||
-        saved.at("label_wait_ms") != ab.params_.label_wait_ms) {
-      return fail(Code::kCorrupt, "live A/B: saved under another experiment, plan or W");
+    TRIMTAB_TRY(const Json saved, parse_json(*core->second));
+    TRIMTAB_CHECK_OK(ab.restore_core(saved));
+    for (const auto& [name, bytes] : by_name) {
+      if (name.starts_with("seen/")) TRIMTAB_CHECK_OK(ab.restore_seen(*bytes));
+      if (name.starts_with("unit/")) {
+        TRIMTAB_TRY(const Json row, parse_json(*bytes));
+        ab.restore_unit(row);
+      }
+      if (name.starts_with("wait/")) TRIMTAB_CHECK_OK(ab.restore_waiting(name, *bytes));
     }
-    for (const auto& row : saved.at("open")) {
-      OpenUnit open;
-      const auto unit = row.at(0).get<std::string>();
-      open.record_id = row.at(1).get<std::string>();
-      open.candidate = row.at(2).get<bool>();
-      open.complaint = row.at(3).get<bool>();
-      open.label = optional_number(row.at(4));
-      open.ts_ms = row.at(5).get<std::int64_t>();
-      for (const auto& value : row.at(6)) open.guard.push_back(optional_number(value));
-      ab.closing_.emplace(ab.close_ms(open), unit);
-      ab.by_record_.emplace(open.record_id, unit);
-      ab.open_.emplace(unit, std::move(open));
-    }
-    const Json& metrics = saved.at("metrics");
-    if (metrics.size() != ab.metrics_.size()) {
-      return fail(Code::kCorrupt, "live A/B: another number of metrics");
-    }
+    bool whole = ab.open_.size() == saved.at("open") && ab.seen_.size() == saved.at("seen");
     for (std::size_t i = 0; i < ab.metrics_.size(); ++i) {
-      TRIMTAB_CHECK_OK(ab.metrics_[i].stream.restore(metrics[i].at("stream")));
-      ab.metrics_[i].waiting[kControl] = metrics[i].at("control").get<std::deque<double>>();
-      ab.metrics_[i].waiting[kCandidate] = metrics[i].at("candidate").get<std::deque<double>>();
+      for (std::size_t arm = 0; arm < 2; ++arm) {
+        const auto count = saved.at("metrics").at(i).at("queues").at(arm).at(1);
+        whole = whole && ab.metrics_[i].waiting[arm].values.size() == count;
+      }
     }
-    const auto seen = saved.at("seen").get<std::string>();
-    for (std::size_t i = 0; i + 16 <= seen.size(); i += 16) {
-      std::uint64_t hash = 0;
-      const auto parsed = std::from_chars(&seen[i], &seen[i] + 16, hash, 16);
-      if (parsed.ptr != &seen[i] + 16) return fail(Code::kCorrupt, "live A/B: 'seen' is not hex");
-      ab.remember(hash);
-    }
-    const auto two = [&](const char* key, std::uint64_t(&into)[2]) {
-      for (std::size_t i = 0; i < 2; ++i) into[i] = saved.at(key).at(i).get<std::uint64_t>();
-    };
-    two("closed", ab.closed_);
-    two("exposed", ab.exposed_);
-    two("labelled", ab.labelled_);
-    two("recent_requests", ab.recent_requests_);
-    two("recent_errors", ab.recent_errors_);
-    std::uint64_t* counters[] = {&ab.mismatched_,    &ab.unattested_,     &ab.overflowed_,
-                                 &ab.late_feedback_, &ab.recent_matched_, &ab.recent_mismatched_};
-    for (std::size_t i = 0; i < std::size(counters); ++i) {
-      *counters[i] = saved.at("counters").at(i).get<std::uint64_t>();
-    }
-    ab.watermark_ms_ = saved.at("watermark_ms").get<std::int64_t>();
-    ab.last_unit_ms_ = saved.at("last_unit_ms").get<std::int64_t>();
+    if (!whole) return fail(Code::kCorrupt, "live A/B: pieces of what was saved are missing");
   } catch (const nlohmann::json::exception& error) {
     return fail(Code::kCorrupt, std::string("live A/B: ") + error.what());
   }
+  ab.seen_saved_ = ab.seen_text_.size();
+  ab.saved_core_ = *core->second;
   return ab;
 }
 

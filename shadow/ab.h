@@ -15,7 +15,8 @@
 // A unit is counted once: later requests of a unit that has opened change nothing.
 // One thread; deterministic; event time only. Memory: max_open_units open units (about 300 bytes),
 // about 60 bytes a unit ever opened (at most max_open_units + 2 ab_max_units), kMaxWaiting unpaired
-// values a metric and arm. save() is linear in these.
+// values a metric and arm. Saved in pieces: a row an open unit, chunks of what only grows; what
+// save_changed() writes is linear in what has changed since the last one, not in what is open.
 #pragma once
 
 #include <cstdint>
@@ -96,8 +97,15 @@ class LiveAb {
   // Takes a journaled unit as if it had just closed here (replay.h): the metrics of this plan are
   // looked up by name; one that the row lacks is missing. Not journaled again.
   void add_closed(const ClosedUnit& unit);
-  [[nodiscard]] nlohmann::json save() const;
-  [[nodiscard]] static Result<LiveAb> restore(Params params, const nlohmann::json& saved);
+  // A piece of the saved state: whoever keeps it stores pieces by name. Empty bytes: it is gone.
+  struct Piece {
+    std::string name, bytes;
+    auto operator<=>(const Piece&) const = default;
+  };
+  // Pieces that changed since the last call (all of them the first time).
+  [[nodiscard]] std::vector<Piece> save_changed();
+  // From all pieces, in any order. kCorrupt: they are not whole, or of another experiment or plan.
+  [[nodiscard]] static Result<LiveAb> restore(Params params, const std::vector<Piece>& pieces);
 
  private:
   struct OpenUnit {
@@ -108,9 +116,18 @@ class LiveAb {
     std::int64_t ts_ms = 0;
     std::vector<std::optional<double>> guard;  // 1 = bad; as plan.guardrails
   };
+  // Unpaired closed values of an arm, first in first out. The value that was pushed as the n-th is
+  // saved in chunk n / kChunk.
+  struct Waiting {
+    std::deque<double> values;
+    std::uint64_t first = 0;         // the number of values.front()
+    std::set<std::uint64_t> dirty;   // chunks to be written or removed
+    void push(double value);
+    double pop();
+  };
   struct Metric {
     PairedStream stream;
-    std::deque<double> waiting[2];  // unpaired closed values: [0] control, [1] candidate
+    Waiting waiting[2];  // [0] control, [1] candidate
   };
   enum class Eligibility { kControl, kCandidate, kOther, kUnattested, kMismatch };
   [[nodiscard]] Eligibility eligible(const LiveRecord& record, const RoutingHistory& routing) const;
@@ -121,6 +138,13 @@ class LiveAb {
   [[nodiscard]] std::string slo_breach() const;
   void close(const std::string& unit, const OpenUnit& open);
   void pair(Metric& metric, bool candidate, std::optional<double> bad);
+  [[nodiscard]] nlohmann::json core() const;
+  [[nodiscard]] Status restore_core(const nlohmann::json& core);
+  void restore_unit(const nlohmann::json& row);
+  [[nodiscard]] Status restore_seen(const std::string& digits);
+  [[nodiscard]] Status restore_waiting(const std::string& name, const std::string& bytes);
+  void save_waiting(std::vector<Piece>& pieces);
+  void touch(const std::string& unit) { dirty_units_.insert(unit); }
   [[nodiscard]] SrmRow srm_row(const std::uint64_t (&counts)[2]) const;
   [[nodiscard]] std::string missing_for_ship(const LiveVerdict& verdict) const;
   [[nodiscard]] bool is_ship(const LiveVerdict& verdict) const;
@@ -132,7 +156,10 @@ class LiveAb {
   std::map<std::string, std::string> by_record_;            // first request's id -> open unit
   void remember(std::uint64_t hash);
   std::unordered_set<std::uint64_t> seen_;  // hashes of all units that ever opened
-  std::string seen_text_;                   // the same, 16 hex digits each in order: cheap to save
+  std::string seen_text_;      // the same, 16 hex digits each in order: cheap to save
+  std::size_t seen_saved_ = 0;  // of its characters
+  std::set<std::string> dirty_units_;  // opened, changed or closed since the last save
+  std::string saved_core_;
   std::vector<ClosedUnit> journal_;
   std::uint64_t closed_[2] = {0, 0}, exposed_[2] = {0, 0}, labelled_[2] = {0, 0};
   std::uint64_t mismatched_ = 0, unattested_ = 0, overflowed_ = 0, late_feedback_ = 0;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdlib>
 #include <mutex>
 
 #include "base/files.h"
@@ -66,7 +67,8 @@ struct Gateway::State {
                 .body_limit_bytes = kAnswerLimitBytes,
                 .idle_per_origin = static_cast<std::size_t>(first_settings.threads)},
                clock),
-        parts{clock, client, gateway_metrics, nullptr} {
+        mirror(client, gateway_metrics),
+        parts{clock, client, gateway_metrics, nullptr, mirror} {
     add_process_metrics(metrics, "trimtab-gateway");
   }
 
@@ -88,6 +90,7 @@ struct Gateway::State {
   Metrics metrics;
   GatewayMetrics gateway_metrics;
   net::Client client;
+  Mirror mirror;  // holds on to Live objects: ends before the client
   std::unique_ptr<daemon::KafkaProducer> producer;
   daemon::KafkaProducer::Counts counted;  // under expose_mutex
   std::mutex expose_mutex;
@@ -109,6 +112,11 @@ Result<std::shared_ptr<Live>> Gateway::State::build(const config::GatewaySetting
                                     "127.0.0.1 behind something that authenticates");
   }
   RoutingFollower::Options routing{settings.routing, {}, next->instance, {}};
+  // systemd's own folder for a unit's state.
+  const char* state_folder = std::getenv("STATE_DIRECTORY");
+  if (routing.routing.keep_dir.empty() && state_folder != nullptr) {
+    routing.routing.keep_dir = state_folder;
+  }
   TRIMTAB_TRY(routing.token, read_secret(settings.routing.token_file));
   for (const auto& target : settings.targets) {
     if (target.upstreams.empty()) {

@@ -41,6 +41,8 @@ GatewayMetrics::GatewayMetrics(Metrics& m)
                                "Routing documents not read or not accepted.",
                                {"target", "reason"})),
       records(m.counter("trimtab_gateway_records_total", "Records for Kafka.", {"result"})),
+      mirrored(m.counter("trimtab_gateway_mirrored_total",
+                         "Copies of champion requests for the candidate.", {"target", "result"})),
       in_flight(m.gauge("trimtab_gateway_in_flight_requests", "Requests being answered.")),
       reload_successful(m.gauge("trimtab_config_last_reload_successful",
                                 "1 while the configuration in use is the newest one.")) {}

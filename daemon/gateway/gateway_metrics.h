@@ -21,6 +21,7 @@ struct GatewayMetrics {
   Family<Gauge>& generation;           // target
   Family<Counter>& routing_errors;     // target, reason
   Family<Counter>& records;            // result
+  Family<Counter>& mirrored;           // target, result
   Family<Gauge>& in_flight;
   Family<Gauge>& reload_successful;
 };

@@ -8,6 +8,7 @@
 
 #include "config/gateway_settings.h"
 #include "daemon/gateway/gateway_metrics.h"
+#include "daemon/gateway/mirror.h"
 #include "daemon/gateway/routing_follower.h"
 #include "daemon/gateway/upstreams.h"
 #include "daemon/kafka_producer.h"
@@ -35,6 +36,7 @@ struct Parts {
   net::Client& client;
   GatewayMetrics& metrics;
   daemon::KafkaProducer* producer;  // nullptr: records are off
+  Mirror& mirror;
 };
 
 }  // namespace trimtab::gateway

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/files.h"
 #include "base/log.h"
+#include "base/slewed_clock.h"
 #include "config/load.h"
 #include "daemon/gateway/gateway.h"
 
@@ -76,7 +77,8 @@ int run(const Options& options) {
   sigemptyset(&signals);
   for (const int number : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&signals, number);
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-  SystemClock clock;
+  SystemClock machine;
+  SlewedClock clock(machine);
   auto created = Gateway::create(std::move(*settings), clock);
   if (!created) return config_error(created.error());
   Gateway& gateway = **created;

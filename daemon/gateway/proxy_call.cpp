@@ -12,6 +12,8 @@
 namespace trimtab::gateway {
 namespace {
 
+constexpr std::uint64_t kMirrorSeed = 0x6d69'7272'6f72ULL;  // "mirror"
+
 std::string new_record_id() {
   std::array<std::uint8_t, 16> bytes{};
   const auto got = ::getrandom(bytes.data(), bytes.size(), 0);
@@ -73,6 +75,7 @@ void ProxyCall::run() {
   exchange_.reset();
   turn_.reset();
   count_and_record();
+  mirror_to_candidate();
   parts_.metrics.in_flight.with().add(-1);
 }
 
@@ -248,6 +251,20 @@ net::ClientRequest ProxyCall::upstream_request(const std::string& adapter,
   call.safe_to_repeat = true;  // generating twice harms nobody, and no byte had come
   call.cancelled = [this] { return writer_.client_gone(); };
   return call;
+}
+
+void ProxyCall::mirror_to_candidate() {
+  if (!routing_ || kind_ == ApiKind::kOther || facts_.status != 200 || facts_.probe) return;
+  const auto* candidate = routing_->arm(shadow::kArmCandidate);
+  if (candidate == nullptr || facts_.arm == shadow::kArmCandidate) return;
+  // The request's id is drawn at random: its hash draws the share.
+  const double share = static_cast<double>(candidate->mirror_ppm) / 1e6;
+  if (routing_->expired(facts_.ts_ms) || stable_fraction(facts_.id, kMirrorSeed) >= share) return;
+  auto turn = target_->upstreams->pick({});
+  if (!turn) return;
+  auto request = upstream_request(candidate->adapter.name, *turn->get());
+  request.headers.set("X-Trimtab-Mirror", "1");
+  parts_.mirror.offer({facts_.target, std::move(request), std::move(*turn), live_});
 }
 
 double ProxyCall::seconds_since_start() const {

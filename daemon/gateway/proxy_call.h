@@ -12,7 +12,8 @@
 //     arm's.
 //  4. The answer passes through as it comes. Its head waits for the first piece that says who
 //     answered, so that X-Trimtab-Adapter is what was served, not what was asked for.
-//  5. The record goes to Kafka afterwards; it never delays the answer.
+//  5. The record goes to Kafka afterwards; it never delays the answer. Of what another arm than the
+//     candidate's answered, the share mirror_ppm is copied to the candidate (mirror.h).
 //
 // One object a request, used by one thread.
 #pragma once
@@ -54,6 +55,7 @@ class ProxyCall {
   void refuse(int status, const std::string& message, const char* type, const char* code);
   void stamp(net::Headers& headers) const;
   void count_and_record();
+  void mirror_to_candidate();
 
   [[nodiscard]] std::string upstream_name(const std::string& adapter) const;
   [[nodiscard]] net::ClientRequest upstream_request(const std::string& adapter,

@@ -20,6 +20,10 @@ std::string base_url(std::string url) {
   return url + "/api/v1/routing";
 }
 
+std::filesystem::path keep_path(const config::GatewayRouting& routing, const std::string& target) {
+  return std::filesystem::path(routing.keep_dir) / (target + ".json");
+}
+
 // Changes when a file was replaced: a rename gives it another inode, an editor another time.
 std::string stamp_of(const std::filesystem::path& path) {
   struct stat facts {};
@@ -46,6 +50,7 @@ void RoutingFollower::adopt(const RoutingFollower& previous) {
     const auto it = previous.documents_.find(target);
     if (it == previous.documents_.end()) continue;
     documents_[target] = it->second;
+    if (previous.recalled_.contains(target)) recalled_.insert(target);
     metrics_.generation.with({target}).set(static_cast<double>(it->second->generation));
   }
 }
@@ -55,9 +60,33 @@ void RoutingFollower::start() {
     threads_.emplace_back([this](std::stop_token stop) { follow_folder(stop); });
     return;
   }
+  recall();
   for (const auto& target : options_.targets) {
     threads_.emplace_back([this, target](std::stop_token stop) { follow_daemon(target, stop); });
   }
+}
+
+// What was kept and cannot be read or is not valid is as if it were not there, and said.
+void RoutingFollower::recall() {
+  if (options_.routing.keep_dir.empty()) return;
+  for (const auto& target : options_.targets) {
+    if (current(target)) continue;  // adopted at a reload: newer
+    const auto text = read_file(keep_path(options_.routing, target), kDocumentLimit);
+    if (!text) {
+      if (text.error().code != Code::kNotFound) complain(target, "kept", text.error().message);
+      continue;
+    }
+    if (!offer(target, *text)) continue;
+    std::lock_guard lock(mutex_);
+    recalled_.insert(target);
+  }
+}
+
+void RoutingFollower::keep(const std::string& target, const std::string& text) {
+  if (options_.routing.keep_dir.empty()) return;
+  auto kept = make_folders(options_.routing.keep_dir);
+  if (kept) kept = write_atomic(keep_path(options_.routing, target), text, 0600);
+  if (!kept) complain(target, "kept", "cannot be kept for a restart: " + kept.error().message);
 }
 
 std::shared_ptr<const shadow::Routing> RoutingFollower::current(const std::string& target) const {
@@ -83,8 +112,14 @@ bool RoutingFollower::offer(const std::string& target, const std::string& text) 
     return false;
   }
   const auto used = current(target);  // only this thread replaces it
-  if (used && document->generation == used->generation) return false;
-  if (used && document->generation < used->generation) {
+  bool replaces_any = false;          // the daemon's first word after a restart
+  {
+    std::lock_guard lock(mutex_);
+    replaces_any = recalled_.erase(target) > 0;
+  }
+  const bool same = used && document->generation == used->generation;
+  if (same && (!replaces_any || *document == *used)) return false;
+  if (used && document->generation < used->generation && !replaces_any) {
     complain(target, "older",
              "generation " + std::to_string(document->generation) +
                  " is older than the one in use; restart the gateway if that is meant");
@@ -139,7 +174,12 @@ void RoutingFollower::follow_daemon(const std::string& target, std::stop_token s
     const auto used = current(target);
     net::ClientRequest request;
     request.url = url + "?target=" + net::percent_encode(target);
-    if (used) {
+    bool recalled = false;
+    {
+      std::lock_guard lock(mutex_);
+      recalled = recalled_.contains(target);
+    }
+    if (used && !recalled) {
       request.url += "&wait=" + std::to_string(std::max<std::int64_t>(1, wait_ms / 1000)) +
                      "&generation=" + std::to_string(used->generation);
     }
@@ -156,6 +196,7 @@ void RoutingFollower::follow_daemon(const std::string& target, std::stop_token s
     } else if (answer->status == 200) {
       failed = false;
       changed = offer(target, answer->body);
+      if (changed) keep(target, answer->body);
     } else if (answer->status == 304 || answer->status == 204) {
       failed = false;
     } else {

@@ -105,7 +105,7 @@ Status run(const ChildOptions& options) {
       TRIMTAB_CHECK_OK(write.commit());
       book.set(where, std::stoll(to));
       std::filesystem::remove(options.state / "reset");
-      ingest->source().request_reseek();
+      ingest->request_reseek();
     }
     auto batch = queue.pop(std::chrono::milliseconds(50));
     if (!batch) continue;
