@@ -8,9 +8,9 @@
 namespace trimtab {
 namespace {
 
-constexpr double kLean = 0.1;               // of the time that passes
-constexpr std::int64_t kSayMs = 60'000;     // a difference worth a line
-constexpr std::int64_t kQuietMs = 1'000;    // together again
+constexpr double kLean = 0.1;             // of the time that passes
+constexpr std::int64_t kSayMs = 60'000;   // a difference worth a line
+constexpr std::int64_t kQuietMs = 1'000;  // together again
 
 }  // namespace
 
@@ -44,8 +44,6 @@ std::int64_t SlewedClock::now_ms() const {
   return static_cast<std::int64_t>(now_ms_);
 }
 
-std::int64_t SlewedClock::wall_ahead_ms() const {
-  return machine_.now_ms() - now_ms();
-}
+std::int64_t SlewedClock::wall_ahead_ms() const { return machine_.now_ms() - now_ms(); }
 
 }  // namespace trimtab

@@ -24,7 +24,8 @@ Table<GatewayRouting> routing_table() {
   t.path("dir", &R::dir, "source file: <dir>/<target>.json");
   t.text("url", &R::url, "source url: the daemon").check(check_http_url);
   t.path("token_file", &R::token_file, "bearer token for the daemon");
-  t.path("keep_dir", &R::keep_dir, "source url: last documents, over a restart; or $STATE_DIRECTORY");
+  t.path("keep_dir", &R::keep_dir,
+         "source url: last documents over a restart");
   t.duration("poll_interval", &R::poll_interval_ms, 10, 600'000, "look again");
   t.duration("long_poll", &R::long_poll_ms, 100, 600'000, "below the daemon's http.long_poll");
   t.duration("acknowledge_every", &R::acknowledge_every_ms, 100, 3'600'000, "keeps the lease");

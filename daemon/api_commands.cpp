@@ -172,6 +172,11 @@ net::Response Api::register_adapter(const net::Request& request) {
 }
 
 net::Response Api::ingest_body(const net::Request& request, const char* kind) {
+  if (const auto snapshot = parts_.board.get(); !snapshot->paused.empty()) {
+    auto response = net::problem(503, snapshot->paused);
+    response.headers.set("Retry-After", "10");
+    return response;
+  }
   auto batch = parts_.pool.take();
   {
     std::lock_guard lock(codec_mutex_);
@@ -220,8 +225,7 @@ net::Response Api::move_offset(const net::Request& request) {
   if (to.is_number_integer()) {
     next = to.get<std::int64_t>();
   } else if (to == "earliest" || to == "latest") {
-    const auto marks =
-        parts_.ingest.watermarks(where, parts_.settings->http.command_deadline_ms);
+    const auto marks = parts_.ingest.watermarks(where, parts_.settings->http.command_deadline_ms);
     if (!marks) return net::problem_from(marks.error());
     next = to == "earliest" ? marks->first : marks->second;
   } else {

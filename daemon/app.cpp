@@ -74,7 +74,9 @@ struct App::State {
   Status open_state();
   Status open_loop();
   Status open_ingest();
-  Status open_servers();
+  Status take_ports();
+  Status open_api(App& app);
+  Status start_servers();
   net::ServerOptions server_options() const;
   std::string not_ready() const;
 };
@@ -183,6 +185,8 @@ net::ServerOptions App::State::server_options() const {
   made.request_ms = http.request_deadline_ms;
   made.hosts = http.allowed_hosts;
   if (made.hosts.empty()) made.hosts = {"localhost"};
+  made.tls_cert_file = http.tls_cert_file;
+  made.tls_key_file = http.tls_key_file;
   return made;
 }
 
@@ -196,66 +200,75 @@ std::string App::State::not_ready() const {
          (source.detail.empty() ? "" : ": " + source.detail);
 }
 
-Status App::State::open_servers() {
+// First of all: a taken port ends the start before the state is touched or the group is joined.
+Status App::State::take_ports() {
+  auto made = server_options();
+  made.gate = [this](const net::Request& head) { return auth->gate(head); };
+  made.metrics = &metrics;
+  server = std::make_unique<net::Server>(std::move(made), clock);
+  net::ServerOptions own;
+  own.name = "health";
+  own.host = settings->metrics.host;
+  own.port = static_cast<int>(settings->metrics.port);
+  own.workers = 1;
+  health = std::make_unique<net::Server>(std::move(own), clock);
+  TRIMTAB_CHECK_OK(server->listen());
+  return health->listen();
+}
+
+Status App::State::open_api(App& app) {
   TRIMTAB_TRY(auth, ApiAuth::create(settings->http, clock));
   TRIMTAB_TRY(auto made_codec, RecordCodec::create(settings->ingest, target_names(*settings)));
   for (const auto& [target, pointers] : loop->pointers()) {
     TRIMTAB_CHECK_OK(made_codec.set_pointers(target, pointers));
   }
   codec.emplace(std::move(made_codec));
+  api = std::make_unique<Api>(
+      ApiParts{.settings = settings,
+               .board = board,
+               .feed = *feed,
+               .commands = commands,
+               .batches = *batches,
+               .pool = pool,
+               .book = book,
+               .loop = *loop,
+               .ingest = *ingest,
+               .records = *records,
+               .codec = *codec,
+               .auth = *auth,
+               .clock = clock,
+               .metrics = metrics,
+               .started_ms = clock.now_ms(),
+               .reload = [&app](const std::string& actor) { return app.reload(actor); },
+               .not_ready = [this] { return not_ready(); }});
   return {};
+}
+
+Status App::State::start_servers() {
+  api->mount(*server);
+  api->mount_health(*health);
+  add_daemon_metrics(metrics, *batches, *ingest, *loop, clock);
+  TRIMTAB_CHECK_OK(health->start());
+  cleanup.emplace_back([this] { health->stop(); });
+  TRIMTAB_CHECK_OK(server->start());
+  cleanup.emplace_back([this] {
+    feed->close();
+    server->stop();
+  });
+  if (options.port_file.empty()) return {};
+  return write_atomic(options.port_file, std::to_string(server->port()) + "\n");
 }
 
 Status App::start() {
   State& s = *state_;
   add_process_metrics(s.metrics, "trimtabd");
   const auto started = [&]() -> Status {
+    TRIMTAB_CHECK_OK(s.take_ports());
     TRIMTAB_CHECK_OK(s.open_state());
     TRIMTAB_CHECK_OK(s.open_loop());
     TRIMTAB_CHECK_OK(s.open_ingest());
-    TRIMTAB_CHECK_OK(s.open_servers());
-    s.api = std::make_unique<Api>(
-        ApiParts{.settings = s.settings,
-                 .board = s.board,
-                 .feed = *s.feed,
-                 .commands = s.commands,
-                 .batches = *s.batches,
-                 .pool = s.pool,
-                 .book = s.book,
-                 .loop = *s.loop,
-                 .ingest = *s.ingest,
-                 .records = *s.records,
-                 .codec = *s.codec,
-                 .auth = *s.auth,
-                 .clock = s.clock,
-                 .metrics = s.metrics,
-                 .started_ms = s.clock.now_ms(),
-                 .reload = [this](const std::string& actor) { return reload(actor); },
-                 .not_ready = [&s] { return s.not_ready(); }});
-    auto options = s.server_options();
-    options.gate = [&s](const net::Request& head) { return s.auth->gate(head); };
-    options.metrics = &s.metrics;
-    s.server = std::make_unique<net::Server>(std::move(options), s.clock);
-    s.api->mount(*s.server);
-    net::ServerOptions health;
-    health.name = "health";
-    health.host = s.settings->metrics.host;
-    health.port = static_cast<int>(s.settings->metrics.port);
-    health.workers = 1;
-    s.health = std::make_unique<net::Server>(std::move(health), s.clock);
-    s.api->mount_health(*s.health);
-    add_daemon_metrics(s.metrics, *s.batches, *s.ingest, *s.loop, s.clock);
-    TRIMTAB_CHECK_OK(s.health->start());
-    s.cleanup.emplace_back([&s] { s.health->stop(); });
-    TRIMTAB_CHECK_OK(s.server->start());
-    s.cleanup.emplace_back([&s] {
-      s.feed->close();
-      s.server->stop();
-    });
-    if (!s.options.port_file.empty()) {
-      TRIMTAB_CHECK_OK(write_atomic(s.options.port_file, std::to_string(s.server->port()) + "\n"));
-    }
-    return {};
+    TRIMTAB_CHECK_OK(s.open_api(*this));
+    return s.start_servers();
   }();
   if (!started) stop();
   return started;

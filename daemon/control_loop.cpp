@@ -300,6 +300,7 @@ Status ControlLoop::commit(Step& step, const std::vector<OffsetRange>& ranges) {
   for (auto& [name, target] : targets_) {
     if (auto saved = target->save(step.tx); !saved) return fail_in(name, saved.error());
   }
+  TRIMTAB_CHECK_OK(join_.save(step.tx));
   if (answers_dirty_) {
     Json saved = Json::array();
     for (const auto& key : answer_order_) saved.push_back({key, answers_[key]});

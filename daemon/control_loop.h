@@ -121,6 +121,11 @@ class ControlLoop {
   void run_outside(PendingCommand& command);  // erase: transactions of its own
   [[nodiscard]] Status maintain(std::int64_t now_ms);
   void check_disk(std::int64_t mono_ms, const std::function<void(bool)>& hold);
+  void hold_until_written(const Error& error, std::int64_t now_ms,
+                          const std::function<void(bool)>& hold);
+  void written_again(const std::function<void(bool)>& hold);
+  void set_paused(const char* reason, std::string message);
+  void clear_paused(const char* reason);
 
   std::shared_ptr<const config::Settings> settings_;
   std::string config_hash_;
@@ -137,7 +142,7 @@ class ControlLoop {
   std::mutex offered_mutex_;
   std::uint64_t consumed_ = 0, accepted_ = 0, duplicates_ = 0, dead_ = 0, feedback_ = 0,
                 joined_ = 0;
-  std::string paused_;  // why ingest is held
+  std::map<std::string, std::string> paused_;  // why ingest is held: reason -> message
   bool disk_low_ = false, held_ = false;
   std::int64_t next_disk_ms_ = 0, next_maintain_ms_ = 0, next_publish_ms_ = 0, next_signals_ms_ = 0;
   std::int64_t last_commit_ms_ = 0;

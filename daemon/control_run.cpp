@@ -134,6 +134,39 @@ void ControlLoop::run_outside(PendingCommand& command) {
                                         parts_.clock.now_ms()));
 }
 
+// For people (the page, readiness) and for the alert.
+void ControlLoop::set_paused(const char* reason, std::string message) {
+  paused_[reason] = std::move(message);
+  parts_.metrics
+      .gauge("trimtab_paused", "1 while nothing is taken in: disk, state (cannot be written)",
+             {"reason"})
+      .with({reason})
+      .set(1);
+}
+
+void ControlLoop::clear_paused(const char* reason) {
+  paused_.erase(reason);
+  parts_.metrics
+      .gauge("trimtab_paused", "1 while nothing is taken in: disk, state (cannot be written)",
+             {"reason"})
+      .with({reason})
+      .set(0);
+}
+
+void ControlLoop::hold_until_written(const Error& error, std::int64_t now_ms,
+                                     const std::function<void(bool)>& hold) {
+  if (!std::exchange(held_, true)) hold(true);
+  set_paused("state", "state cannot be written: " + error.message);
+  publish(now_ms);
+}
+
+void ControlLoop::written_again(const std::function<void(bool)>& hold) {
+  if (!std::exchange(held_, false)) return;
+  clear_paused("state");
+  log::warn("state can be written again: ingest goes on");
+  hold(disk_low_);
+}
+
 void ControlLoop::check_disk(std::int64_t mono_ms, const std::function<void(bool)>& hold) {
   if (mono_ms < next_disk_ms_) return;
   next_disk_ms_ = mono_ms + kDiskMs;
@@ -141,9 +174,14 @@ void ControlLoop::check_disk(std::int64_t mono_ms, const std::function<void(bool
   const bool low = !free || *free < static_cast<std::uint64_t>(settings_->state.min_free_bytes);
   if (low == disk_low_) return;
   disk_low_ = low;
-  paused_ = low ? "disk nearly full below " + settings_->state.dir + ": ingest is paused" : "";
-  log::warn("{}", low ? paused_ : "disk has room again: ingest goes on");
-  hold(low);
+  if (low) {
+    set_paused("disk", "disk nearly full below " + settings_->state.dir + ": ingest is paused");
+    log::warn("{}", paused_["disk"]);
+  } else {
+    clear_paused("disk");
+    log::warn("disk has room again: ingest goes on");
+  }
+  hold(low || held_);
 }
 
 Status ControlLoop::maintain(std::int64_t now_ms) {
@@ -165,7 +203,9 @@ Status ControlLoop::maintain(std::int64_t now_ms) {
 void ControlLoop::publish(std::int64_t now_ms) {
   auto next = std::make_shared<Snapshot>();
   next->at_ms = now_ms;
-  next->paused = paused_;
+  for (const auto& [reason, message] : paused_) {
+    next->paused += (next->paused.empty() ? "" : "; ") + message;
+  }
   next->config_hash = config_hash_;
   next->counts = dump_json(Json{{"records",
                                  {{"consumed", consumed_},
@@ -271,18 +311,12 @@ Status ControlLoop::run(std::stop_token stop, BatchQueue& batches, CommandQueue&
       const auto done = step(inputs);
       if (!done && done.error().code != Code::kIo) return done;
       if (!done) {
-        if (!held_) hold(true);
-        held_ = true;
-        paused_ = "state cannot be written: " + done.error().message;
-        publish(inputs.now_ms);
+        hold_until_written(done.error(), inputs.now_ms, hold);
         parts_.clock.sleep_ms(kIoRetryMs, stop);
         continue;
       }
       waiting_records = 0;
-      if (std::exchange(held_, false)) {
-        paused_.clear();
-        hold(disk_low_);
-      }
+      written_again(hold);
       if (auto kept = maintain(inputs.now_ms); !kept) {
         log::warn("upkeep: {}", kept.error().message);
       }

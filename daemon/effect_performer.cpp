@@ -57,7 +57,7 @@ Result<std::string> FleetPerformer::perform(const EffectOrder& order, std::stop_
   if (it == targets_.end()) return fail(Code::kNotFound, "unknown target " + order.target);
   const TargetParts& target = it->second;
   TRIMTAB_TRY(const Json payload, parse_json(order.payload));
-  if (order.kind == "survey") return survey(target);
+  if (order.kind == "survey") return survey(target, payload);
   if (order.kind == "verify_files") return verify(target, payload);
   if (order.kind == "score") return score(target, order, payload, std::move(stop));
   if (order.kind == "write_routing") {
@@ -73,6 +73,10 @@ Result<std::string> FleetPerformer::perform(const EffectOrder& order, std::stop_
   if (order.kind == "unload_adapter") {
     if (!target.driver->loads()) return "{}";
     return fleet_answer(target.driver->unload(adapter.name));
+  }
+  if (order.kind == "evict_adapter") {
+    if (!target.driver->loads()) return "{}";
+    return fleet_answer(target.driver->evict_impostor(adapter));
   }
   if (order.kind == "warm_up") {
     if (!target.driver->loads()) return "{}";
@@ -121,12 +125,25 @@ Result<std::string> FleetPerformer::verify(const TargetParts& target, const Json
                         {"parameters", facts.parameters}});
 }
 
-Result<std::string> FleetPerformer::survey(const TargetParts& target) {
+// `right` says whether an adapter that we want there comes from where it should.
+Result<std::string> FleetPerformer::survey(const TargetParts& target, const Json& payload) {
+  std::map<std::string, std::string> roots;  // of what we want there
+  for (const auto& wanted : payload.value("desired", Json::array())) {
+    TRIMTAB_TRY(const auto adapter, shadow::parse_adapter_ref(wanted));
+    roots[adapter.name] = target.driver->server_path(adapter);
+  }
+  const auto right = [&](const ServedModel& model) {
+    const auto wanted = roots.find(model.id);
+    std::string root = model.root;
+    while (root.size() > 1 && root.ends_with('/')) root.pop_back();
+    return wanted == roots.end() || wanted->second == root;
+  };
   Json endpoints = Json::array();
   for (const auto& endpoint : target.driver->describe()) {
     Json adapters = Json::array();
     for (const auto& model : endpoint.models) {
-      if (!model.parent.empty()) adapters.push_back({{"id", model.id}, {"root", model.root}});
+      if (model.parent.empty()) continue;
+      adapters.push_back({{"id", model.id}, {"root", model.root}, {"right", right(model)}});
     }
     endpoints.push_back({{"name", endpoint.endpoint},
                          {"ok", endpoint.reachable},

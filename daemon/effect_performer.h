@@ -32,7 +32,8 @@ class FleetPerformer final : public EffectPerformer {
   FleetPerformer(const config::Settings& settings, Clock& clock);
   [[nodiscard]] Result<std::string> verify(const TargetParts& target,
                                            const nlohmann::json& payload);
-  [[nodiscard]] Result<std::string> survey(const TargetParts& target);
+  [[nodiscard]] Result<std::string> survey(const TargetParts& target,
+                                           const nlohmann::json& payload);
   [[nodiscard]] Result<std::string> score(const TargetParts& target, const EffectOrder& order,
                                           const nlohmann::json& payload, std::stop_token stop);
   // Digest of a base folder and its tokenizer, computed once.

@@ -9,6 +9,10 @@ namespace {
 
 constexpr std::size_t kDelaysKept = 1'000;
 constexpr std::size_t kDelaysNeeded = 50;
+// Blobs that belong to no target.
+constexpr const char* kNoTarget = "";
+constexpr const char* kNewestKey = "join.newest";
+constexpr const char* kDelaysKey = "join.delays";
 // Upper edges for labels: from a click at once to a week of back office.
 const std::vector<double> kDelayBuckets = {1,     10,     60,     300,     1'800,
                                            7'200, 28'800, 86'400, 259'200, 604'800};
@@ -67,6 +71,23 @@ Status FeedbackJoin::load(StateQueries& state) {
   index_.clear();
   key_of_.clear();
   by_age_.clear();
+  newest_ms_.clear();
+  delays_.clear();
+  newest_changed_ = delays_changed_ = false;
+  const auto saved = [&](const char* key) -> Result<Json> {
+    const auto text = state.blob(kNoTarget, key);
+    if (!text && text.error().code == Code::kNotFound) return Json::object();
+    if (!text) return tl::unexpected<Error>(text.error());
+    return parse_json(*text);
+  };
+  TRIMTAB_TRY(const Json newest, saved(kNewestKey));
+  TRIMTAB_TRY(const Json delays, saved(kDelaysKey));
+  try {
+    newest_ms_ = newest.get<std::map<std::string, std::int64_t>>();
+    delays_ = delays.get<std::map<std::string, std::deque<std::int64_t>>>();
+  } catch (const nlohmann::json::exception& error) {
+    return fail(Code::kCorrupt, std::string("saved label delays: ") + error.what());
+  }
   TRIMTAB_TRY(const auto rows, state.pending_feedback(settings_.pending_feedback));
   for (const FeedbackRow& row : rows) wait_for(row);
   return {};
@@ -177,6 +198,7 @@ Result<std::int64_t> FeedbackJoin::expire(Transaction& write, std::int64_t now_m
 
 void FeedbackJoin::observe_event_time(const std::string& target, std::int64_t ts_ms) {
   std::int64_t& newest = newest_ms_[target];
+  newest_changed_ = newest_changed_ || ts_ms > newest;
   newest = std::max(newest, ts_ms);
 }
 
@@ -189,6 +211,7 @@ void FeedbackJoin::remember_delay(const std::string& target, std::int64_t delay_
   auto& delays = delays_[target];
   delays.push_back(delay_ms);
   if (delays.size() > kDelaysKept) delays.pop_front();
+  delays_changed_ = true;
 }
 
 std::optional<std::int64_t> FeedbackJoin::label_delay_p95_ms(const std::string& target) const {
@@ -200,19 +223,13 @@ std::optional<std::int64_t> FeedbackJoin::label_delay_p95_ms(const std::string& 
   return *rank;
 }
 
-std::string FeedbackJoin::save() const {
-  OrderedJson saved;
-  saved["newest_ms"] = newest_ms_;
-  saved["delays"] = OrderedJson::object();
-  for (const auto& [target, delays] : delays_) saved["delays"][target] = delays;
-  return dump_json(saved);
-}
-
-Status FeedbackJoin::restore(std::string_view text) {
-  TRIMTAB_TRY(const Json saved, parse_json(text));
-  TRIMTAB_TRY(newest_ms_, (json_get<std::map<std::string, std::int64_t>>(saved, "newest_ms")));
-  TRIMTAB_TRY(delays_,
-              (json_get<std::map<std::string, std::deque<std::int64_t>>>(saved, "delays")));
+Status FeedbackJoin::save(Transaction& write) {
+  if (std::exchange(newest_changed_, false)) {
+    TRIMTAB_CHECK_OK(write.put_blob(kNoTarget, kNewestKey, dump_json(Json(newest_ms_))));
+  }
+  if (std::exchange(delays_changed_, false)) {
+    TRIMTAB_CHECK_OK(write.put_blob(kNoTarget, kDelaysKey, dump_json(Json(delays_))));
+  }
   return {};
 }
 

@@ -36,7 +36,7 @@ class FeedbackJoin {
  public:
   FeedbackJoin(const config::IngestSettings& settings, Metrics& metrics);
 
-  // Loads what waits. At start and after a rollback.
+  // Makes the object equal to what was committed. At start and after a rollback.
   [[nodiscard]] Status load(StateQueries& state);
 
   // Feedback arrived: stores it; returns the join if its record is stored. nullopt: it waits, or it
@@ -60,9 +60,8 @@ class FeedbackJoin {
   [[nodiscard]] std::size_t waiting() const { return key_of_.size(); }
 
   // The label delays and event times that decisions use (W, watermark): part of the committed
-  // state, so that a restart decides as an uninterrupted run would.
-  [[nodiscard]] std::string save() const;
-  [[nodiscard]] Status restore(std::string_view saved);
+  // state, so that a restart decides as an uninterrupted run would. Writes what changed.
+  [[nodiscard]] Status save(Transaction& write);
 
  private:
   void remember_delay(const std::string& target, std::int64_t delay_ms);
@@ -79,6 +78,7 @@ class FeedbackJoin {
   std::deque<std::pair<std::int64_t, std::string>> by_age_;          // (arrived, feedback id)
   std::map<std::string, std::int64_t> newest_ms_;
   std::map<std::string, std::deque<std::int64_t>> delays_;
+  bool newest_changed_ = false, delays_changed_ = false;  // since the last save
   Counter& received_;
   Counter& matched_;
   Counter& unmatched_;

@@ -130,8 +130,7 @@ std::string client_id(const config::KafkaSettings& settings) {
   return of_process;
 }
 
-Result<rd_kafka_t*> new_consumer(const config::KafkaSettings& settings,
-                                 const std::string& instance,
+Result<rd_kafka_t*> new_consumer(const config::KafkaSettings& settings, const std::string& instance,
                                  const ConsumerCallbacks& callbacks, void* opaque) {
   Conf conf(rd_kafka_conf_new(), &rd_kafka_conf_destroy);
   TRIMTAB_CHECK_OK(set_properties(conf.get(), settings, instance));

@@ -239,8 +239,8 @@ Result<std::unique_ptr<KafkaSource>> KafkaSource::open(const config::KafkaSettin
   std::sort(topics.begin(), topics.end());
   topics.erase(std::unique(topics.begin(), topics.end()), topics.end());
   if (topics.empty()) return fail(Code::kInvalid, "kafka.topics: no topic to read");
-  auto state = std::make_unique<State>(settings, std::move(topics), book, clock, metrics,
-                                       member, std::move(ours));
+  auto state = std::make_unique<State>(settings, std::move(topics), book, clock, metrics, member,
+                                       std::move(ours));
   TRIMTAB_CHECK_OK(state->create());
   return std::unique_ptr<KafkaSource>(new KafkaSource(std::move(state)));
 }

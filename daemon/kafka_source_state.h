@@ -47,9 +47,9 @@ struct KafkaSource::State {
   std::size_t message_count = 0;
   bool check_group = false;
   bool assignment_known = false;  // the group has told us, be it that we get nothing
-  bool paused = false;   // by pause()
-  bool blocked = false;  // foreign member or offset gone: nothing is handed out
-  bool fetching = true;  // false: partitions are paused in the client
+  bool paused = false;            // by pause()
+  bool blocked = false;           // foreign member or offset gone: nothing is handed out
+  bool fetching = true;           // false: partitions are paused in the client
   bool broker_up = false;
   bool rebuilt = false;
   std::int64_t last_progress_ms = 0;

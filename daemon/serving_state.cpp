@@ -180,10 +180,11 @@ Status ServingState::on_survey(const std::string& payload) {
     EndpointView view{.name = json_or<std::string>(endpoint, "name", ""),
                       .ok = json_or(endpoint, "ok", false),
                       .message = json_or<std::string>(endpoint, "message", ""),
-                      .adapters = {}};
+                      .adapters = {},
+                      .impostors = {}};
     for (const auto& adapter : endpoint.value("adapters", Json::array())) {
-      view.adapters[json_or<std::string>(adapter, "id", "")] =
-          json_or<std::string>(adapter, "root", "");
+      auto& list = json_or(adapter, "right", true) ? view.adapters : view.impostors;
+      list[json_or<std::string>(adapter, "id", "")] = json_or<std::string>(adapter, "root", "");
     }
     seen[view.name] = std::move(view);
   }
@@ -201,6 +202,12 @@ bool ServingState::everywhere(const std::string& adapter) const {
 bool ServingState::missing_somewhere(const std::string& adapter) const {
   return std::any_of(endpoints_.begin(), endpoints_.end(), [&](const auto& entry) {
     return entry.second.ok && !entry.second.adapters.contains(adapter);
+  });
+}
+
+bool ServingState::impostor_somewhere(const std::string& adapter) const {
+  return std::any_of(endpoints_.begin(), endpoints_.end(), [&](const auto& entry) {
+    return entry.second.ok && entry.second.impostors.contains(adapter);
   });
 }
 

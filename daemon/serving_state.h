@@ -30,7 +30,8 @@ struct EndpointView {
   std::string name;
   bool ok = false;
   std::string message;
-  std::map<std::string, std::string> adapters;  // name -> root
+  std::map<std::string, std::string> adapters;   // name -> root
+  std::map<std::string, std::string> impostors;  // the same, of names that come from elsewhere
 };
 
 // How far the live routers have followed.
@@ -72,8 +73,10 @@ class ServingState {
   [[nodiscard]] const std::map<std::string, EndpointView>& endpoints() const { return endpoints_; }
   // Every endpoint answered and lists it. False while nothing is known.
   [[nodiscard]] bool everywhere(const std::string& adapter) const;
-  // Some endpoint answered and does not list it.
+  // Some endpoint answered and does not list it, or lists something else under its name.
   [[nodiscard]] bool missing_somewhere(const std::string& adapter) const;
+  // Some endpoint lists something else under its name.
+  [[nodiscard]] bool impostor_somewhere(const std::string& adapter) const;
   // Named by a document that a live router may still follow: must stay loaded.
   [[nodiscard]] bool in_use(const std::string& adapter, std::int64_t now_ms) const;
   // Adapters that endpoints list and whose name starts with "<target>-".

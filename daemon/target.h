@@ -126,6 +126,12 @@ class Target {
                                                 std::int64_t frozen_ms);
   [[nodiscard]] Status advance_trial(Step& step);
   [[nodiscard]] Status trial_ended(Step& step);
+  // The open trial answers a drift, and a newer candidate for it may take its place.
+  [[nodiscard]] bool may_supersede() const {
+    return trial_.supersedable() && trial_.trial()->origin != shadow::Origin::kManual;
+  }
+  // True when the open trial made way for the candidate.
+  [[nodiscard]] Result<bool> supersede_trial(Step& step, const std::string& newer);
   [[nodiscard]] TrialSurroundings surroundings(const Step& step);
   [[nodiscard]] std::int64_t label_wait_ms(const Step& step) const;
   [[nodiscard]] std::string primary_metric() const;

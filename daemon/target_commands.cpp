@@ -43,7 +43,7 @@ CommandAnswer Target::on_retrain(Step& step, const CommandRequest& command) {
   if (job_.open()) {
     return answer_problem(409, job_.job()->id + " is running; cancel it or wait for its end");
   }
-  if (trial_.open()) {
+  if (trial_.open() && !may_supersede()) {
     return answer_problem(409, trial_.trial()->id + " is open; wait for its end or abort it");
   }
   manual_ = retrain::ManualRequest{.actor = command.actor, .reason = command.reason};

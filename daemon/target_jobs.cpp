@@ -53,7 +53,9 @@ retrain::PolicyInputs Target::policy_inputs(const Step& step) const {
   inputs.pause_reason = automatic_paused_ ? "operator" : "undo";
   inputs.disk_low = step.disk_low;
   if (job_.open() || job_waits_for_trial_) inputs.running_job = job_.job()->id;
-  if (trial_.open()) inputs.running_trial = trial_.trial()->id;
+  // An operator may ask for a newer candidate while the present one is still in the shadow.
+  const bool beside = manual_ && may_supersede();
+  if (trial_.open() && !beside) inputs.running_trial = trial_.trial()->id;
   return inputs;
 }
 
@@ -66,7 +68,8 @@ Status Target::advance_jobs(Step& step) {
 }
 
 Status Target::consider_job(Step& step) {
-  if (job_.open() || trial_.open() || job_waits_for_trial_ || undo_) {
+  const bool trial_holds = trial_.open() && !(manual_ && may_supersede());
+  if (job_.open() || trial_holds || job_waits_for_trial_ || undo_) {
     waits_for_.clear();
     return {};
   }
@@ -138,18 +141,27 @@ Status Target::answer_failed(Step& step, std::int64_t examples) {
 
 Status Target::job_ended(Step& step) {
   const auto& job = *job_.job();
+  const bool beside = trial_.open() && trial_.trial()->origin != shadow::Origin::kManual;
+  if (beside && job.state != "ok") return {};  // the alarms are the open trial's to answer
   if (job.state == "cancelled") {
     last_end_ms_ = step.now_ms;
     job_waits_for_trial_ = false;
     return close_alarms(step, "closed");
   }
   if (job.state != "ok") return answer_failed(step, job.examples);
-  if (trial_.open() || undo_) {
+  if ((trial_.open() && !may_supersede()) || undo_) {
     job_waits_for_trial_ = true;
     return {};
   }
   job_waits_for_trial_ = false;
   const auto adapter = job_.adopt_adapter(step);
+  if (adapter && trial_.open()) {
+    TRIMTAB_TRY(const bool made_way, supersede_trial(step, adapter->name));
+    if (!made_way) {
+      job_waits_for_trial_ = true;
+      return {};
+    }
+  }
   if (!adapter) {
     TRIMTAB_CHECK_OK(job_.set_trial(step, "", adapter.error().message));
     return answer_failed(step, job.examples);
@@ -166,6 +178,7 @@ Status Target::job_ended(Step& step) {
   const auto frozen = std::find_if(alarms_.begin(), alarms_.end(),
                                    [&](const OpenAlarm& alarm) { return alarm.id == job.alarm; });
   const std::int64_t frozen_ms = frozen == alarms_.end() ? job.created_ms : frozen->at_ms;
+  answered_ = !alarms_.empty();  // also when a trial beside it had given them back
   const auto trial = start_trial(step, std::move(wanted), frozen_ms);
   if (!trial) {
     log::warn("{}: no trial: {}", job.id, trial.error().message);

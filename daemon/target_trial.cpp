@@ -94,6 +94,23 @@ Status Target::trial_ended(Step& step) {
   return close_alarms(step, "closed");
 }
 
+Result<bool> Target::supersede_trial(Step& step, const std::string& newer) {
+  TRIMTAB_CHECK_OK(trial_.supersede(step, newer, surroundings(step)));
+  if (trial_.open()) return false;
+  if (trial_.trial()->state != shadow::State::kSuperseded) {
+    TRIMTAB_CHECK_OK(trial_ended(step));  // something that outranks it, such as harm
+    return true;
+  }
+  // The alarms stay answered: by the newer candidate.
+  (void)history_.on_end(*trial_.trial(), settings_.promotion, step.now_ms);
+  step.metrics
+      .counter("trimtab_promotions_total", "Trials that ended, by their end", {"target", "outcome"})
+      .with({settings_.name, "SUPERSEDED"})
+      .add();
+  next_reconcile_ms_ = 0;
+  return true;
+}
+
 Status Target::rereference(Step& step, const std::string& reason) {
   monitor_.rereference(reason);
   rereferenced_ms_ = step.join.watermark_ms(settings_.name);

@@ -147,11 +147,13 @@ Status Target::reconcile(Step& step) {
   if (settings_.serving.driver != config::ServingDriver::kVllm) return {};
   if (step.now_ms < next_reconcile_ms_) return {};
   next_reconcile_ms_ = step.now_ms + reconcile_interval_ms_;
+  Json desired = Json::array();
+  for (const auto& adapter : desired_adapters()) desired.push_back(shadow::to_json(adapter));
   step.orders.push_back({.key = "survey/" + settings_.name,
                          .kind = "survey",
                          .target = settings_.name,
                          .subject = "survey",
-                         .payload = "{}"});
+                         .payload = dump_json(Json{{"desired", std::move(desired)}})});
   return {};
 }
 
@@ -167,7 +169,12 @@ Status Target::on_survey(Step& step, const EffectOutcome& outcome) {
     // A candidate that is being loaded for the first time is the trial's own business.
     const bool loading = trial_.open() && trial_.trial()->state == shadow::State::kLoading &&
                          trial_.trial()->candidate.name == adapter.name;
-    if (!loading && serving_.missing_somewhere(adapter.name)) {
+    if (loading) continue;
+    if (serving_.impostor_somewhere(adapter.name)) {
+      log::warn("{}: a server lists {} from another folder than ours: it is unloaded there",
+                settings_.name, adapter.name);
+      TRIMTAB_CHECK_OK(order_fleet_call(step, "evict_adapter", adapter));
+    } else if (serving_.missing_somewhere(adapter.name)) {
       TRIMTAB_CHECK_OK(order_fleet_call(step, "load_adapter", adapter));
     }
   }

@@ -198,6 +198,14 @@ Result<bool> TrialRunner::advance(Step& step, TrialSurroundings around) {
   return !open();
 }
 
+Status TrialRunner::supersede(Step& step, const std::string& newer, TrialSurroundings around) {
+  auto seen = evidence(step.now_ms, around.serving, around.history);
+  seen.newer_candidate = newer;
+  const auto transition = shadow::advance(*trial_, seen, step.now_ms);
+  if (!transition.changed) return {};
+  return take(step, transition, seen, {});
+}
+
 Status TrialRunner::resume(Step& step, TrialSurroundings around) {
   if (!open()) return {};
   return order_wanted(step, around, evidence(step.now_ms, around.serving, around.history));

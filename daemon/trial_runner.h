@@ -51,6 +51,13 @@ class TrialRunner {
   [[nodiscard]] Result<bool> advance(Step& step, TrialSurroundings around);
   // After a restart: orders what the present state wants and is not known to have happened.
   [[nodiscard]] Status resume(Step& step, TrialSurroundings around);
+  // A newer candidate for the same drift is here: SUPERSEDED where the plan and the state allow it,
+  // or whatever outranks that. REQUIRES: open().
+  [[nodiscard]] Status supersede(Step& step, const std::string& newer, TrialSurroundings around);
+  // May it be, as far as state and plan say?
+  [[nodiscard]] bool supersedable() const {
+    return open() && trial_->state <= shadow::State::kShadow && trial_->plan.supersede;
+  }
   // An operator's command; journaled. The new state's effects are ordered by the step's advance().
   [[nodiscard]] Status command(Step& step, const shadow::Command& command, TrialSurroundings around,
                                const std::string& idempotency_key);

@@ -421,7 +421,8 @@ std::vector<LiveAb::Piece> LiveAb::save_changed() {
   for (std::size_t at = seen_saved_ / kSeenChunk * kSeenChunk; at < seen_text_.size();
        at += kSeenChunk) {
     if (seen_saved_ == seen_text_.size()) break;
-    pieces.push_back({fmt::format("seen/{:08}", at / kSeenChunk), seen_text_.substr(at, kSeenChunk)});
+    pieces.push_back(
+        {fmt::format("seen/{:08}", at / kSeenChunk), seen_text_.substr(at, kSeenChunk)});
   }
   seen_saved_ = seen_text_.size();
   std::string text = dump_json(core());

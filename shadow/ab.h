@@ -120,8 +120,8 @@ class LiveAb {
   // saved in chunk n / kChunk.
   struct Waiting {
     std::deque<double> values;
-    std::uint64_t first = 0;         // the number of values.front()
-    std::set<std::uint64_t> dirty;   // chunks to be written or removed
+    std::uint64_t first = 0;        // the number of values.front()
+    std::set<std::uint64_t> dirty;  // chunks to be written or removed
     void push(double value);
     double pop();
   };
@@ -156,9 +156,9 @@ class LiveAb {
   std::map<std::string, std::string> by_record_;            // first request's id -> open unit
   void remember(std::uint64_t hash);
   std::unordered_set<std::uint64_t> seen_;  // hashes of all units that ever opened
-  std::string seen_text_;      // the same, 16 hex digits each in order: cheap to save
-  std::size_t seen_saved_ = 0;  // of its characters
-  std::set<std::string> dirty_units_;  // opened, changed or closed since the last save
+  std::string seen_text_;                   // the same, 16 hex digits each in order: cheap to save
+  std::size_t seen_saved_ = 0;              // of its characters
+  std::set<std::string> dirty_units_;       // opened, changed or closed since the last save
   std::string saved_core_;
   std::vector<ClosedUnit> journal_;
   std::uint64_t closed_[2] = {0, 0}, exposed_[2] = {0, 0}, labelled_[2] = {0, 0};

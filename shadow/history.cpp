@@ -62,7 +62,8 @@ Status TargetHistory::may_start(Origin origin, const std::string& alarm_id,
 bool TargetHistory::on_end(const Trial& trial, const config::PromotionSettings& settings,
                            std::int64_t now_ms) {
   CHECK(is_end(trial.state), "only an ended trial enters the history");
-  cooldown_until_ms_ = now_ms + settings.cooldown_ms;
+  // What a newer candidate replaced is answered by that one, at once.
+  if (trial.state != State::kSuperseded) cooldown_until_ms_ = now_ms + settings.cooldown_ms;
   spent_.push_back({now_ms, trial_alpha(trial.plan), trial.id});
   std::erase_if(spent_, [&](const Spent& spent) {
     return spent.at_ms <= now_ms - settings.budget_window_ms;

@@ -93,15 +93,22 @@ void Server::post(std::string_view pattern, Handler handler, RouteOptions option
   route("POST", pattern, std::move(handler), std::move(options));
 }
 
-Status Server::start() {
+Status Server::listen() {
   State& s = *state_;
-  CHECK(!s.started, "a server starts once");
+  CHECK(!s.started && !s.listener, "a server listens once");
   s.port = s.options.port;
   if (!s.options.tls_cert_file.empty() || !s.options.tls_key_file.empty()) {
     TRIMTAB_TRY(s.tls, TlsContext::load(s.options.tls_cert_file, s.options.tls_key_file));
     ignore_sigpipe();
   }
   TRIMTAB_TRY(s.listener, listen_tcp(s.options.host, s.port));
+  return {};
+}
+
+Status Server::start() {
+  State& s = *state_;
+  CHECK(!s.started, "a server starts once");
+  if (!s.listener) TRIMTAB_CHECK_OK(listen());
   s.poller = Fd(::epoll_create1(EPOLL_CLOEXEC));
   s.waker = Fd(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
   if (!s.poller || !s.waker) return fail(Code::kIo, "out of file descriptors");

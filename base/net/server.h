@@ -147,6 +147,9 @@ class Server {
   // in use; stop the other process or choose another port"); kInvalid: the host is no address of
   // this machine. After it port() is the real one.
   [[nodiscard]] Status start();
+  // The first half of start(): binds and listens, so that a taken port is known before anything
+  // else is begun. Who connects waits until start().
+  [[nodiscard]] Status listen();
   [[nodiscard]] int port() const;
   // Stops accepting, asks waiting handlers to stop, lets answers in flight finish for drain_ms,
   // closes what is left, joins. Idempotent.

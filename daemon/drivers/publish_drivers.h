@@ -21,6 +21,7 @@ class FileDriver : public ServingDriver {
   [[nodiscard]] std::string server_path(const shadow::AdapterRef& adapter) const override;
   [[nodiscard]] FleetResult load(const shadow::AdapterRef&) override { return {}; }
   [[nodiscard]] FleetResult unload(const std::string&) override { return {}; }
+  [[nodiscard]] FleetResult evict_impostor(const shadow::AdapterRef&) override { return {}; }
   [[nodiscard]] FleetResult warm_up(const shadow::AdapterRef&) override { return {}; }
   [[nodiscard]] FleetResult publish(const std::string& target, std::uint64_t generation,
                                     const std::string& routing_json) override;

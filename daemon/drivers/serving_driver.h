@@ -71,6 +71,9 @@ class ServingDriver {
   [[nodiscard]] virtual std::string server_path(const shadow::AdapterRef& adapter) const = 0;
   [[nodiscard]] virtual FleetResult load(const shadow::AdapterRef& adapter) = 0;
   [[nodiscard]] virtual FleetResult unload(const std::string& adapter_name) = 0;
+  // Unloads the name where a server lists it with another root than ours: what answers under it is
+  // not what routing means. Servers that have the right one, or none, are left alone.
+  [[nodiscard]] virtual FleetResult evict_impostor(const shadow::AdapterRef& adapter) = 0;
   // One short completion from every endpoint; the answer must name the adapter as its model.
   [[nodiscard]] virtual FleetResult warm_up(const shadow::AdapterRef& adapter) = 0;
   // Tells whoever routes (RECORDS.md section 5). `routing_json` is the whole document.

@@ -174,6 +174,19 @@ FleetResult VllmDriver::unload(const std::string& adapter_name) {
       [&](const Endpoint& endpoint) { return unload_on(endpoint, adapter_name); });
 }
 
+FleetResult VllmDriver::evict_impostor(const shadow::AdapterRef& adapter) {
+  const std::string root = server_path(adapter);
+  return on_every_endpoint([&](const Endpoint& endpoint) -> EndpointResult {
+    const auto state = ask(endpoint);
+    if (!state.reachable) return {endpoint.name, CallOutcome::kRetry, state.problem};
+    const auto* model = find_model(state, adapter.name);
+    if (model == nullptr || without_slash(model->root) == root) {
+      return {endpoint.name, CallOutcome::kAlready, "no impostor"};
+    }
+    return unload_on(endpoint, adapter.name);
+  });
+}
+
 FleetResult VllmDriver::warm_up(const shadow::AdapterRef& adapter) {
   return on_every_endpoint([&](const Endpoint& endpoint) { return warm_up_on(endpoint, adapter); });
 }

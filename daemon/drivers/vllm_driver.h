@@ -27,6 +27,7 @@ class VllmDriver final : public ServingDriver {
   [[nodiscard]] std::string server_path(const shadow::AdapterRef& adapter) const override;
   [[nodiscard]] FleetResult load(const shadow::AdapterRef& adapter) override;
   [[nodiscard]] FleetResult unload(const std::string& adapter_name) override;
+  [[nodiscard]] FleetResult evict_impostor(const shadow::AdapterRef& adapter) override;
   [[nodiscard]] FleetResult warm_up(const shadow::AdapterRef& adapter) override;
   [[nodiscard]] FleetResult publish(const std::string& target, std::uint64_t generation,
                                     const std::string& routing_json) override;

@@ -66,7 +66,7 @@ class RoutingFollower {
   mutable std::mutex mutex_;
   std::map<std::string, std::shared_ptr<const shadow::Routing>> documents_;  // under mutex
   std::map<std::string, std::string>
-      complaints_;  // under mutex: the last one a target, not repeated
+      complaints_;                  // under mutex: the last one a target, not repeated
   std::set<std::string> recalled_;  // under mutex: kept documents that the daemon has not seen yet
   std::vector<std::jthread> threads_;
 };

@@ -423,6 +423,103 @@ TEST_F(GatewayTest, ReadinessNamesWhatIsMissing) {
   EXPECT_EQ(client_.send(chat("hi"))->status, 200);
 }
 
+TEST_F(GatewayTest, MirrorsAShareOfTheChampionsRequestsToTheCandidate) {
+  auto document = ramp(1, 0.1);
+  for (auto& arm : document.arms) {
+    if (arm.role == shadow::kArmCandidate) arm.mirror_ppm = 500'000;
+  }
+  publish(document);
+  start();
+  wait_for_generation(1);
+  int by_candidate = 0;
+  constexpr int kRequests = 200;
+  for (int i = 0; i < kRequests; ++i) {
+    const auto answer = client_.send(chat("hello", "s" + std::to_string(i), i % 2 == 0));
+    ASSERT_TRUE(answer);
+    ASSERT_EQ(answer->status, 200);
+    by_candidate += answer->headers.get("X-Trimtab-Arm") == "candidate" ? 1 : 0;
+  }
+  // Half of what others answered, within five sigma of a fair coin.
+  const int others = kRequests - by_candidate;
+  const auto before = clock_.mono_ms();
+  const auto mirrored = [&] { return stub_.calls - kRequests; };
+  while (mirrored() < others / 3 && clock_.mono_ms() - before < 10'000) clock_.sleep_ms(10);
+  EXPECT_GT(mirrored(), others / 3);
+  EXPECT_LT(mirrored(), 2 * others / 3);
+  EXPECT_THAT(metrics(), HasSubstr("trimtab_gateway_mirrored_total{target=\"support-bot\","
+                                   "result=\"ok\"}"));
+}
+
+TEST_F(GatewayTest, TheLastDocumentOutlivesARestart) {
+  const TempFolder kept("kept");
+  // A daemon that answers with one document and then goes away.
+  std::atomic<std::uint64_t> generation{7};
+  const auto daemon_of = [&](int port) {
+    auto server = std::make_unique<net::Server>(
+        net::ServerOptions{.name = "daemon", .port = port, .workers = 2}, clock_);
+    server->get("/api/v1/routing", [&](const net::Request&) {
+      return net::json_text_response(200, dump_json(shadow::to_json(ramp(generation, 0.5))));
+    });
+    server->post("/api/v1/routing/acks",
+                 [](const net::Request&) { return net::json_text_response(202, "{}"); });
+    EXPECT_TRUE(server->start());
+    return server;
+  };
+  auto server = daemon_of(0);
+  const int port = server->port();
+  settings_.routing.source = config::RoutingSource::kUrl;
+  settings_.routing.url = "http://127.0.0.1:" + std::to_string(port);
+  settings_.routing.keep_dir = kept.path();
+  start();
+  wait_for_generation(7);
+  const auto before = clock_.mono_ms();
+  while (!std::filesystem::exists(kept.path() / "support-bot.json") &&
+         clock_.mono_ms() - before < 10'000) {
+    clock_.sleep_ms(5);
+  }
+  gateway_->stop();
+  gateway_.reset();
+  server->stop();
+  server.reset();
+
+  // Restarted while the daemon is away: the arms are as before, for every unit.
+  start();
+  wait_for_generation(7);
+  for (int i = 0; i < 20; ++i) {
+    const std::string session = "s" + std::to_string(i);
+    const auto answer = client_.send(chat("hello", session));
+    ASSERT_TRUE(answer);
+    EXPECT_EQ(answer->headers.get("X-Trimtab-Arm"), ramp(7, 0.5).assign(session).role);
+  }
+  // The daemon is back, from an older copy of its state: what it says now counts.
+  generation = 3;
+  server = daemon_of(port);
+  wait_for_generation(3);
+  gateway_->stop();
+  gateway_.reset();
+  server->stop();
+
+  // What was kept and has expired meanwhile means champion only; what is damaged means none.
+  auto expired = ramp(9, 0.5);
+  expired.expires_at_ms = clock_.now_ms() - 1;
+  const auto file = kept.path() / "support-bot.json";
+  ASSERT_TRUE(write_atomic(file, dump_json(shadow::to_json(expired))));
+  start();
+  wait_for_generation(9);
+  for (int i = 0; i < 20; ++i) {
+    const auto answer = client_.send(chat("hello", "s" + std::to_string(i)));
+    ASSERT_TRUE(answer);
+    EXPECT_EQ(answer->headers.get("X-Trimtab-Arm"), "champion");
+  }
+  gateway_->stop();
+  gateway_.reset();
+  ASSERT_TRUE(write_atomic(file, "{half a docu"));
+  start();
+  wait_for_metric(
+      "trimtab_gateway_routing_errors_total{target=\"support-bot\",reason=\"invalid\"}");
+  EXPECT_EQ(client_.send(chat("hello", "s"))->status, 200) << "the base answers";
+}
+
 TEST_F(GatewayTest, LongPollsTheDaemonAndAcknowledges) {
   std::mutex mutex;
   std::condition_variable changed;

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <functional>
+#include <set>
 
 #include "daemon/embedded_broker.h"
 #include "daemon/kafka_producer.h"
@@ -140,6 +141,53 @@ TEST_F(IngestTest, AFloodOfBadRecordsStopsNothing) {
             std::string::npos);
   EXPECT_NE(exposed.find("trimtab_dlq_records_total{reason=\"not_utf8\"} 10000"),
             std::string::npos);
+  EXPECT_TRUE(ingest_->stop(5'000));
+}
+
+// ingest.threads: a consumer each in one group, every partition read by exactly one of them.
+TEST_F(IngestTest, SeveralConsumersShareThePartitions) {
+  ASSERT_TRUE(broker_->create_topic("many", 6));
+  options_.kafka.topics.records = options_.kafka.topics.feedback = "many";
+  options_.ingest.threads = 3;
+  start(256);
+  for (int n = 0; n < 3'000; ++n) {
+    while (!producer_->send("many", std::to_string(n),
+                            R"({"id":"r)" + std::to_string(n) + R"(","target":"bot"})")) {
+      clock_.sleep_ms(1);
+    }
+  }
+  ASSERT_TRUE(producer_->flush(10'000));
+  ASSERT_TRUE(eventually(
+      [&] {
+        drain();
+        return messages_ >= 3'000;
+      },
+      40'000));
+  EXPECT_EQ(good_, 3'000);
+  EXPECT_EQ(messages_, 3'000) << "a partition was read twice";
+  const auto status = ingest_->status();
+  EXPECT_EQ(status.assigned.size(), 6U);
+  EXPECT_EQ(std::set(status.assigned.begin(), status.assigned.end()).size(), 6U);
+  EXPECT_EQ(status.state, SourceState::kRunning);
+  EXPECT_TRUE(ingest_->failure());
+  EXPECT_TRUE(ingest_->stop(5'000));
+}
+
+// More consumers than partitions: those without one are no strangers, and no reason to wait.
+TEST_F(IngestTest, AConsumerWithoutAPartitionIsIdleNotLost) {
+  options_.ingest.threads = 3;
+  send_good(0, 500);
+  start(64);
+  ASSERT_TRUE(eventually(
+      [&] {
+        drain();
+        return messages_ >= 500 && ingest_->status().state == SourceState::kRunning;
+      },
+      40'000))
+      << messages_ << " " << source_state_name(ingest_->status().state);
+  EXPECT_EQ(messages_, 500);
+  const std::uint64_t turns = ingest_->turns();
+  EXPECT_TRUE(eventually([&] { return ingest_->turns() > turns; }));
   EXPECT_TRUE(ingest_->stop(5'000));
 }
 

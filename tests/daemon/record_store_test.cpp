@@ -371,10 +371,15 @@ TEST_F(JoinTest, TheWatermarkNeverGoesBackAndIsSaved) {
   join_->observe_event_time("bot", kNow - 5'000);
   EXPECT_EQ(join_->watermark_ms("bot"), kNow - settings_ingest_.allowed_lateness_ms);
   EXPECT_EQ(join_->watermark_ms("other"), 0);
-  FeedbackJoin again(settings_ingest_, metrics_);
-  ok(again.restore(join_->save()));
-  EXPECT_EQ(again.watermark_ms("bot"), join_->watermark_ms("bot"));
-  EXPECT_EQ(again.save(), join_->save());
+  const auto before = join_->watermark_ms("bot");
+  auto write = ok(state_->begin());
+  ok(join_->save(write));
+  commit(write);
+  join_->observe_event_time("bot", kNow + 60'000);  // in a step that is rolled back
+  ok(join_->load(*state_));
+  EXPECT_EQ(join_->watermark_ms("bot"), before);
+  reload();
+  EXPECT_EQ(join_->watermark_ms("bot"), before);
 }
 
 TEST_F(JoinTest, TheDelayQuantileNeedsEnoughLabels) {
@@ -389,7 +394,10 @@ TEST_F(JoinTest, TheDelayQuantileNeedsEnoughLabels) {
                                 feedback("f" + id, "r" + id, 1'763'859'000'000 + n * 1'000), kNow));
   }
   EXPECT_EQ(join_->label_delay_p95_ms("bot"), 95'000);
+  ok(join_->save(write));
   commit(write);
+  reload();
+  EXPECT_EQ(join_->label_delay_p95_ms("bot"), 95'000) << "forgotten by a restart";
 }
 
 }  // namespace

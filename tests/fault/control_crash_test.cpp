@@ -17,7 +17,7 @@ namespace trimtab::daemon {
 namespace {
 
 // Runs the scenario in a process of its own. True: it ran to its end; false: it was killed.
-bool run_in_child(const std::filesystem::path& folder, const std::string& kill_at) {
+bool run_in_child(const std::filesystem::path& folder, const std::string& kill_at, Scenario which) {
   std::fflush(stdout);
   const pid_t pid = ::fork();
   if (pid == 0) {
@@ -26,7 +26,7 @@ bool run_in_child(const std::filesystem::path& folder, const std::string& kill_a
     } else {
       ::setenv("TRIMTAB_KILL_AT", kill_at.c_str(), 1);
     }
-    const auto done = run_scenario(folder);
+    const auto done = run_scenario(folder, which);
     if (!done) std::fprintf(stderr, "scenario: %s\n", done.error().message.c_str());
     ::_exit(done ? 0 : 1);
   }
@@ -36,12 +36,12 @@ bool run_in_child(const std::filesystem::path& folder, const std::string& kill_a
   return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
-std::string final_state(const std::string& kill_at, int& kills) {
+std::string final_state(const std::string& kill_at, int& kills, Scenario which = Scenario::kWhole) {
   TempFolder folder("trimtab-crash");
   kills = 0;
-  if (!run_in_child(folder.path(), kill_at)) {
+  if (!run_in_child(folder.path(), kill_at, which)) {
     ++kills;
-    EXPECT_TRUE(run_in_child(folder.path(), "")) << "no second life after " << kill_at;
+    EXPECT_TRUE(run_in_child(folder.path(), "", which)) << "no second life after " << kill_at;
   }
   auto text = dump_state(folder.path());
   EXPECT_TRUE(text.has_value()) << (text ? "" : text.error().message);
@@ -101,8 +101,24 @@ TEST_P(KillPoint, FinalStateIsTheSame) {
   EXPECT_GT(visited, 0) << GetParam() << " was never passed";
 }
 
-INSTANTIATE_TEST_SUITE_P(Arrows, KillPoint, ::testing::ValuesIn(kill_point_names().begin(),
-                                                                kill_point_names().end()));
+INSTANTIATE_TEST_SUITE_P(Arrows, KillPoint,
+                         ::testing::ValuesIn(kill_point_names().begin(), kill_point_names().end()));
+
+// PROMOTION.md section 1: REGISTERED .. SHADOW -> SUPERSEDED by a newer candidate, whole or killed.
+TEST(Supersede, ANewerCandidateTakesThePlaceOfOneInTheShadow) {
+  int kills = 0;
+  const auto whole = final_state("", kills, Scenario::kSupersede);
+  EXPECT_NE(whole.find("trial-2 OFFLINE_EVAL>SUPERSEDED superseded"), std::string::npos) << whole;
+  EXPECT_NE(whole.find("trial-3 REGISTERED>OFFLINE_EVAL"), std::string::npos);
+  EXPECT_NE(whole.find("job job-2 ok"), std::string::npos);
+  for (const auto& point : kill_point_names()) {
+    for (const int count : {48, 49, 50}) {
+      const std::string at = std::string(point) + ":" + std::to_string(count);
+      const auto text = final_state(at, kills, Scenario::kSupersede);
+      ASSERT_TRUE(whole == text) << at << "\n" << first_difference(whole, text);
+    }
+  }
+}
 
 }  // namespace
 }  // namespace trimtab::daemon

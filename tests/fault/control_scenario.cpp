@@ -34,7 +34,7 @@ std::shared_ptr<const config::Settings> scenario_settings(const fs::path& folder
   plan.canary_min_dwell_ms = 2'000;
   plan.canary_min_units = 2;
   plan.ab_min_dwell_ms = 2'000;
-  plan.label_wait_ms = 1'000;
+  plan.label_wait_ms = 0;  // from the label delays seen so far
   plan.bake_ms = 2'000;
   plan.bake_min_units = 2;
   plan.margin = 0.5;
@@ -47,27 +47,36 @@ std::shared_ptr<const config::Settings> scenario_settings(const fs::path& folder
 // Answers every order from its content alone, so that asking twice is asking once.
 class ScriptedWorld final : public EffectPerformer {
  public:
+  explicit ScriptedWorld(Scenario which) : which_(which) {}
   Result<std::string> perform(const EffectOrder& order, std::stop_token) override {
     if (order.kind == "verify_files") {
       return dump_json(Json{{"verdict", {{"passed", true}, {"failure", ""}, {"message", "ok"}}}});
     }
     if (order.kind != "score") return "{}";
+    if (which_ == Scenario::kSupersede && order.subject == "trial-2") {
+      return fail(Code::kUnavailable, "the scorer is down");
+    }
     std::string lines;
     for (const auto& item : order.items) {
-      const Json side = {{"adapter", "a"},    {"greedy", item.text}, {"match", true},
-                         {"mean_logprob", -0.1}, {"tokens", 2}};
+      const Json side = {{"adapter", "a"},
+                         {"greedy", item.text},
+                         {"match", true},
+                         {"mean_logprob", -0.1},
+                         {"tokens", 2}};
       lines += dump_json(Json{{"id", item.id}, {"results", {side, side}}}) + "\n";
     }
     return lines;
   }
+
+ private:
+  Scenario which_;
 };
 
 // Performs at once; the outcome is an input of the next step.
 class InOrder final : public EffectRunner {
  public:
-  void order(EffectOrder order) override {
-    outcomes.push_back(perform_order(world_, order, {}));
-  }
+  explicit InOrder(Scenario which) : world_(which) {}
+  void order(EffectOrder order) override { outcomes.push_back(perform_order(world_, order, {})); }
   std::vector<EffectOutcome> outcomes;
 
  private:
@@ -130,8 +139,9 @@ Json record_of(int step, int i, const ControlLoop& loop) {
 
 Json feedback_of(int step, int i) {
   const std::string id = "r" + std::to_string(step) + "-" + std::to_string(i);
-  return {{"kind", "feedback"}, {"feedback_id", "f" + id}, {"id", id},
-          {"name", "label"},    {"score", 1},              {"selection", "random"},
+  return {{"kind", "feedback"}, {"feedback_id", "f" + id},
+          {"id", id},           {"name", "label"},
+          {"score", 1},         {"selection", "random"},
           {"propensity", 0.5},  {"ts", kStart + step * 1'000 + 900}};
 }
 
@@ -141,24 +151,23 @@ std::unique_ptr<RecordBatch> batch_of(int step, RecordCodec& codec, const Contro
   batch->topics = {kTopic};
   const std::int64_t first = static_cast<std::int64_t>(step) * 2 * kRecordsAStep;
   for (int i = 0; i < 2 * kRecordsAStep; ++i) {
-    const Json message =
-        i % 2 == 0 ? record_of(step, i / 2, loop) : feedback_of(step, i / 2);
+    const Json message = i % 2 == 0 ? record_of(step, i / 2, loop) : feedback_of(step, i / 2);
     DecodedRecord decoded;
     decoded.origin = {.topic = 0, .partition = 0, .offset = first + i, .kafka_ms = kStart};
     const std::string text = dump_json(message);
-    decoded.value = codec.decode(batch->arena.keep(text), kStart, kStart + step * 1'000,
-                                 batch->arena);
+    decoded.value =
+        codec.decode(batch->arena.keep(text), kStart, kStart + step * 1'000, batch->arena);
     batch->records.push_back(decoded);
   }
-  batch->ranges = {{.topic = kTopic, .partition = 0, .first = first,
-                    .last = first + 2 * kRecordsAStep - 1}};
+  batch->ranges = {
+      {.topic = kTopic, .partition = 0, .first = first, .last = first + 2 * kRecordsAStep - 1}};
   loop.observe(*batch);
   return batch;
 }
 
 // Commands belong to steps; their keys make a step that is done again harmless.
-std::vector<std::unique_ptr<PendingCommand>> commands_of(int step,
-                                                         std::uint64_t generation) {
+std::vector<std::unique_ptr<PendingCommand>> commands_of(int step, std::uint64_t generation,
+                                                         Scenario which) {
   std::vector<std::unique_ptr<PendingCommand>> commands;
   const auto add = [&](CommandRequest request) {
     request.actor = "scenario";
@@ -169,10 +178,14 @@ std::vector<std::unique_ptr<PendingCommand>> commands_of(int step,
     commands.push_back(std::move(pending));
   };
   if (step == 8) {
-    const Json ref = {{"name", "bot-x"}, {"sha256", std::string(64, 'a')}, {"uri", "/x"},
-                      {"base_revision", ""}, {"tokenizer_digest", ""}};
-    add({.verb = "register", .target = "bot", .body = dump_json(Json{{"adapter_ref", ref},
-                                 {"plan", {{"ship", "non_inferior"}}}})});
+    const Json ref = {{"name", "bot-x"},
+                      {"sha256", std::string(64, 'a')},
+                      {"uri", "/x"},
+                      {"base_revision", ""},
+                      {"tokenizer_digest", ""}};
+    add({.verb = "register",
+         .target = "bot",
+         .body = dump_json(Json{{"adapter_ref", ref}, {"plan", {{"ship", "non_inferior"}}}})});
   }
   if (step == 20) {
     add({.verb = "trial", .subject = "trial-1", .force = true, .body = R"({"verb": "promote"})"});
@@ -180,20 +193,22 @@ std::vector<std::unique_ptr<PendingCommand>> commands_of(int step,
   add({.verb = "ack",
        .target = "bot",
        .body = dump_json(Json{{"instance", "router-1"}, {"generation", generation}})});
-  if (step == 42) add({.verb = "retrain", .target = "bot"});
-  if (step == 56) add({.verb = "rollback", .target = "bot", .body = R"({"to": "base"})"});
+  const bool again = which == Scenario::kSupersede && step == 47;
+  if (step == 42 || again) add({.verb = "retrain", .target = "bot"});
+  if (step == 56 && which == Scenario::kWhole)
+    add({.verb = "rollback", .target = "bot", .body = R"({"to": "base"})"});
   return commands;
 }
 
 }  // namespace
 
-Status run_scenario(const fs::path& folder) {
+Status run_scenario(const fs::path& folder, Scenario which) {
   ManualClock clock(kStart);
   Metrics metrics;
   const auto settings = scenario_settings(folder);
   TRIMTAB_TRY(auto store, StateStore::open(folder / "trimtab.db"));
   TRIMTAB_TRY(auto records, RecordStore::open(folder / "records", settings->store, *store, {}));
-  InOrder effects;
+  InOrder effects(which);
   InstantJobs jobs(folder / "jobs");
   EventsFeed feed(1'000);
   OffsetBook book;
@@ -218,7 +233,7 @@ Status run_scenario(const fs::path& folder) {
     ControlInputs inputs;
     inputs.now_ms = kStart + step * 1'000;
     inputs.batches.push_back(batch_of(step, codec, *loop, pool));
-    inputs.commands = commands_of(step, loop->targets().at("bot")->serving().generation());
+    inputs.commands = commands_of(step, loop->targets().at("bot")->serving().generation(), which);
     inputs.outcomes = std::exchange(effects.outcomes, {});
     inputs.jobs = jobs.poll();
     TRIMTAB_CHECK_OK(loop->step(inputs));
@@ -259,7 +274,7 @@ Result<std::string> dump_state(const fs::path& folder) {
          i.payload);
   }
   for (const char* stream : {"pairs", "units", "bake_units", "series"}) {
-    for (const char* subject : {"trial-1", "trial-2"}) {
+    for (const char* subject : {"trial-1", "trial-2", "trial-3"}) {
       TRIMTAB_TRY(const auto rows, state->decisions(subject, stream));
       for (const auto& row : rows) line(std::string(stream) + " " + row.data);
     }

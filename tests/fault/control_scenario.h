@@ -14,8 +14,12 @@ namespace trimtab::daemon {
 
 inline constexpr int kScenarioSteps = 60;
 
+// kSupersede: the scorer fails the second trial, and a newer candidate takes its place.
+enum class Scenario { kWhole, kSupersede };
+
 // Runs until the last step is committed (or a kill point ends the process).
-[[nodiscard]] Status run_scenario(const std::filesystem::path& folder);
+[[nodiscard]] Status run_scenario(const std::filesystem::path& folder,
+                                  Scenario which = Scenario::kWhole);
 // Everything that was committed, as text, sorted: documents, journal, blobs, decisions, offsets.
 [[nodiscard]] Result<std::string> dump_state(const std::filesystem::path& folder);
 

@@ -334,7 +334,8 @@ TEST_F(World, SavedAndRestoredAnywhereEndsTheSame) {
 TEST_F(World, WhatIsSavedIsWhatChanged) {
   LiveAb ab(params_of());
   std::map<std::string, std::string> store;
-  for (int i = 0; i < 20'000; ++i) ab.on_record(request("w" + std::to_string(i)).record(1), history);
+  for (int i = 0; i < 20'000; ++i)
+    ab.on_record(request("w" + std::to_string(i)).record(1), history);
   keep(ab, store);
   ASSERT_GT(ab.verdict().open_units, 5'000U);
   const Request one = request("one-more");
