@@ -22,6 +22,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/metrics.h"
 #include "base/queue.h"
 #include "config/settings.h"
@@ -144,6 +145,7 @@ class ControlLoop {
                 joined_ = 0;
   std::map<std::string, std::string> paused_;  // why ingest is held: reason -> message
   bool disk_low_ = false, held_ = false;
+  log::RateLimit step_lines_{6};
   std::int64_t next_disk_ms_ = 0, next_maintain_ms_ = 0, next_publish_ms_ = 0, next_signals_ms_ = 0;
   std::int64_t last_commit_ms_ = 0;
   std::shared_ptr<const Snapshot> last_snapshot_;

@@ -130,8 +130,16 @@ CommandAnswer ControlLoop::reload(Step& step, const CommandRequest& command) {
 }
 
 void ControlLoop::run_outside(PendingCommand& command) {
+  const auto forget = [this](const std::set<std::string>& ids) -> Status {
+    TRIMTAB_TRY(auto tx, parts_.store.begin());
+    for (auto& [name, target] : targets_) {
+      target->forget(ids);
+      TRIMTAB_CHECK_OK(target->save(tx));
+    }
+    return tx.commit();
+  };
   command.answer.set_value(erase_person(command.request, *settings_, parts_.store, parts_.records,
-                                        parts_.clock.now_ms()));
+                                        parts_.clock.now_ms(), forget));
 }
 
 // For people (the page, readiness) and for the alert.

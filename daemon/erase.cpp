@@ -59,7 +59,8 @@ Result<std::set<std::string>> strip_folder(const fs::path& folder,
 }  // namespace
 
 CommandAnswer erase_person(const CommandRequest& command, const config::Settings& settings,
-                           StateStore& store, RecordStore& records, std::int64_t now_ms) {
+                           StateStore& store, RecordStore& records, std::int64_t now_ms,
+                           const ForgetRecords& forget) {
   const auto body = parse_json(command.body);
   if (!body) return answer_error(body.error());
   const auto user = json_or<std::string>(*body, "user", "");
@@ -67,14 +68,19 @@ CommandAnswer erase_person(const CommandRequest& command, const config::Settings
   if (user.empty() && session.empty()) {
     return answer_problem(422, "erase needs a user or a session");
   }
-  const auto erased = records.erase(user, session, now_ms);
-  if (!erased) return answer_error(erased.error());
-  const std::set<std::string> ids(erased->record_ids.begin(), erased->record_ids.end());
+  const auto rows =
+      store.records_of_person(person_hash("user", user), person_hash("session", session));
+  if (!rows) return answer_error(rows.error());
+  std::set<std::string> ids;
+  for (const auto& row : *rows) ids.insert(row.id);
+  if (auto forgotten = forget(ids); !forgotten) return answer_error(forgotten.error());
   const fs::path dir = settings.state.dir;
   const auto jobs = strip_folder(dir / "jobs", ids);
   if (!jobs) return answer_error(jobs.error());
   const auto scores = strip_folder(dir / "scores", ids);
   if (!scores) return answer_error(scores.error());
+  const auto erased = records.erase(user, session, now_ms);
+  if (!erased) return answer_error(erased.error());
   Json adapters = Json::array();
   for (const auto& job : *jobs) {
     const auto document = store.document("job", job);

@@ -12,6 +12,7 @@
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -58,6 +59,13 @@ class PairScoring {
   [[nodiscard]] const shadow::FrozenPool& pool() const { return pool_; }
   // Also clears dirty().
   [[nodiscard]] nlohmann::json save();
+  // Erasure: texts of these records leave the pool and what was drawn from it.
+  void forget(const std::set<std::string>& record_ids) {
+    dirty_ = pool_.forget(record_ids) || dirty_;
+    for (auto& item : batch_) {
+      if (record_ids.contains(item.id)) item.known_good.clear();
+    }
+  }
   // After a restart nothing is under way any more.
   void forget_flights() { flying_.clear(); }
 

@@ -82,6 +82,9 @@ class Target {
   // First thing after a start: ask the fleet what it has, publish what routing says.
   [[nodiscard]] Status boot(Step& step);
 
+  // Erasure: the texts of these records leave the frozen pools.
+  void forget(const std::set<std::string>& record_ids);
+
   // The assignment unit of a record, by unit_key; never empty.
   [[nodiscard]] std::string unit_of(const InferenceRecord& record) const;
   [[nodiscard]] bool is_evaluation_unit(const std::string& unit) const;

@@ -94,6 +94,11 @@ Status Target::trial_ended(Step& step) {
   return close_alarms(step, "closed");
 }
 
+void Target::forget(const std::set<std::string>& record_ids) {
+  trial_.forget(record_ids);
+  if (reverse_scoring_) reverse_scoring_->forget(record_ids);
+}
+
 Result<bool> Target::supersede_trial(Step& step, const std::string& newer) {
   TRIMTAB_CHECK_OK(trial_.supersede(step, newer, surroundings(step)));
   if (trial_.open()) return false;

@@ -64,6 +64,10 @@ class TrialRunner {
   [[nodiscard]] shadow::Evidence evidence(std::int64_t now_ms, const ServingState& serving,
                                           const shadow::TargetHistory& history) const;
 
+  void forget(const std::set<std::string>& record_ids) {
+    if (scoring_) scoring_->forget(record_ids);
+  }
+
   [[nodiscard]] Status save(Transaction& tx, const std::string& target);
   [[nodiscard]] Status load(StateQueries& state, const std::string& target);
 

@@ -88,6 +88,18 @@ FrozenPool FrozenPool::freeze(std::span<const LabelledRecord> records, const Par
   return pool;
 }
 
+bool FrozenPool::forget(const std::set<std::string>& record_ids) {
+  bool any = false;
+  for (auto* items : {&new_, &old_}) {
+    for (auto& item : *items) {
+      if (!record_ids.contains(item.id) || item.known_good.empty()) continue;
+      item.known_good.clear();
+      any = true;
+    }
+  }
+  return any;
+}
+
 const std::vector<PoolItem>& FrozenPool::items(Stratum stratum) const {
   return stratum == Stratum::kNew ? new_ : old_;
 }

@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <nlohmann/json_fwd.hpp>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -73,6 +74,9 @@ class FrozenPool {
                                          const Params& params);
   // The next at most `count` items of a stratum.
   [[nodiscard]] std::vector<PoolItem> draw(Stratum stratum, std::size_t count);
+  // Their texts are gone (erasure); the items keep their places, so that the draw stays as it was.
+  // True when some were there.
+  bool forget(const std::set<std::string>& record_ids);
   // Without drawing: all items in their order, for the screen.
   [[nodiscard]] const std::vector<PoolItem>& items(Stratum stratum) const;
   [[nodiscard]] std::size_t size(Stratum stratum) const { return items(stratum).size(); }
