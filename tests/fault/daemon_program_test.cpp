@@ -377,7 +377,9 @@ TEST_F(DaemonProgramTest, GarbageIsDeadLetteredCountedAndCostsNoMemory) {
   ASSERT_TRUE(rows);
   for (const auto& row : *rows) {
     EXPECT_LE(row.ts_ms, daemon_.clock().now_ms() + 300'000) << row.id;
-    if (row.id == "ancient") EXPECT_EQ(row.ts_ms, 1'000'000'000'000);
+    if (row.id == "ancient") {
+      EXPECT_EQ(row.ts_ms, 1'000'000'000'000);
+    }
   }
   EXPECT_EQ(post_records(3), 202);
   int status = 0;

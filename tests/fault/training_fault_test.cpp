@@ -140,7 +140,7 @@ TEST_F(TrainingFaultTest, AWorkerThatWasStoppedTooResumesFromItsCheckpoint) {
       << daemon_.log();
   const auto log = read_file(daemon_.state() / "jobs/job-1/worker.log").value_or("");
   EXPECT_THAT(log + job().dump(), HasSubstr("checkpoint"));
-  daemon_.post("/api/v1/jobs/job-1:cancel", {{"actor", "t"}});
+  (void)daemon_.post("/api/v1/jobs/job-1:cancel", {{"actor", "t"}});
   EXPECT_TRUE(job_is("cancelled"));
 }
 
