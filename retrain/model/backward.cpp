@@ -151,7 +151,10 @@ class BackwardPass {
     at::Tensor d_qkv = at::zeros_like(tape.qkv);
     std::int64_t row = 0;
     for (const Segment& segment : batch_.segments) {
-      if (segment.length > 0) segment_backward(layer, tape, row, segment.length, d_out, d_qkv);
+      if (segment.length > 0 && segment.before.empty())
+        segment_backward(layer, tape, row, segment.length, d_out, d_qkv);
+      if (segment.length > 0 && !segment.before.empty())
+        branch_backward(layer, tape, row, segment, d_out, d_qkv);
       row += segment.length;
     }
     rotate(config_, d_qkv, tape_.cosine, tape_.sine, true);
@@ -177,6 +180,39 @@ class BackwardPass {
                                       ptr<T>(tape.lse) + row * config_.heads, ptr<T>(d_out) + out,
                                       dq, dq + k, dq + v, scratch.data());
     });
+  }
+
+  // A segment behind shared rows: their keys' gradients are added to the rows themselves.
+  void branch_backward(std::int64_t layer, const LayerTape& tape, std::int64_t row,
+                       const Segment& segment, const at::Tensor& d_out, at::Tensor& d_qkv) {
+    const std::int64_t qw = config_.q_width();
+    const std::int64_t kw = config_.kv_width();
+    const at::Tensor keys = with_before(segment, row, tape.qkv.narrow(1, qw, kw));
+    const at::Tensor values = with_before(segment, row, tape.qkv.narrow(1, qw + kw, kw));
+    at::Tensor d_keys = at::zeros_like(keys);
+    at::Tensor d_values = at::zeros_like(values);
+    const AttentionShape shape =
+        attention_shape(config_, layer, segment.length, keys.size(0), kw);
+    by_type(tape.qkv, [&](auto zero) {
+      using T = decltype(zero);
+      thread_local std::vector<T> scratch;
+      scratch.resize(static_cast<std::size_t>(2 * kAttentionBlock * keys.size(0)));
+      const std::int64_t out = row * qw;
+      kernels<T>().attention_backward(
+          shape, ptr<T>(tape.qkv) + row * config_.qkv_width(), ptr<T>(keys), ptr<T>(values),
+          ptr<T>(tape.attention) + out, ptr<T>(tape.lse) + row * config_.heads, ptr<T>(d_out) + out,
+          ptr<T>(d_qkv) + row * config_.qkv_width(), ptr<T>(d_keys), ptr<T>(d_values),
+          scratch.data());
+    });
+    std::int64_t from = 0;
+    const auto give = [&](std::int64_t begin, std::int64_t length) {
+      const at::Tensor rows = d_qkv.narrow(0, begin, length);
+      rows.narrow(1, qw, kw).add_(d_keys.narrow(0, from, length));
+      rows.narrow(1, qw + kw, kw).add_(d_values.narrow(0, from, length));
+      from += length;
+    };
+    for (const RowRange& range : segment.before) give(range.begin, range.length);
+    give(row, segment.length);
   }
 
   at::Tensor head_norm_backward(std::int64_t layer, const LayerTape& tape,

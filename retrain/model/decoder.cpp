@@ -162,6 +162,20 @@ at::Tensor group_forward(const BlockContext& context, std::int64_t layer, Group 
   return y;
 }
 
+at::Tensor with_before(const Segment& segment, std::int64_t row, const at::Tensor& columns) {
+  std::int64_t count = segment.length;
+  for (const RowRange& range : segment.before) count += range.length;
+  at::Tensor all = at::empty({count, columns.size(1)}, columns.options());
+  std::int64_t at = 0;
+  const auto take = [&](std::int64_t begin, std::int64_t length) {
+    all.narrow(0, at, length).copy_(columns.narrow(0, begin, length));
+    at += length;
+  };
+  for (const RowRange& range : segment.before) take(range.begin, range.length);
+  take(row, segment.length);
+  return all;
+}
+
 namespace {
 
 void attend_segment(const ModelConfig& config, std::int64_t layer, const Segment& segment,
@@ -173,7 +187,16 @@ void attend_segment(const ModelConfig& config, std::int64_t layer, const Segment
   at::Tensor values = rows.narrow(1, qw + kw, kw);
   std::int64_t count = segment.length;
   std::int64_t stride = config.qkv_width();
-  if (segment.cache != nullptr) {
+  if (!segment.before.empty()) {
+    keys = with_before(segment, row, qkv.narrow(1, qw, kw));
+    values = with_before(segment, row, qkv.narrow(1, qw + kw, kw));
+    count = keys.size(0);
+    stride = kw;
+    if (segment.cache != nullptr) {
+      segment.cache->append(static_cast<std::size_t>(layer),
+                            static_cast<std::size_t>(config.layers), keys, values);
+    }
+  } else if (segment.cache != nullptr) {
     segment.cache->append(static_cast<std::size_t>(layer), static_cast<std::size_t>(config.layers),
                           keys, values);
     keys = segment.cache->keys(static_cast<std::size_t>(layer));
@@ -274,7 +297,14 @@ namespace {
 Status check_batch(const Decoder& decoder, const Batch& batch) {
   const ModelConfig& config = decoder.config();
   std::int64_t total = 0;
-  for (const Segment& segment : batch.segments) total += segment.length;
+  for (const Segment& segment : batch.segments) {
+    for (const RowRange& range : segment.before) {
+      CHECK(range.begin >= 0 && range.begin + range.length <= total &&
+                (segment.cache == nullptr || segment.cache->length() == 0),
+            "a segment goes on from earlier rows or from its cache");
+    }
+    total += segment.length;
+  }
   CHECK(total == static_cast<std::int64_t>(batch.ids.size()) &&
             batch.ids.size() == batch.positions.size(),
         "a batch's segments cover its tokens");
@@ -324,7 +354,9 @@ Result<at::Tensor> Decoder::forward(const Batch& batch, Tape* tape) const {
     x = block_forward(context, layer, x);
   }
   for (const Segment& segment : batch.segments) {
-    if (segment.cache != nullptr) segment.cache->advance(segment.length);
+    if (segment.cache == nullptr) continue;
+    segment.cache->advance(segment.length);
+    for (const RowRange& range : segment.before) segment.cache->advance(range.length);
   }
   NormResult final =
       norm_forward(norm_shape(config_, x), x, weights_.final_norm, weights_.final_norm_bias);

@@ -48,10 +48,19 @@ class KvSequence {
   std::int64_t length_ = 0;
 };
 
+// Rows [begin, begin + length) of a flat batch.
+struct RowRange {
+  std::int64_t begin = 0;
+  std::int64_t length = 0;
+};
+
 struct Segment {
   std::int64_t length = 0;           // new tokens; segments lie one after another in the batch
   KvSequence* cache = nullptr;       // null: the document is whole
   const Adapter* adapter = nullptr;  // null: the bare base
+  // Rows of earlier segments that this one goes on from, in order (shared_prefix.h). A cache must
+  // then be empty; it gets the whole document.
+  std::vector<RowRange> before = {};
 };
 
 // One flat batch. REQUIRES: sum of lengths == ids.size() == positions.size().

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <span>
 
 #include "base/hash.h"
 #include "retrain/model/backward.h"
@@ -17,6 +18,7 @@
 #include "retrain/model/lanes.h"
 #include "retrain/model/optimizer.h"
 #include "retrain/model/safetensors.h"
+#include "retrain/model/shared_prefix.h"
 #include "retrain/model/tensor_io.h"
 #include "retrain/model/tensor_ops.h"
 
@@ -48,11 +50,11 @@ struct Trainer::State {
 
 namespace {
 
-// What the head is asked about one document that begins at row `first` of the batch.
-void add_rows(const Example& example, std::int64_t first, std::vector<HeadRow>& rows) {
+// What the head is asked about one document; where[t] is its token t's row in the batch.
+void add_rows(const Example& example, const std::vector<std::int64_t>& where,
+              std::vector<HeadRow>& rows) {
   for (std::size_t i = 1; i < example.ids.size(); ++i) {
-    if (example.labels[i] >= 0)
-      rows.push_back({first + static_cast<std::int64_t>(i) - 1, example.labels[i]});
+    if (example.labels[i] >= 0) rows.push_back({where[i - 1], example.labels[i]});
   }
 }
 
@@ -87,13 +89,19 @@ class MicroBatch {
     tape_.dropout = state.settings.dropout;
     tape_.dropout_key = key;
     tape_.checkpoint = state.settings.checkpoint_activations;
-    for (const std::size_t index : indices) add((*state.items)[index]);
+    std::vector<const Example*> documents;
+    for (const std::size_t index : indices) {
+      const Item& item = (*state.items)[index];
+      if (!item.example.ids.empty()) documents.push_back(&item.example);
+      if (!item.rejected.ids.empty()) documents.push_back(&item.rejected);
+    }
+    lay_out(documents);
   }
 
   // `denominator`: supervised weight, pairs or examples of the whole step.
   Status run(double denominator) {
     if (batch_.ids.empty() || rows_.empty()) {
-      lane_.report.tokens += static_cast<std::int64_t>(batch_.ids.size());
+      lane_.report.tokens += tokens_;
       return {};
     }
     TRIMTAB_TRY(const at::Tensor hidden, state_.decoder->forward(batch_, &tape_));
@@ -105,7 +113,7 @@ class MicroBatch {
       case LossKind::kApoZeroUnpaired: apo(hidden, denominator, d_hidden, gradients); break;
     }
     backward(*state_.decoder, batch_, state_.adapter.get(), tape_, d_hidden, gradients);
-    lane_.report.tokens += static_cast<std::int64_t>(batch_.ids.size());
+    lane_.report.tokens += tokens_;
     lane_.report.supervised_tokens += static_cast<std::int64_t>(rows_.size());
     return {};
   }
@@ -118,18 +126,28 @@ class MicroBatch {
     std::size_t end;
   };
 
-  void add(const Item& item) {
-    Part part{indices_[parts_.size()], rows_.size(), 0, 0};
+  // Dropout draws a mask a row: documents then keep rows of their own.
+  void lay_out(const std::vector<const Example*>& documents) {
+    std::vector<std::span<const std::int64_t>> ids;
+    for (const Example* document : documents) ids.emplace_back(document->ids);
+    const bool share = state_.settings.dropout == 0 && can_share(state_.decoder->config());
+    SharedBatch shared = share_prefixes(ids, state_.adapter.get(), share);
+    batch_ = std::move(shared.batch);
+    std::size_t next = 0;
     const auto document = [&](const Example& example) {
-      const auto first = static_cast<std::int64_t>(batch_.ids.size());
-      batch_.add(example.ids, state_.adapter.get());
-      add_rows(example, first, rows_);
+      if (example.ids.empty()) return;
+      tokens_ += static_cast<std::int64_t>(example.ids.size());
+      add_rows(example, shared.rows[next++], rows_);
     };
-    document(item.example);
-    part.middle = rows_.size();
-    if (!item.rejected.ids.empty()) document(item.rejected);
-    part.end = rows_.size();
-    parts_.push_back(part);
+    for (const std::size_t index : indices_) {
+      const Item& item = (*state_.items)[index];
+      Part part{index, rows_.size(), 0, 0};
+      document(item.example);
+      part.middle = rows_.size();
+      document(item.rejected);
+      part.end = rows_.size();
+      parts_.push_back(part);
+    }
   }
 
   void sft(const at::Tensor& hidden, double denominator, at::Tensor& d_hidden,
@@ -203,6 +221,7 @@ class MicroBatch {
   LaneState& lane_;
   Tape tape_;
   Batch batch_;
+  std::int64_t tokens_ = 0;  // of the documents; batch_ may hold fewer
   std::vector<HeadRow> rows_;
   std::vector<Part> parts_;
 };
@@ -218,20 +237,29 @@ struct Packed {
   std::vector<std::size_t> row_ends;  // per document
 };
 
-std::vector<Packed> pack(const std::vector<const Example*>& documents, const Adapter* adapter) {
-  std::vector<Packed> packs;
-  for (std::size_t i = 0; i < documents.size(); ++i) {
-    const auto length = static_cast<std::int64_t>(documents[i]->ids.size());
-    if (packs.empty() ||
-        static_cast<std::int64_t>(packs.back().batch.ids.size()) + length > kReferenceTokens)
-      packs.emplace_back();
-    Packed& p = packs.back();
-    const auto first = static_cast<std::int64_t>(p.batch.ids.size());
-    p.batch.add(documents[i]->ids, adapter);
-    add_rows(*documents[i], first, p.rows);
-    p.documents.push_back(i);
+void lay_out(const std::vector<const Example*>& documents, const Adapter* adapter, bool share,
+             Packed& p) {
+  std::vector<std::span<const std::int64_t>> ids;
+  for (const std::size_t d : p.documents) ids.emplace_back(documents[d]->ids);
+  SharedBatch shared = share_prefixes(ids, adapter, share);
+  p.batch = std::move(shared.batch);
+  for (std::size_t i = 0; i < p.documents.size(); ++i) {
+    add_rows(*documents[p.documents[i]], shared.rows[i], p.rows);
     p.row_ends.push_back(p.rows.size());
   }
+}
+
+std::vector<Packed> pack(const std::vector<const Example*>& documents, const Adapter* adapter,
+                         bool share) {
+  std::vector<Packed> packs;
+  std::int64_t tokens = 0;
+  for (std::size_t i = 0; i < documents.size(); ++i) {
+    const auto length = static_cast<std::int64_t>(documents[i]->ids.size());
+    if (packs.empty() || tokens + length > kReferenceTokens) packs.emplace_back(), tokens = 0;
+    packs.back().documents.push_back(i);
+    tokens += length;
+  }
+  for (Packed& p : packs) lay_out(documents, adapter, share, p);
   return packs;
 }
 
@@ -281,7 +309,7 @@ Status compute_references(Trainer::State& state) {
   }
   const Adapter* adapter =
       !preference && !state.settings.kl_to_base ? state.adapter.get() : nullptr;
-  auto packs = pack(documents, adapter);
+  auto packs = pack(documents, adapter, can_share(state.decoder->config()));
   return over_packs(*state.decoder, packs, state.settings.lanes,
                     [&](const Packed& p, const at::Tensor& hidden) {
                       std::vector<double> logps;
@@ -323,6 +351,30 @@ Result<Trainer> Trainer::create(std::shared_ptr<const Decoder> decoder,
   return Trainer(std::move(state));
 }
 
+namespace {
+
+// A micro-batch in runs of items that fit a forward and its tape: memory is bounded by a pass (of
+// all lanes together) or by the longest document, not by the batch.
+constexpr std::int64_t kPassTokens = 1024;
+constexpr std::int64_t kLeastPassTokens = 512;
+
+std::vector<std::vector<std::size_t>> passes(const std::vector<Item>& items,
+                                             const std::vector<std::size_t>& micro_batch,
+                                             int lanes) {
+  const std::int64_t most = std::max(kLeastPassTokens, kPassTokens / lanes);
+  std::vector<std::vector<std::size_t>> result;
+  std::int64_t tokens = 0;
+  for (const std::size_t index : micro_batch) {
+    const std::int64_t more = items[index].tokens();
+    if (result.empty() || tokens + more > most) result.emplace_back(), tokens = 0;
+    result.back().push_back(index);
+    tokens += more;
+  }
+  return result;
+}
+
+}  // namespace
+
 Result<StepReport> Trainer::step(const std::vector<std::vector<std::size_t>>& micro_batches,
                                  double lr) {
   const ComputeScope scope;
@@ -349,8 +401,11 @@ Result<StepReport> Trainer::step(const std::vector<std::vector<std::size_t>>& mi
       const std::uint64_t key =
           stable_hash("dropout", static_cast<std::uint64_t>(s.settings.seed)) ^
           (static_cast<std::uint64_t>(s.optimizer.step()) * 1000003ULL + m);
-      MicroBatch micro(s, micro_batches[m], key, s.lanes[l]);
-      if (auto status = micro.run(denominator); !status) failures[l] = status;
+      std::uint64_t pass = 0;
+      for (const auto& indices : passes(*s.items, micro_batches[m], s.settings.lanes)) {
+        MicroBatch micro(s, indices, key + 0x9e3779b97f4a7c15ULL * pass++, s.lanes[l]);
+        if (auto status = micro.run(denominator); !status) failures[l] = status;
+      }
     }
   });
   for (const Status& failure : failures) TRIMTAB_CHECK_OK(failure);
@@ -385,7 +440,7 @@ Result<double> Trainer::evaluate(const std::vector<Item>& items) const {
   const ComputeScope scope;
   std::vector<const Example*> documents;
   for (const Item& item : items) documents.push_back(&item.example);
-  auto packs = pack(documents, state_->adapter.get());
+  auto packs = pack(documents, state_->adapter.get(), can_share(state_->decoder->config()));
   std::vector<double> sums(packs.size(), 0.0);
   std::int64_t count = 0;
   for (const Packed& p : packs) count += static_cast<std::int64_t>(p.rows.size());
