@@ -25,6 +25,7 @@ struct Options {
   std::string base, in, out;
   std::vector<std::string> adapters;  // folders; "none" is the bare base
   std::string dtype = "auto";
+  std::string device = "auto";
   serve::ScoreSettings settings;
 };
 
@@ -69,8 +70,7 @@ Result<Line> read_item(const std::string& text, const model::ChatCodec& codec) {
   return line;
 }
 
-Result<std::vector<Line>> read_items(const std::string& path,
-                                                 const model::ChatCodec& codec) {
+Result<std::vector<Line>> read_items(const std::string& path, const model::ChatCodec& codec) {
   std::ifstream file;
   if (path != "-") {
     file.open(path);
@@ -152,6 +152,7 @@ Result<int> run_score(const Options& options) {
   model::prepare_process(1);  // lanes, not threaded products
   model::LoadOptions how;
   how.dtype = options.dtype;
+  how.device = options.device;
   TRIMTAB_TRY(const auto decoder, model::Decoder::load(options.base, how));
   TRIMTAB_TRY(const auto codec, model::ChatCodec::load(options.base));
   std::vector<std::shared_ptr<model::Adapter>> loaded;
@@ -200,6 +201,8 @@ Run add_score(CLI::App& app) {
       ->capture_default_str();
   app.add_option("--dtype", options->dtype, "auto, float32 or bfloat16")
       ->check(CLI::IsMember({"auto", "float32", "bfloat16"}))
+      ->capture_default_str();
+  app.add_option("--device", options->device, "auto, cpu, cuda, or cpu-at (for tests)")
       ->capture_default_str();
   app.add_option("--out", options->out, "File to write (default: standard output)");
   app.add_option("IN", options->in, "Items, one JSON object a line; - for standard input")

@@ -91,7 +91,9 @@ struct Weights {
 
 struct LoadOptions {
   std::string dtype = "float32";  // float32 | bfloat16 | float64 (gradient tests) | auto
-  std::string device = "cpu";     // cpu | cuda | auto
+  // cpu | cuda | auto (CUDA where there is one) | cpu-at (the tensor operations of any_device.h on
+  // the CPU, for tests; process-wide)
+  std::string device = "cpu";
 };
 
 struct Tape;  // saved activations of a training forward (tape.h)

@@ -12,6 +12,7 @@
 #include <span>
 
 #include "base/hash.h"
+#include "retrain/model/any_device.h"
 #include "retrain/model/backward.h"
 #include "retrain/model/compat.h"
 #include "retrain/model/decoder.h"
@@ -287,7 +288,7 @@ at::Tensor rows_of(const at::Tensor& hidden, const std::vector<HeadRow>& rows, s
                    std::size_t end) {
   const at::Tensor index = at::empty({static_cast<std::int64_t>(end - begin)}, at::kLong);
   for (std::size_t i = begin; i < end; ++i) index.data_ptr<std::int64_t>()[i - begin] = rows[i].row;
-  return hidden.index_select(0, index);
+  return hidden.index_select(0, beside(index, hidden));
 }
 
 }  // namespace
@@ -341,8 +342,10 @@ Result<Trainer> Trainer::create(std::shared_ptr<const Decoder> decoder,
   state->adapter = std::move(adapter);
   state->items = &items;
   state->settings = settings;
-  const at::Tensor& parameters = state->adapter->parameters;
-  for (int lane = 0; lane < settings.lanes; ++lane)
+  if (!state->decoder->weights().final_norm.device().is_cpu()) state->settings.lanes = 1;
+  at::Tensor& parameters = state->adapter->parameters;
+  parameters = beside(parameters, state->decoder->weights().final_norm);
+  for (int lane = 0; lane < state->settings.lanes; ++lane)
     state->lanes.push_back({at::zeros_like(parameters), {}, 0});
   state->optimizer = AdamW(parameters.numel(),
                            {settings.beta1, settings.beta2, settings.eps, settings.weight_decay},
@@ -357,11 +360,14 @@ namespace {
 // all lanes together) or by the longest document, not by the batch.
 constexpr std::int64_t kPassTokens = 1024;
 constexpr std::int64_t kLeastPassTokens = 512;
+constexpr std::int64_t kDevicePassTokens = 16384;  // an accelerator wants large products
 
-std::vector<std::vector<std::size_t>> passes(const std::vector<Item>& items,
-                                             const std::vector<std::size_t>& micro_batch,
-                                             int lanes) {
-  const std::int64_t most = std::max(kLeastPassTokens, kPassTokens / lanes);
+std::vector<std::vector<std::size_t>> passes(const Trainer::State& s,
+                                             const std::vector<std::size_t>& micro_batch) {
+  const std::vector<Item>& items = *s.items;
+  const bool cpu = s.adapter->parameters.device().is_cpu();
+  const std::int64_t most =
+      cpu ? std::max(kLeastPassTokens, kPassTokens / s.settings.lanes) : kDevicePassTokens;
   std::vector<std::vector<std::size_t>> result;
   std::int64_t tokens = 0;
   for (const std::size_t index : micro_batch) {
@@ -402,7 +408,7 @@ Result<StepReport> Trainer::step(const std::vector<std::vector<std::size_t>>& mi
           stable_hash("dropout", static_cast<std::uint64_t>(s.settings.seed)) ^
           (static_cast<std::uint64_t>(s.optimizer.step()) * 1000003ULL + m);
       std::uint64_t pass = 0;
-      for (const auto& indices : passes(*s.items, micro_batches[m], s.settings.lanes)) {
+      for (const auto& indices : passes(s, micro_batches[m])) {
         MicroBatch micro(s, indices, key + 0x9e3779b97f4a7c15ULL * pass++, s.lanes[l]);
         if (auto status = micro.run(denominator); !status) failures[l] = status;
       }
@@ -486,13 +492,16 @@ Status Trainer::save(const std::filesystem::path& path,
       {"v", optimizer.second_moment()},
       {"best", s.best.defined() ? s.best : at::zeros({0}, s.adapter->parameters.options())}};
   std::vector<TensorSource> sources;
+  std::vector<at::Tensor> here;  // on the CPU
   std::string digests;
   for (const auto& [name, tensor] : parts) {
     const TensorType type =
         tensor.scalar_type() == at::kDouble ? TensorType::kF64 : TensorType::kF32;
-    sources.push_back({name, type, tensor.sizes().vec(), tensor.data_ptr()});
-    digests += sha256_hex(
-        {static_cast<const char*>(tensor.data_ptr()), static_cast<std::size_t>(tensor.nbytes())});
+    here.push_back(tensor.to(at::kCPU));
+    const at::Tensor& t = here.back();
+    sources.push_back({name, type, t.sizes().vec(), t.data_ptr()});
+    digests +=
+        sha256_hex({static_cast<const char*>(t.data_ptr()), static_cast<std::size_t>(t.nbytes())});
   }
   auto metadata = words;
   metadata["optimizer_step"] = std::to_string(s.optimizer.step());
@@ -526,7 +535,7 @@ Result<std::map<std::string, std::string>> Trainer::restore(const std::filesyste
   s.adapter->parameters.copy_(views[0]);
   s.optimizer.first_moment().copy_(views[1]);
   s.optimizer.second_moment().copy_(views[2]);
-  if (views[3].numel() > 0) s.best = views[3].clone();
+  if (views[3].numel() > 0) s.best = beside(views[3], s.adapter->parameters).clone();
   s.optimizer.restore(std::stoll(words["optimizer_step"]));
   refresh_dora(*s.adapter, *s.decoder);
   return words;

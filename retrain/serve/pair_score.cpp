@@ -74,8 +74,9 @@ Result<std::vector<std::vector<SideScore>>> PairScorer::score(
   model::run_lanes(static_cast<int>(lanes), [&](int lane) {
     const model::ComputeScope scope;
     for (auto b = static_cast<std::size_t>(lane); b < batches; b += lanes) {
-      const std::size_t count = std::min(step, items.size() - b * step);
-      ends[b] = score_batch(items.subspan(b * step, count), std::span(out).subspan(b * step, count));
+      const std::size_t at = b * step;
+      const std::size_t count = std::min(step, items.size() - at);
+      ends[b] = score_batch(items.subspan(at, count), std::span(out).subspan(at, count));
     }
   });
   for (const Status& end : ends) TRIMTAB_CHECK_OK(end);

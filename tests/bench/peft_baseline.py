@@ -34,13 +34,21 @@ def padded(rows, value):
 
 def batch_of(documents):
     ids = [d["input_ids"] for d in documents]
-    return {"input_ids": padded(ids, 0), "labels": padded([d["labels"] for d in documents], -100),
-            "attention_mask": padded([[1] * len(i) for i in ids], 0)}
+    return {
+        "input_ids": padded(ids, 0),
+        "labels": padded([d["labels"] for d in documents], -100),
+        "attention_mask": padded([[1] * len(i) for i in ids], 0),
+    }
 
 
 def train(work, base):
-    config = LoraConfig(r=work["lora"]["r"], lora_alpha=work["lora"]["lora_alpha"], lora_dropout=0.0,
-                        target_modules="all-linear", task_type="CAUSAL_LM")
+    config = LoraConfig(
+        r=work["lora"]["r"],
+        lora_alpha=work["lora"]["lora_alpha"],
+        lora_dropout=0.0,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )
     if work["checkpointing"]:
         base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         base.enable_input_require_grads()
@@ -53,7 +61,7 @@ def train(work, base):
     marks = []
     for step in range(work["steps"]):
         first = step * work["batch"] % len(documents)
-        batch = batch_of(documents[first:first + work["batch"]])
+        batch = batch_of(documents[first : first + work["batch"]])
         loss = model(**batch).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -61,21 +69,27 @@ def train(work, base):
         optimizer.zero_grad()
         marks.append((time.monotonic(), time.process_time()))
     steps = [(b[0] - a[0], b[1] - a[1]) for a, b in zip(marks, marks[1:])]
-    return {"step_s": sum(s[0] for s in steps) / len(steps), "step_cpu_s": sum(s[1] for s in steps) / len(steps),
-            "ready_s": ready - BEGUN, "loss": float(loss)}
+    return {
+        "step_s": sum(s[0] for s in steps) / len(steps),
+        "step_cpu_s": sum(s[1] for s in steps) / len(steps),
+        "ready_s": ready - BEGUN,
+        "loss": float(loss),
+    }
 
 
 @torch.inference_mode()
 def target_logprobs(model, items, batch):
     sums = []
     for first in range(0, len(items), batch):
-        part = items[first:first + batch]
+        part = items[first : first + batch]
         ids = [i["prompt"] + i["target"] for i in part]
-        logits = model(input_ids=padded(ids, 0), attention_mask=padded([[1] * len(i) for i in ids], 0)).logits
+        logits = model(
+            input_ids=padded(ids, 0), attention_mask=padded([[1] * len(i) for i in ids], 0)
+        ).logits
         for row, item in zip(logits, part):
             begin = len(item["prompt"]) - 1
             target = torch.tensor(item["target"])
-            logp = row[begin:begin + len(target)].log_softmax(-1)
+            logp = row[begin : begin + len(target)].log_softmax(-1)
             sums.append(float(logp.gather(1, target[:, None]).mean()))
     return sums
 
@@ -89,8 +103,12 @@ def score(work, base):
     with model.disable_adapter():
         without = target_logprobs(model, items, work["batch"])
     with_adapter = target_logprobs(model, items, work["batch"])
-    return {"seconds": time.monotonic() - begun, "cpu_s": time.process_time() - cpu,
-            "mean_base": sum(without) / len(without), "mean_adapter": sum(with_adapter) / len(with_adapter)}
+    return {
+        "seconds": time.monotonic() - begun,
+        "cpu_s": time.process_time() - cpu,
+        "mean_base": sum(without) / len(without),
+        "mean_adapter": sum(with_adapter) / len(with_adapter),
+    }
 
 
 def main():
