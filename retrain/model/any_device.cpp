@@ -73,8 +73,8 @@ void norm_backward(const NormShape& s, const at::Tensor& x, const at::Tensor& we
   if (s.kind == NormKind::kLayer) inner.sub_(u.mean({2}, true));
   grouped(s, dx).add_(inner.mul(inverse));
   if (dweight.defined()) {
-    const at::Tensor sums = d.mul(n).sum({0});
-    dweight.add_(s.weight_stride > 0 ? sums.view_as(dweight) : sums.sum({0}).view_as(dweight));
+    const at::Tensor sums = d.mul(n).sum(0);
+    dweight.add_(s.weight_stride > 0 ? sums.view_as(dweight) : sums.sum(0).view_as(dweight));
   }
   if (dbias.defined()) dbias.add_(d.sum({0, 1}).view_as(dbias));
 }
