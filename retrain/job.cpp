@@ -88,7 +88,8 @@ void add_what(Table<JobSpec>& t) {
   t.text("base_sha256", &J::base_sha256, "digest the base must have");
   t.text("tokenizer_sha256", &J::tokenizer_sha256, "digest its tokenizer must have");
   t.choice("dtype", &J::dtype, {"auto", "float32", "bfloat16"}, "auto: by the processor");
-  t.choice("device", &J::device, {"auto", "cpu", "cuda"}, "auto: CUDA where there is one");
+  t.choice("device", &J::device, {"auto", "cpu", "cuda", "cpu-at"},
+           "auto: CUDA where there is one; cpu-at: CUDA's operations on the CPU, for tests");
   t.section("data", &J::data, data_table(), "exactly one of tokens, pairs, thumbs, chat")
       .required();
   t.path("plan", &J::plan, "JSON: steps of micro-batches of indices, instead of sampling");

@@ -16,6 +16,7 @@ namespace {
 struct Options {
   std::string base, adapter, ids, out;
   std::string dtype = "float32";
+  std::string device = "auto";
   bool merge = false;
   int threads = 2;
 };
@@ -77,7 +78,7 @@ model::Batch row_batch(const Input& input, std::int64_t row, const model::Adapte
 Result<int> run(const Options& options) {
   model::prepare_process(options.threads);
   const model::ComputeScope scope;
-  TRIMTAB_TRY(auto decoder, model::Decoder::load(options.base, {options.dtype, "cpu"}));
+  TRIMTAB_TRY(auto decoder, model::Decoder::load(options.base, {options.dtype, options.device}));
   std::shared_ptr<model::Adapter> adapter;
   if (!options.adapter.empty()) {
     TRIMTAB_TRY(adapter, model::load_adapter(options.adapter, *decoder));
@@ -110,6 +111,7 @@ Run add_logits(CLI::App& app) {
   app.add_option("--adapter", options->adapter, "PEFT folder");
   app.add_flag("--merge", options->merge, "Add the adapter into the weights first");
   app.add_option("--dtype", options->dtype, "float32, bfloat16, float64 or auto");
+  app.add_option("--device", options->device, "auto, cpu, cuda, or cpu-at (for tests)");
   app.add_option("--ids", options->ids, "safetensors with input_ids")->required();
   app.add_option("--out", options->out, "safetensors to write")->required();
   app.add_option("--threads", options->threads, "Compute threads")->check(CLI::Range(1, 256));

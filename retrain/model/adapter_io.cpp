@@ -7,10 +7,12 @@
 
 #include "base/files.h"
 #include "base/json.h"
+#include "retrain/model/any_device.h"
 #include "retrain/model/compat.h"
 #include "retrain/model/decoder.h"
 #include "retrain/model/lora.h"
 #include "retrain/model/tensor_io.h"
+#include "retrain/model/tensor_ops.h"
 
 namespace trimtab::model {
 namespace {
@@ -148,7 +150,7 @@ Status fill(const SafetensorsFile& file, Adapter& adapter) {
     if (!at::isFloatingType(source.scalar_type()))
       return fail(Code::kCorrupt, "tensor '" + tensor.name + "' is not floating point");
     tensor.view.copy_(source);
-    if (!std::isfinite(tensor.view.sum(at::kDouble).item<double>())) {
+    if (!all_finite(tensor.view)) {
       return fail(Code::kCorrupt, "tensor '" + tensor.name + "' holds NaN or infinity");
     }
   }
@@ -178,6 +180,7 @@ Result<std::shared_ptr<Adapter>> load_adapter(const std::filesystem::path& folde
   TRIMTAB_TRY(const auto file, SafetensorsFile::open(folder / "adapter_model.safetensors"));
   if (auto status = fill(file, *adapter); !status)
     return fail_in(file.path().string(), status.error());
+  adapter->parameters = beside(adapter->parameters, decoder.weights().final_norm);
   refresh_dora(*adapter, decoder);
   return adapter;
 }
@@ -223,7 +226,7 @@ Status save_tensors(const Adapter& adapter, const std::filesystem::path& path) {
   std::vector<TensorSource> sources;
   std::vector<at::Tensor> keep;
   for (const NamedTensor& tensor : named_tensors(adapter.layout, adapter)) {
-    keep.push_back(tensor.view.to(at::kFloat).contiguous());
+    keep.push_back(tensor.view.to(at::kCPU, at::kFloat).contiguous());
     sources.push_back(
         {tensor.name, TensorType::kF32, tensor.view.sizes().vec(), keep.back().data_ptr()});
   }

@@ -103,10 +103,9 @@ class BackwardPass {
   void dropped_backward(const GroupSites& sites, std::int64_t layer, Group group,
                         const at::Tensor& x, const at::Tensor& d_low, at::Tensor& dx) {
     for (const Site& site : sites.sites) {
-      const at::Tensor mask =
-          dropout_mask(tape_.dropout_key, layer,
-                       static_cast<std::int64_t>(group) * 8 + (&site - sites.sites.data()),
-                       x.size(0), x.size(1), tape_.dropout, x.scalar_type());
+      const at::Tensor mask = dropout_mask(
+          tape_.dropout_key, layer,
+          static_cast<std::int64_t>(group) * 8 + (&site - sites.sites.data()), x, tape_.dropout);
       const at::Tensor d = d_low.narrow(1, site.rank_begin, site.r);
       at::Tensor da = lora_a(gradients_.lora, site);
       da.addmm_(d.t(), x * mask);
@@ -151,7 +150,10 @@ class BackwardPass {
     at::Tensor d_qkv = at::zeros_like(tape.qkv);
     std::int64_t row = 0;
     for (const Segment& segment : batch_.segments) {
-      if (segment.length > 0) segment_backward(layer, tape, row, segment.length, d_out, d_qkv);
+      if (segment.length > 0 && segment.before.empty())
+        segment_backward(layer, tape, row, segment.length, d_out, d_qkv);
+      if (segment.length > 0 && !segment.before.empty())
+        branch_backward(layer, tape, row, segment, d_out, d_qkv);
       row += segment.length;
     }
     rotate(config_, d_qkv, tape_.cosine, tape_.sine, true);
@@ -160,23 +162,42 @@ class BackwardPass {
   }
 
   void segment_backward(std::int64_t layer, const LayerTape& tape, std::int64_t row,
-                        std::int64_t length, const at::Tensor& d_out, at::Tensor& d_qkv) {
+                        std::int64_t length, const at::Tensor& d_out, const at::Tensor& d_qkv) {
+    const std::int64_t qw = config_.q_width();
+    const std::int64_t kw = config_.kv_width();
     const AttentionShape shape =
         attention_shape(config_, layer, length, length, config_.qkv_width());
-    const std::int64_t at = row * config_.qkv_width();
-    const std::int64_t out = row * config_.q_width();
-    const std::int64_t k = config_.q_width();
-    const std::int64_t v = k + config_.kv_width();
-    by_type(tape.qkv, [&](auto zero) {
-      using T = decltype(zero);
-      thread_local std::vector<T> scratch;
-      scratch.resize(static_cast<std::size_t>(2 * kAttentionBlock * length));
-      const T* q = ptr<T>(tape.qkv) + at;
-      T* dq = ptr<T>(d_qkv) + at;
-      kernels<T>().attention_backward(shape, q, q + k, q + v, ptr<T>(tape.attention) + out,
-                                      ptr<T>(tape.lse) + row * config_.heads, ptr<T>(d_out) + out,
-                                      dq, dq + k, dq + v, scratch.data());
-    });
+    const at::Tensor qkv = tape.qkv.narrow(0, row, length);
+    const at::Tensor d = d_qkv.narrow(0, row, length);
+    attend_backward(shape, qkv, qkv.narrow(1, qw, kw), qkv.narrow(1, qw + kw, kw),
+                    tape.attention.narrow(0, row, length), tape.lse.narrow(0, row, length),
+                    d_out.narrow(0, row, length),
+                    {d, d.narrow(1, qw, kw), d.narrow(1, qw + kw, kw)});
+  }
+
+  // A segment behind shared rows: their keys' gradients are added to the rows themselves.
+  void branch_backward(std::int64_t layer, const LayerTape& tape, std::int64_t row,
+                       const Segment& segment, const at::Tensor& d_out, const at::Tensor& d_qkv) {
+    const std::int64_t qw = config_.q_width();
+    const std::int64_t kw = config_.kv_width();
+    const std::int64_t length = segment.length;
+    const at::Tensor keys = with_before(segment, row, tape.qkv.narrow(1, qw, kw));
+    const at::Tensor values = with_before(segment, row, tape.qkv.narrow(1, qw + kw, kw));
+    const at::Tensor d_keys = at::zeros_like(keys);
+    const at::Tensor d_values = at::zeros_like(values);
+    attend_backward(attention_shape(config_, layer, length, keys.size(0), kw),
+                    tape.qkv.narrow(0, row, length), keys, values,
+                    tape.attention.narrow(0, row, length), tape.lse.narrow(0, row, length),
+                    d_out.narrow(0, row, length), {d_qkv.narrow(0, row, length), d_keys, d_values});
+    std::int64_t from = 0;
+    const auto give = [&](std::int64_t begin, std::int64_t rows) {
+      const at::Tensor to = d_qkv.narrow(0, begin, rows);
+      to.narrow(1, qw, kw).add_(d_keys.narrow(0, from, rows));
+      to.narrow(1, qw + kw, kw).add_(d_values.narrow(0, from, rows));
+      from += rows;
+    };
+    for (const RowRange& range : segment.before) give(range.begin, range.length);
+    give(row, length);
   }
 
   at::Tensor head_norm_backward(std::int64_t layer, const LayerTape& tape,
@@ -185,20 +206,18 @@ class BackwardPass {
     const LayerWeights& w = decoder_.weights().layers[l];
     at::Tensor dx = at::zeros_like(d_qkv);
     const std::int64_t qw = config_.q_width();
-    const std::int64_t vw = qw + config_.kv_width();
-    dx.narrow(1, vw, config_.kv_width()).copy_(d_qkv.narrow(1, vw, config_.kv_width()));
-    by_type(d_qkv, [&](auto zero) {
-      using T = decltype(zero);
-      const NormShape q = head_norm_shape(config_, d_qkv, w.q_norm, config_.heads);
-      const NormShape k = head_norm_shape(config_, d_qkv, w.k_norm, config_.kv_heads);
-      T* dw_q = full() ? ptr<T>(gradients_.full->layers[l].q_norm) : nullptr;
-      T* dw_k = full() ? ptr<T>(gradients_.full->layers[l].k_norm) : nullptr;
-      kernels<T>().norm_backward(q, ptr<T>(tape.qkv_raw), ptr<T>(w.q_norm), ptr<T>(tape.qk_stats),
-                                 ptr<T>(d_qkv), ptr<T>(dx), dw_q, nullptr);
-      kernels<T>().norm_backward(k, ptr<T>(tape.qkv_raw) + qw, ptr<T>(w.k_norm),
-                                 ptr<T>(tape.qk_stats) + d_qkv.size(0) * config_.heads * 2,
-                                 ptr<T>(d_qkv) + qw, ptr<T>(dx) + qw, dw_k, nullptr);
-    });
+    const std::int64_t kw = config_.kv_width();
+    dx.narrow(1, qw + kw, kw).copy_(d_qkv.narrow(1, qw + kw, kw));
+    const std::int64_t q_stats = d_qkv.size(0) * config_.heads * 2;
+    const std::int64_t k_stats = d_qkv.size(0) * config_.kv_heads * 2;
+    const at::Tensor none;
+    norm_backward(head_norm_shape(config_, d_qkv, w.q_norm, config_.heads), tape.qkv_raw, w.q_norm,
+                  tape.qk_stats.narrow(0, 0, q_stats), d_qkv, dx,
+                  full() ? gradients_.full->layers[l].q_norm : none, none);
+    norm_backward(head_norm_shape(config_, d_qkv, w.k_norm, config_.kv_heads),
+                  tape.qkv_raw.narrow(1, qw, kw), w.k_norm,
+                  tape.qk_stats.narrow(0, q_stats, k_stats), d_qkv.narrow(1, qw, kw),
+                  dx.narrow(1, qw, kw), full() ? gradients_.full->layers[l].k_norm : none, none);
     return dx;
   }
 
@@ -246,14 +265,10 @@ class BackwardPass {
   }
 
   void embedding_backward(at::Tensor& dx) {
-    const at::Tensor index = at::empty({static_cast<std::int64_t>(batch_.ids.size())}, at::kLong);
-    if (config_.learned_positions) {
-      std::copy(batch_.positions.begin(), batch_.positions.end(), index.data_ptr<std::int64_t>());
-      gradients_.full->positions.index_add_(0, index, dx);
-    }
+    if (config_.learned_positions)
+      gradients_.full->positions.index_add_(0, index_on(dx, batch_.positions), dx);
     if (config_.embedding_scale != 1.0) dx.mul_(config_.embedding_scale);
-    std::copy(batch_.ids.begin(), batch_.ids.end(), index.data_ptr<std::int64_t>());
-    gradients_.full->embedding.index_add_(0, index, dx);
+    gradients_.full->embedding.index_add_(0, index_on(dx, batch_.ids), dx);
   }
 
   const Decoder& decoder_;

@@ -28,6 +28,9 @@ struct BlockContext {
   Tape* tape;  // null: keep nothing
 };
 
+// The columns' rows of a segment that begins at `row`, behind those that it goes on from.
+[[nodiscard]] at::Tensor with_before(const Segment& segment, std::int64_t row,
+                                     const at::Tensor& columns);
 // x [N, in] -> [N, out] with bias and adapters.
 [[nodiscard]] at::Tensor group_forward(const BlockContext& context, std::int64_t layer, Group group,
                                        const at::Tensor& x);

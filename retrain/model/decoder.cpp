@@ -143,10 +143,9 @@ at::Tensor dropped_low(const Tape& tape, const Adapter& adapter, const GroupSite
                        std::int64_t layer, Group group, const at::Tensor& rows) {
   at::Tensor low = at::empty({rows.size(0), sites.ranks}, rows.options());
   for (const Site& site : sites.sites) {
-    const at::Tensor mask =
-        dropout_mask(tape.dropout_key, layer,
-                     static_cast<std::int64_t>(group) * 8 + (&site - sites.sites.data()),
-                     rows.size(0), rows.size(1), tape.dropout, rows.scalar_type());
+    const at::Tensor mask = dropout_mask(
+        tape.dropout_key, layer,
+        static_cast<std::int64_t>(group) * 8 + (&site - sites.sites.data()), rows, tape.dropout);
     low.narrow(1, site.rank_begin, site.r).copy_(at::mm(rows * mask, adapter.a(site).t()));
   }
   return low;
@@ -162,6 +161,20 @@ at::Tensor group_forward(const BlockContext& context, std::int64_t layer, Group 
   return y;
 }
 
+at::Tensor with_before(const Segment& segment, std::int64_t row, const at::Tensor& columns) {
+  std::int64_t count = segment.length;
+  for (const RowRange& range : segment.before) count += range.length;
+  at::Tensor all = at::empty({count, columns.size(1)}, columns.options());
+  std::int64_t at = 0;
+  const auto take = [&](std::int64_t begin, std::int64_t length) {
+    all.narrow(0, at, length).copy_(columns.narrow(0, begin, length));
+    at += length;
+  };
+  for (const RowRange& range : segment.before) take(range.begin, range.length);
+  take(row, segment.length);
+  return all;
+}
+
 namespace {
 
 void attend_segment(const ModelConfig& config, std::int64_t layer, const Segment& segment,
@@ -173,7 +186,16 @@ void attend_segment(const ModelConfig& config, std::int64_t layer, const Segment
   at::Tensor values = rows.narrow(1, qw + kw, kw);
   std::int64_t count = segment.length;
   std::int64_t stride = config.qkv_width();
-  if (segment.cache != nullptr) {
+  if (!segment.before.empty()) {
+    keys = with_before(segment, row, qkv.narrow(1, qw, kw));
+    values = with_before(segment, row, qkv.narrow(1, qw + kw, kw));
+    count = keys.size(0);
+    stride = kw;
+    if (segment.cache != nullptr) {
+      segment.cache->append(static_cast<std::size_t>(layer),
+                            static_cast<std::size_t>(config.layers), keys, values);
+    }
+  } else if (segment.cache != nullptr) {
     segment.cache->append(static_cast<std::size_t>(layer), static_cast<std::size_t>(config.layers),
                           keys, values);
     keys = segment.cache->keys(static_cast<std::size_t>(layer));
@@ -182,29 +204,23 @@ void attend_segment(const ModelConfig& config, std::int64_t layer, const Segment
     stride = kw;
   }
   const AttentionShape shape = attention_shape(config, layer, segment.length, count, stride);
-  by_type(qkv, [&](auto zero) {
-    using T = decltype(zero);
-    thread_local std::vector<T> scratch;
-    scratch.resize(static_cast<std::size_t>(2 * kAttentionBlock * count));
-    kernels<T>().attention(
-        shape, ptr<T>(rows), ptr<T>(keys), ptr<T>(values), ptr<T>(out) + row * config.q_width(),
-        lse.defined() ? ptr<T>(lse) + row * config.heads : nullptr, scratch.data());
-  });
+  attend(shape, rows, keys.narrow(0, 0, count), values.narrow(0, 0, count),
+         out.narrow(0, row, segment.length),
+         lse.defined() ? lse.narrow(0, row, segment.length) : at::Tensor());
 }
 
 at::Tensor normalize_heads(const ModelConfig& config, const LayerWeights& w, const at::Tensor& raw,
                            LayerTape* tape) {
   at::Tensor qkv = raw.clone();
-  at::Tensor stats = at::empty({raw.size(0) * (config.heads + config.kv_heads) * 2}, raw.options());
-  by_type(raw, [&](auto zero) {
-    using T = decltype(zero);
-    const NormShape q = head_norm_shape(config, raw, w.q_norm, config.heads);
-    const NormShape k = head_norm_shape(config, raw, w.k_norm, config.kv_heads);
-    kernels<T>().norm(q, ptr<T>(raw), ptr<T>(w.q_norm), nullptr, ptr<T>(qkv), ptr<T>(stats));
-    kernels<T>().norm(k, ptr<T>(raw) + config.q_width(), ptr<T>(w.k_norm), nullptr,
-                      ptr<T>(qkv) + config.q_width(),
-                      ptr<T>(stats) + raw.size(0) * config.heads * 2);
-  });
+  const std::int64_t q_stats = raw.size(0) * config.heads * 2;
+  const std::int64_t k_stats = raw.size(0) * config.kv_heads * 2;
+  at::Tensor stats = at::empty({q_stats + k_stats}, raw.options());
+  norm_into(head_norm_shape(config, raw, w.q_norm, config.heads), raw, w.q_norm, {}, qkv,
+            stats.narrow(0, 0, q_stats));
+  const std::int64_t at = config.q_width();
+  norm_into(head_norm_shape(config, raw, w.k_norm, config.kv_heads),
+            raw.narrow(1, at, config.kv_width()), w.k_norm, {},
+            qkv.narrow(1, at, config.kv_width()), stats.narrow(0, q_stats, k_stats));
   if (tape != nullptr) tape->qkv_raw = raw, tape->qk_stats = stats;
   return qkv;
 }
@@ -274,7 +290,14 @@ namespace {
 Status check_batch(const Decoder& decoder, const Batch& batch) {
   const ModelConfig& config = decoder.config();
   std::int64_t total = 0;
-  for (const Segment& segment : batch.segments) total += segment.length;
+  for (const Segment& segment : batch.segments) {
+    for (const RowRange& range : segment.before) {
+      CHECK(range.begin >= 0 && range.begin + range.length <= total &&
+                (segment.cache == nullptr || segment.cache->length() == 0),
+            "a segment goes on from earlier rows or from its cache");
+    }
+    total += segment.length;
+  }
   CHECK(total == static_cast<std::int64_t>(batch.ids.size()) &&
             batch.ids.size() == batch.positions.size(),
         "a batch's segments cover its tokens");
@@ -297,9 +320,7 @@ Status check_batch(const Decoder& decoder, const Batch& batch) {
 
 at::Tensor rows_of(const at::Tensor& table, const std::vector<std::int64_t>& indices,
                    at::ScalarType type) {
-  const at::Tensor index = at::empty({static_cast<std::int64_t>(indices.size())}, at::kLong);
-  std::copy(indices.begin(), indices.end(), index.data_ptr<std::int64_t>());
-  return table.index_select(0, index).to(type);
+  return table.index_select(0, index_on(table, indices)).to(type);
 }
 
 }  // namespace
@@ -311,7 +332,7 @@ Result<at::Tensor> Decoder::forward(const Batch& batch, Tape* tape) const {
   at::Tensor x = rows_of(weights_.embedding, batch.ids, type);
   if (config_.embedding_scale != 1.0) x.mul_(config_.embedding_scale);
   if (config_.learned_positions) x.add_(rows_of(weights_.positions, batch.positions, type));
-  RopeTables rope = rope_tables(config_, batch, type);
+  RopeTables rope = rope_tables(config_, batch, x);
   if (tape != nullptr) {
     tape->layers.assign(static_cast<std::size_t>(config_.layers), {});
     tape->cosine = rope.cosine;
@@ -324,7 +345,9 @@ Result<at::Tensor> Decoder::forward(const Batch& batch, Tape* tape) const {
     x = block_forward(context, layer, x);
   }
   for (const Segment& segment : batch.segments) {
-    if (segment.cache != nullptr) segment.cache->advance(segment.length);
+    if (segment.cache == nullptr) continue;
+    segment.cache->advance(segment.length);
+    for (const RowRange& range : segment.before) segment.cache->advance(range.length);
   }
   NormResult final =
       norm_forward(norm_shape(config_, x), x, weights_.final_norm, weights_.final_norm_bias);

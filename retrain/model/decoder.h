@@ -48,10 +48,19 @@ class KvSequence {
   std::int64_t length_ = 0;
 };
 
+// Rows [begin, begin + length) of a flat batch.
+struct RowRange {
+  std::int64_t begin = 0;
+  std::int64_t length = 0;
+};
+
 struct Segment {
   std::int64_t length = 0;           // new tokens; segments lie one after another in the batch
   KvSequence* cache = nullptr;       // null: the document is whole
   const Adapter* adapter = nullptr;  // null: the bare base
+  // Rows of earlier segments that this one goes on from, in order (shared_prefix.h). A cache must
+  // then be empty; it gets the whole document.
+  std::vector<RowRange> before = {};
 };
 
 // One flat batch. REQUIRES: sum of lengths == ids.size() == positions.size().
@@ -82,7 +91,9 @@ struct Weights {
 
 struct LoadOptions {
   std::string dtype = "float32";  // float32 | bfloat16 | float64 (gradient tests) | auto
-  std::string device = "cpu";     // cpu | cuda | auto
+  // cpu | cuda | auto (CUDA where there is one) | cpu-at (the tensor operations of any_device.h on
+  // the CPU, for tests; process-wide)
+  std::string device = "cpu";
 };
 
 struct Tape;  // saved activations of a training forward (tape.h)

@@ -27,7 +27,8 @@ Result<std::vector<std::int64_t>> step(const Decoder& decoder, const Adapter* ad
     *rows++ = static_cast<std::int64_t>(batch.ids.size()) - 1;
   }
   TRIMTAB_TRY(const at::Tensor hidden, decoder.forward(batch));
-  const at::Tensor best = decoder.logits(hidden.index_select(0, last)).argmax(1);
+  const at::Tensor chosen = hidden.index_select(0, last.to(hidden.device()));
+  const at::Tensor best = decoder.logits(chosen).argmax(1).to(at::kCPU);
   const auto* ids = best.data_ptr<std::int64_t>();
   return std::vector<std::int64_t>(ids, ids + best.size(0));
 }

@@ -81,6 +81,9 @@ struct Kernels {
   // logits -> weight_row * (softmax - onehot(label)) in place.
   void (*softmax_gradient)(std::int64_t rows, std::int64_t vocab, T* logits, const T* lse,
                            const std::int64_t* labels, const T* weights);
+  // KL(p || q) a row into kl; q's logits -> weight_row * (q - p) in place.
+  void (*kl_gradient)(std::int64_t rows, std::int64_t vocab, T* q_logits, const T* q_lse,
+                      const T* p_logits, const T* p_lse, const T* weights, double* kl);
 };
 
 // The fastest build that this processor runs.

@@ -421,6 +421,28 @@ void softmax_gradient(Int rows, Int vocab, T* logits, const T* lse, const Int* l
 }
 
 template <typename T>
+void kl_gradient(Int rows, Int vocab, T* q_logits, const T* q_lse, const T* p_logits,
+                 const T* p_lse, const T* weights, double* kl) {
+  for (Int row = 0; row < rows; ++row) {
+    T* q = q_logits + row * vocab;
+    const T* p = p_logits + row * vocab;
+    const T q_level = q_lse[row];
+    const T p_level = p_lse[row];
+    const T weight = weights[row];
+    T sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (Int i = 0; i < vocab; ++i) {
+      const T log_q = q[i] - q_level;
+      const T log_p = p[i] - p_level;
+      const T prob = exponential(log_p);
+      sum += prob * (log_p - log_q);
+      q[i] = weight * (exponential(log_q) - prob);
+    }
+    kl[row] = static_cast<double>(sum);
+  }
+}
+
+template <typename T>
 void adamw(Int count, T* p, const T* g, T* m, T* v, T lr, T beta1, T beta2, T eps, T weight_decay,
            T correction1, T correction2, T grad_scale) {
   const T step = lr / correction1;
@@ -438,7 +460,8 @@ void adamw(Int count, T* p, const T* g, T* m, T* v, T lr, T beta1, T beta2, T ep
 template <typename T>
 constexpr Kernels<T> kTable = {
     norm<T>,     norm_backward<T>,     rope<T>,        attention<T>, attention_backward<T>,
-    activate<T>, activate_backward<T>, log_sum_exp<T>, adamw<T>,     softmax_gradient<T>};
+    activate<T>, activate_backward<T>, log_sum_exp<T>, adamw<T>,     softmax_gradient<T>,
+    kl_gradient<T>};
 
 }  // namespace
 

@@ -195,7 +195,8 @@ Result<std::shared_ptr<Adapter>> make_adapter(const LoraSpec& spec, const Decode
   auto adapter = std::make_shared<Adapter>();
   TRIMTAB_TRY(adapter->layout, LoraLayout::build(spec, decoder.config()));
   const at::ScalarType type = decoder.dtype() == at::kDouble ? at::kDouble : at::kFloat;
-  adapter->parameters = at::zeros({adapter->layout.parameters()}, type);
+  adapter->parameters =
+      at::zeros({adapter->layout.parameters()}, decoder.weights().final_norm.options().dtype(type));
   Random random(seed ^ 0x6c6f7261ULL);
   const at::Tensor values = at::zeros({adapter->layout.parameters()}, at::kDouble);
   double* raw = values.data_ptr<double>();

@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "retrain/model/any_device.h"
 #include "retrain/model/compat.h"
 #include "retrain/model/tensor_ops.h"
 
@@ -21,6 +22,21 @@ void AdamW::update(at::Tensor& parameters, const at::Tensor& gradients, std::int
   const auto t = static_cast<double>(step_);
   const double correction1 = 1.0 - std::pow(settings_.beta1, t);
   const double correction2 = 1.0 - std::pow(settings_.beta2, t);
+  if (!by_kernels(parameters)) {
+    m_ = beside(m_, parameters);
+    v_ = beside(v_, parameters);
+    const auto part = [&](const at::Tensor& x) { return x.narrow(0, begin, end - begin); };
+    at::Tensor p = part(parameters);
+    at::Tensor m = part(m_);
+    at::Tensor v = part(v_);
+    const at::Tensor g = part(gradients).mul(grad_scale);
+    m.add_(g.sub(m).mul_(1.0 - settings_.beta1));
+    v.mul_(settings_.beta2).add_(g.mul(g).mul_(1.0 - settings_.beta2));
+    if (decay) p.mul_(1.0 - lr * settings_.weight_decay);
+    p.sub_(m.mul(lr / correction1)
+               .div_(v.sqrt().mul_(1.0 / std::sqrt(correction2)).add_(settings_.eps)));
+    return;
+  }
   by_type(parameters, [&](auto zero) {
     using T = decltype(zero);
     const auto as = [](double value) { return static_cast<T>(value); };
@@ -32,6 +48,7 @@ void AdamW::update(at::Tensor& parameters, const at::Tensor& gradients, std::int
 }
 
 double gradient_norm(const at::Tensor& gradients) {
+  if (!by_kernels(gradients)) return gradients.to(at::kDouble).norm().item<double>();
   return by_type(gradients, [&](auto zero) {
     using T = decltype(zero);
     const T* values = ptr<T>(gradients);

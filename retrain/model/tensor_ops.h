@@ -1,5 +1,5 @@
-// Thin calls from tensors to kernels and GEMMs, dispatched on float or double. Internal to the
-// model.
+// Thin calls from tensors to GEMMs and to kernels.h (CPU, dispatched on float or double) or
+// any_device.h. Internal to the model.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -23,18 +23,34 @@ struct NormResult {
 [[nodiscard]] NormShape norm_shape(const ModelConfig& config, const at::Tensor& x);
 [[nodiscard]] NormResult norm_forward(const NormShape& shape, const at::Tensor& x,
                                       const at::Tensor& w, const at::Tensor& bias);
+// The same into views: y and stats are given.
+void norm_into(const NormShape& shape, const at::Tensor& x, const at::Tensor& w,
+               const at::Tensor& bias, const at::Tensor& y, const at::Tensor& stats);
 // dx += ...; dw and db may be undefined.
 void norm_backward(const NormShape& shape, const at::Tensor& x, const at::Tensor& w,
-                   const at::Tensor& stats, const at::Tensor& dy, at::Tensor& dx, at::Tensor dw,
-                   at::Tensor db);
+                   const at::Tensor& stats, const at::Tensor& dy, const at::Tensor& dx,
+                   const at::Tensor& dw, const at::Tensor& db);
+// Views of rows: q [queries, ..], k and v [keys, ..]; lse may be undefined.
+void attend(const AttentionShape& shape, const at::Tensor& q, const at::Tensor& k,
+            const at::Tensor& v, const at::Tensor& out, const at::Tensor& lse);
+// dq is set; dk and dv are added to.
+struct AttentionGradients {
+  at::Tensor dq, dk, dv;
+};
+void attend_backward(const AttentionShape& shape, const at::Tensor& q, const at::Tensor& k,
+                     const at::Tensor& v, const at::Tensor& out, const at::Tensor& lse,
+                     const at::Tensor& d_out, const AttentionGradients& gradients);
 // Rotates q and k inside qkv [N, qkv_width] in place.
 void rotate(const ModelConfig& config, at::Tensor& qkv, const at::Tensor& cosine,
             const at::Tensor& sine, bool inverse);
 struct RopeTables {
   at::Tensor cosine, sine;  // [N, rotary_dim / 2]; undefined without rotation
 };
+// Of the type and on the device of `like`.
 [[nodiscard]] RopeTables rope_tables(const ModelConfig& config, const Batch& batch,
-                                     at::ScalarType type);
+                                     const at::Tensor& like);
+// Whole numbers as an index on the device of `like`.
+[[nodiscard]] at::Tensor index_on(const at::Tensor& like, const std::vector<std::int64_t>& values);
 [[nodiscard]] at::Tensor activate(const ModelConfig& config, const at::Tensor& inner);
 [[nodiscard]] at::Tensor activate_backward(const ModelConfig& config, const at::Tensor& inner,
                                            const at::Tensor& dy);
@@ -44,10 +60,11 @@ struct RopeTables {
 [[nodiscard]] AttentionShape attention_shape(const ModelConfig& config, std::int64_t layer,
                                              std::int64_t queries, std::int64_t keys,
                                              std::int64_t kv_stride);
-// A site's dropout mask [n, width]: 0 or 1 / (1 - p), the same for the same arguments.
+// No NaN and no infinity among float, bf16, half or double values of a CPU tensor.
+[[nodiscard]] bool all_finite(const at::Tensor& t);
+// A site's dropout mask, as large as `like`: 0 or 1 / (1 - p), the same for the same arguments.
 [[nodiscard]] at::Tensor dropout_mask(std::uint64_t key, std::int64_t layer, std::int64_t site,
-                                      std::int64_t rows, std::int64_t width, double p,
-                                      at::ScalarType type);
+                                      const at::Tensor& like, double p);
 
 template <typename T>
 [[nodiscard]] inline T* ptr(const at::Tensor& t) {

@@ -275,8 +275,6 @@ class TrainRun {
       if (setrlimit(RLIMIT_DATA, &bound) != 0)
         return fail(Code::kIo, "cannot set the memory limit");
     }
-    if (job_.device == "cuda")
-      return fail(Code::kInvalid, "bad_job: device cuda: this build's libtorch has no CUDA");
     TRIMTAB_TRY(result.base_sha256, base_digest(job_.base));
     if (fs::exists(fs::path(job_.base) / "tokenizer.json")) {
       TRIMTAB_TRY(result.tokenizer_sha256, tokenizer_digest(job_.base));
@@ -289,7 +287,7 @@ class TrainRun {
       return fail(Code::kInvalid, "wrong_base: tokenizer.json of " + job_.base +
                                       " is not the one that the job wants");
     }
-    TRIMTAB_TRY(decoder_, Decoder::load(job_.base, {job_.dtype, "cpu"}));
+    TRIMTAB_TRY(decoder_, Decoder::load(job_.base, {job_.dtype, job_.device}));
     TRIMTAB_TRY(data_, read_data(job_, decoder_->config()));
     TRIMTAB_CHECK_OK(make_the_plan());
     return make_trainer();
@@ -376,6 +374,7 @@ class TrainRun {
       progress_.best_eval = progress_.eval_before;
       trainer_->keep_best();
     }
+    log::info("train: first step begins after {:.2f} s", seconds());
     std::ofstream metrics(metrics_path(), std::ios::app);
     std::int64_t last_checkpoint_ms = clock_.mono_ms();
     while (progress_.step < total && !progress_.early_stopped) {

@@ -9,14 +9,17 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <span>
 
 #include "base/hash.h"
+#include "retrain/model/any_device.h"
 #include "retrain/model/backward.h"
 #include "retrain/model/compat.h"
 #include "retrain/model/decoder.h"
 #include "retrain/model/lanes.h"
 #include "retrain/model/optimizer.h"
 #include "retrain/model/safetensors.h"
+#include "retrain/model/shared_prefix.h"
 #include "retrain/model/tensor_io.h"
 #include "retrain/model/tensor_ops.h"
 
@@ -48,11 +51,11 @@ struct Trainer::State {
 
 namespace {
 
-// What the head is asked about one document that begins at row `first` of the batch.
-void add_rows(const Example& example, std::int64_t first, std::vector<HeadRow>& rows) {
+// What the head is asked about one document; where[t] is its token t's row in the batch.
+void add_rows(const Example& example, const std::vector<std::int64_t>& where,
+              std::vector<HeadRow>& rows) {
   for (std::size_t i = 1; i < example.ids.size(); ++i) {
-    if (example.labels[i] >= 0)
-      rows.push_back({first + static_cast<std::int64_t>(i) - 1, example.labels[i]});
+    if (example.labels[i] >= 0) rows.push_back({where[i - 1], example.labels[i]});
   }
 }
 
@@ -87,13 +90,19 @@ class MicroBatch {
     tape_.dropout = state.settings.dropout;
     tape_.dropout_key = key;
     tape_.checkpoint = state.settings.checkpoint_activations;
-    for (const std::size_t index : indices) add((*state.items)[index]);
+    std::vector<const Example*> documents;
+    for (const std::size_t index : indices) {
+      const Item& item = (*state.items)[index];
+      if (!item.example.ids.empty()) documents.push_back(&item.example);
+      if (!item.rejected.ids.empty()) documents.push_back(&item.rejected);
+    }
+    lay_out(documents);
   }
 
   // `denominator`: supervised weight, pairs or examples of the whole step.
   Status run(double denominator) {
     if (batch_.ids.empty() || rows_.empty()) {
-      lane_.report.tokens += static_cast<std::int64_t>(batch_.ids.size());
+      lane_.report.tokens += tokens_;
       return {};
     }
     TRIMTAB_TRY(const at::Tensor hidden, state_.decoder->forward(batch_, &tape_));
@@ -105,7 +114,7 @@ class MicroBatch {
       case LossKind::kApoZeroUnpaired: apo(hidden, denominator, d_hidden, gradients); break;
     }
     backward(*state_.decoder, batch_, state_.adapter.get(), tape_, d_hidden, gradients);
-    lane_.report.tokens += static_cast<std::int64_t>(batch_.ids.size());
+    lane_.report.tokens += tokens_;
     lane_.report.supervised_tokens += static_cast<std::int64_t>(rows_.size());
     return {};
   }
@@ -118,18 +127,28 @@ class MicroBatch {
     std::size_t end;
   };
 
-  void add(const Item& item) {
-    Part part{indices_[parts_.size()], rows_.size(), 0, 0};
+  // Dropout draws a mask a row: documents then keep rows of their own.
+  void lay_out(const std::vector<const Example*>& documents) {
+    std::vector<std::span<const std::int64_t>> ids;
+    for (const Example* document : documents) ids.emplace_back(document->ids);
+    const bool share = state_.settings.dropout == 0 && can_share(state_.decoder->config());
+    SharedBatch shared = share_prefixes(ids, state_.adapter.get(), share);
+    batch_ = std::move(shared.batch);
+    std::size_t next = 0;
     const auto document = [&](const Example& example) {
-      const auto first = static_cast<std::int64_t>(batch_.ids.size());
-      batch_.add(example.ids, state_.adapter.get());
-      add_rows(example, first, rows_);
+      if (example.ids.empty()) return;
+      tokens_ += static_cast<std::int64_t>(example.ids.size());
+      add_rows(example, shared.rows[next++], rows_);
     };
-    document(item.example);
-    part.middle = rows_.size();
-    if (!item.rejected.ids.empty()) document(item.rejected);
-    part.end = rows_.size();
-    parts_.push_back(part);
+    for (const std::size_t index : indices_) {
+      const Item& item = (*state_.items)[index];
+      Part part{index, rows_.size(), 0, 0};
+      document(item.example);
+      part.middle = rows_.size();
+      document(item.rejected);
+      part.end = rows_.size();
+      parts_.push_back(part);
+    }
   }
 
   void sft(const at::Tensor& hidden, double denominator, at::Tensor& d_hidden,
@@ -203,6 +222,7 @@ class MicroBatch {
   LaneState& lane_;
   Tape tape_;
   Batch batch_;
+  std::int64_t tokens_ = 0;  // of the documents; batch_ may hold fewer
   std::vector<HeadRow> rows_;
   std::vector<Part> parts_;
 };
@@ -218,20 +238,29 @@ struct Packed {
   std::vector<std::size_t> row_ends;  // per document
 };
 
-std::vector<Packed> pack(const std::vector<const Example*>& documents, const Adapter* adapter) {
-  std::vector<Packed> packs;
-  for (std::size_t i = 0; i < documents.size(); ++i) {
-    const auto length = static_cast<std::int64_t>(documents[i]->ids.size());
-    if (packs.empty() ||
-        static_cast<std::int64_t>(packs.back().batch.ids.size()) + length > kReferenceTokens)
-      packs.emplace_back();
-    Packed& p = packs.back();
-    const auto first = static_cast<std::int64_t>(p.batch.ids.size());
-    p.batch.add(documents[i]->ids, adapter);
-    add_rows(*documents[i], first, p.rows);
-    p.documents.push_back(i);
+void lay_out(const std::vector<const Example*>& documents, const Adapter* adapter, bool share,
+             Packed& p) {
+  std::vector<std::span<const std::int64_t>> ids;
+  for (const std::size_t d : p.documents) ids.emplace_back(documents[d]->ids);
+  SharedBatch shared = share_prefixes(ids, adapter, share);
+  p.batch = std::move(shared.batch);
+  for (std::size_t i = 0; i < p.documents.size(); ++i) {
+    add_rows(*documents[p.documents[i]], shared.rows[i], p.rows);
     p.row_ends.push_back(p.rows.size());
   }
+}
+
+std::vector<Packed> pack(const std::vector<const Example*>& documents, const Adapter* adapter,
+                         bool share) {
+  std::vector<Packed> packs;
+  std::int64_t tokens = 0;
+  for (std::size_t i = 0; i < documents.size(); ++i) {
+    const auto length = static_cast<std::int64_t>(documents[i]->ids.size());
+    if (packs.empty() || tokens + length > kReferenceTokens) packs.emplace_back(), tokens = 0;
+    packs.back().documents.push_back(i);
+    tokens += length;
+  }
+  for (Packed& p : packs) lay_out(documents, adapter, share, p);
   return packs;
 }
 
@@ -259,7 +288,7 @@ at::Tensor rows_of(const at::Tensor& hidden, const std::vector<HeadRow>& rows, s
                    std::size_t end) {
   const at::Tensor index = at::empty({static_cast<std::int64_t>(end - begin)}, at::kLong);
   for (std::size_t i = begin; i < end; ++i) index.data_ptr<std::int64_t>()[i - begin] = rows[i].row;
-  return hidden.index_select(0, index);
+  return hidden.index_select(0, beside(index, hidden));
 }
 
 }  // namespace
@@ -281,7 +310,7 @@ Status compute_references(Trainer::State& state) {
   }
   const Adapter* adapter =
       !preference && !state.settings.kl_to_base ? state.adapter.get() : nullptr;
-  auto packs = pack(documents, adapter);
+  auto packs = pack(documents, adapter, can_share(state.decoder->config()));
   return over_packs(*state.decoder, packs, state.settings.lanes,
                     [&](const Packed& p, const at::Tensor& hidden) {
                       std::vector<double> logps;
@@ -313,8 +342,10 @@ Result<Trainer> Trainer::create(std::shared_ptr<const Decoder> decoder,
   state->adapter = std::move(adapter);
   state->items = &items;
   state->settings = settings;
-  const at::Tensor& parameters = state->adapter->parameters;
-  for (int lane = 0; lane < settings.lanes; ++lane)
+  if (!state->decoder->weights().final_norm.device().is_cpu()) state->settings.lanes = 1;
+  at::Tensor& parameters = state->adapter->parameters;
+  parameters = beside(parameters, state->decoder->weights().final_norm);
+  for (int lane = 0; lane < state->settings.lanes; ++lane)
     state->lanes.push_back({at::zeros_like(parameters), {}, 0});
   state->optimizer = AdamW(parameters.numel(),
                            {settings.beta1, settings.beta2, settings.eps, settings.weight_decay},
@@ -322,6 +353,33 @@ Result<Trainer> Trainer::create(std::shared_ptr<const Decoder> decoder,
   TRIMTAB_CHECK_OK(compute_references(*state));
   return Trainer(std::move(state));
 }
+
+namespace {
+
+// A micro-batch in runs of items that fit a forward and its tape: memory is bounded by a pass (of
+// all lanes together) or by the longest document, not by the batch.
+constexpr std::int64_t kPassTokens = 1024;
+constexpr std::int64_t kLeastPassTokens = 512;
+constexpr std::int64_t kDevicePassTokens = 16384;  // an accelerator wants large products
+
+std::vector<std::vector<std::size_t>> passes(const Trainer::State& s,
+                                             const std::vector<std::size_t>& micro_batch) {
+  const std::vector<Item>& items = *s.items;
+  const bool cpu = s.adapter->parameters.device().is_cpu();
+  const std::int64_t most =
+      cpu ? std::max(kLeastPassTokens, kPassTokens / s.settings.lanes) : kDevicePassTokens;
+  std::vector<std::vector<std::size_t>> result;
+  std::int64_t tokens = 0;
+  for (const std::size_t index : micro_batch) {
+    const std::int64_t more = items[index].tokens();
+    if (result.empty() || tokens + more > most) result.emplace_back(), tokens = 0;
+    result.back().push_back(index);
+    tokens += more;
+  }
+  return result;
+}
+
+}  // namespace
 
 Result<StepReport> Trainer::step(const std::vector<std::vector<std::size_t>>& micro_batches,
                                  double lr) {
@@ -349,8 +407,11 @@ Result<StepReport> Trainer::step(const std::vector<std::vector<std::size_t>>& mi
       const std::uint64_t key =
           stable_hash("dropout", static_cast<std::uint64_t>(s.settings.seed)) ^
           (static_cast<std::uint64_t>(s.optimizer.step()) * 1000003ULL + m);
-      MicroBatch micro(s, micro_batches[m], key, s.lanes[l]);
-      if (auto status = micro.run(denominator); !status) failures[l] = status;
+      std::uint64_t pass = 0;
+      for (const auto& indices : passes(s, micro_batches[m])) {
+        MicroBatch micro(s, indices, key + 0x9e3779b97f4a7c15ULL * pass++, s.lanes[l]);
+        if (auto status = micro.run(denominator); !status) failures[l] = status;
+      }
     }
   });
   for (const Status& failure : failures) TRIMTAB_CHECK_OK(failure);
@@ -385,7 +446,7 @@ Result<double> Trainer::evaluate(const std::vector<Item>& items) const {
   const ComputeScope scope;
   std::vector<const Example*> documents;
   for (const Item& item : items) documents.push_back(&item.example);
-  auto packs = pack(documents, state_->adapter.get());
+  auto packs = pack(documents, state_->adapter.get(), can_share(state_->decoder->config()));
   std::vector<double> sums(packs.size(), 0.0);
   std::int64_t count = 0;
   for (const Packed& p : packs) count += static_cast<std::int64_t>(p.rows.size());
@@ -431,13 +492,16 @@ Status Trainer::save(const std::filesystem::path& path,
       {"v", optimizer.second_moment()},
       {"best", s.best.defined() ? s.best : at::zeros({0}, s.adapter->parameters.options())}};
   std::vector<TensorSource> sources;
+  std::vector<at::Tensor> here;  // on the CPU
   std::string digests;
   for (const auto& [name, tensor] : parts) {
     const TensorType type =
         tensor.scalar_type() == at::kDouble ? TensorType::kF64 : TensorType::kF32;
-    sources.push_back({name, type, tensor.sizes().vec(), tensor.data_ptr()});
-    digests += sha256_hex(
-        {static_cast<const char*>(tensor.data_ptr()), static_cast<std::size_t>(tensor.nbytes())});
+    here.push_back(tensor.to(at::kCPU));
+    const at::Tensor& t = here.back();
+    sources.push_back({name, type, t.sizes().vec(), t.data_ptr()});
+    digests +=
+        sha256_hex({static_cast<const char*>(t.data_ptr()), static_cast<std::size_t>(t.nbytes())});
   }
   auto metadata = words;
   metadata["optimizer_step"] = std::to_string(s.optimizer.step());
@@ -471,7 +535,7 @@ Result<std::map<std::string, std::string>> Trainer::restore(const std::filesyste
   s.adapter->parameters.copy_(views[0]);
   s.optimizer.first_moment().copy_(views[1]);
   s.optimizer.second_moment().copy_(views[2]);
-  if (views[3].numel() > 0) s.best = views[3].clone();
+  if (views[3].numel() > 0) s.best = beside(views[3], s.adapter->parameters).clone();
   s.optimizer.restore(std::stoll(words["optimizer_step"]));
   refresh_dora(*s.adapter, *s.decoder);
   return words;

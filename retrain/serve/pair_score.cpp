@@ -3,9 +3,13 @@
 #include <ATen/ops/empty.h>
 
 #include <algorithm>
+#include <numeric>
 #include <utility>
 
+#include "retrain/model/backward.h"
 #include "retrain/model/compat.h"
+#include "retrain/model/lanes.h"
+#include "retrain/model/shared_prefix.h"
 #include "retrain/serve/sampler.h"
 
 namespace trimtab::serve {
@@ -62,18 +66,25 @@ bool PairScorer::is_stop(TokenId id) const {
 
 Result<std::vector<std::vector<SideScore>>> PairScorer::score(
     std::span<const ScoreItem> items) const {
-  const model::ComputeScope scope;
-  std::vector<std::vector<SideScore>> out;
-  out.reserve(items.size());
-  for (std::size_t at = 0; at < items.size(); at += settings_.batch) {
-    const auto part = items.subspan(at, std::min(settings_.batch, items.size() - at));
-    TRIMTAB_CHECK_OK(score_batch(part, out));
-  }
+  std::vector<std::vector<SideScore>> out(items.size());
+  const std::size_t step = settings_.batch;
+  const std::size_t batches = (items.size() + step - 1) / step;
+  const auto lanes = static_cast<std::size_t>(std::max(1, settings_.lanes));
+  std::vector<Status> ends(batches);
+  model::run_lanes(static_cast<int>(lanes), [&](int lane) {
+    const model::ComputeScope scope;
+    for (auto b = static_cast<std::size_t>(lane); b < batches; b += lanes) {
+      const std::size_t at = b * step;
+      const std::size_t count = std::min(step, items.size() - at);
+      ends[b] = score_batch(items.subspan(at, count), std::span(out).subspan(at, count));
+    }
+  });
+  for (const Status& end : ends) TRIMTAB_CHECK_OK(end);
   return out;
 }
 
 Status PairScorer::score_batch(std::span<const ScoreItem> items,
-                               std::vector<std::vector<SideScore>>& out) const {
+                               std::span<std::vector<SideScore>> out) const {
   std::vector<Row> rows;  // side by side: all items of one adapter lie together
   for (const model::Adapter* side : sides_) {
     for (const ScoreItem& item : items) {
@@ -91,46 +102,84 @@ Status PairScorer::score_batch(std::span<const ScoreItem> items,
     }
   }
   TRIMTAB_CHECK_OK(read_targets(rows));
-  TRIMTAB_CHECK_OK(generate(rows));
+  if (!settings_.likelihood_only) TRIMTAB_CHECK_OK(generate(rows));
   for (std::size_t i = 0; i < items.size(); ++i) {
     std::vector<SideScore> sides;
     for (std::size_t s = 0; s < sides_.size(); ++s) {
       const Row& row = rows[s * items.size() + i];
       SideScore score;
-      score.greedy = tokenizer_.decode(row.answer, true);
-      score.match = trimmed(score.greedy) == trimmed(row.item->text);
+      if (!settings_.likelihood_only) {
+        score.greedy = tokenizer_.decode(row.answer, true);
+        score.match = trimmed(score.greedy) == trimmed(row.item->text);
+      }
       score.tokens = static_cast<std::int64_t>(row.item->target.size());
       score.mean_logprob = row.logprob_sum / static_cast<double>(score.tokens);
       sides.push_back(std::move(score));
     }
-    out.push_back(std::move(sides));
+    out[i] = std::move(sides);
   }
   return {};
 }
 
 // One forward over every prompt and its known-good text, under every side.
 Status PairScorer::read_targets(std::vector<Row>& rows) const {
-  model::Batch batch;
-  std::vector<std::int64_t> positions;
-  std::int64_t begin = 0;
-  for (Row& row : rows) {
-    TokenIds ids = row.item->prompt;
-    ids.insert(ids.end(), row.item->target.begin(), row.item->target.end());
-    batch.add(ids, row.adapter, &row.cache);
-    const auto prompt = static_cast<std::int64_t>(row.item->prompt.size());
-    const auto target = static_cast<std::int64_t>(row.item->target.size());
-    for (std::int64_t i = 0; i <= target; ++i) positions.push_back(begin + prompt - 1 + i);
-    begin += prompt + target;
+  std::vector<TokenIds> ids;
+  for (const Row& row : rows) {
+    ids.push_back(row.item->prompt);
+    ids.back().insert(ids.back().end(), row.item->target.begin(), row.item->target.end());
   }
-  TRIMTAB_TRY(const at::Tensor hidden, decoder_->forward(batch));
-  const at::Tensor logits = logits_at(*decoder_, hidden, positions);
-  const std::int64_t vocabulary = logits.size(1);
-  const float* at = logits.data_ptr<float>();
-  for (Row& row : rows) {
-    judge_target(row, at, vocabulary);
-    at += (static_cast<std::int64_t>(row.item->target.size()) + 1) * vocabulary;
+  model::SharedBatch shared;
+  for (std::size_t begin = 0; begin < rows.size();) {  // rows of one adapter lie together
+    std::size_t end = begin;
+    std::vector<std::span<const std::int64_t>> documents;
+    model::Caches caches;
+    for (; end < rows.size() && rows[end].adapter == rows[begin].adapter; ++end) {
+      documents.emplace_back(ids[end]);
+      if (!settings_.likelihood_only) caches.push_back(&rows[end].cache);
+    }
+    model::append_shared(documents, rows[begin].adapter, model::can_share(decoder_->config()),
+                         caches, shared);
+    begin = end;
+  }
+  TRIMTAB_TRY(const at::Tensor hidden, decoder_->forward(shared.batch));
+  TRIMTAB_CHECK_OK(judge_targets(rows, hidden, shared.rows));
+  return settings_.likelihood_only ? Status{} : fill_caches(rows);
+}
+
+// `where[i]`: the rows of hidden states that row i's tokens have. A bounded number of logits at a
+// time.
+Status PairScorer::judge_targets(std::vector<Row>& rows, const at::Tensor& hidden,
+                                 const std::vector<std::vector<std::int64_t>>& where) const {
+  constexpr std::size_t kPositions = 256;
+  for (std::size_t begin = 0; begin < rows.size();) {
+    std::vector<std::int64_t> positions;
+    std::size_t end = begin;
+    while (end < rows.size() && (end == begin || positions.size() < kPositions)) {
+      const auto first = static_cast<std::ptrdiff_t>(rows[end].item->prompt.size()) - 1;
+      positions.insert(positions.end(), where[end].begin() + first, where[end].end());
+      ++end;
+    }
+    const at::Tensor logits = logits_at(*decoder_, hidden, positions);
+    const float* at = logits.data_ptr<float>();
+    for (; begin < end; ++begin) {
+      judge_target(rows[begin], at, logits.size(1));
+      at += (static_cast<std::int64_t>(rows[begin].item->target.size()) + 1) * logits.size(1);
+    }
   }
   return {};
+}
+
+// A text that is another's beginning has no cache of its own yet.
+Status PairScorer::fill_caches(std::vector<Row>& rows) const {
+  model::Batch batch;
+  for (Row& row : rows) {
+    if (row.done || row.cache.length() > 0) continue;
+    TokenIds known = row.item->prompt;
+    known.insert(known.end(), row.answer.begin(), row.answer.end());
+    batch.add(known, row.adapter, &row.cache);
+  }
+  if (batch.segments.empty()) return {};
+  return decoder_->forward(batch).map([](const at::Tensor&) {});
 }
 
 void PairScorer::judge_target(Row& row, const float* logits, std::int64_t vocabulary) const {
@@ -187,34 +236,28 @@ Result<std::vector<double>> label_logprobs(const model::Decoder& decoder,
                                            std::span<const TokenIds> labels) {
   const model::ComputeScope scope;
   if (prompt.empty()) return fail(Code::kInvalid, "the prompt to rank labels behind is empty");
-  model::KvSequence shared;
-  model::Batch first;
-  first.add(prompt, adapter, &shared);
-  TRIMTAB_TRY(const at::Tensor prefix, decoder.forward(first));
-  const auto last = static_cast<std::int64_t>(prompt.size()) - 1;
-  const at::Tensor next = logits_at(decoder, prefix, {last});
-  const auto vocabulary = static_cast<std::size_t>(next.size(1));
-  const std::span<const float> after_prompt(next.data_ptr<float>(), vocabulary);
-
-  std::vector<double> sums;
-  std::vector<model::KvSequence> caches;
-  caches.reserve(labels.size());  // segments point into it
-  model::Batch batch;
+  std::vector<TokenIds> ids;
   for (const TokenIds& label : labels) {
     if (label.empty()) return fail(Code::kInvalid, "a label to rank is empty");
-    sums.push_back(log_probability(after_prompt, label[0]));
-    if (label.size() == 1) continue;
-    caches.push_back(shared.fork());
-    batch.add(TokenIds(label.begin(), label.end() - 1), adapter, &caches.back());
+    ids.push_back(prompt);
+    ids.back().insert(ids.back().end(), label.begin(), label.end() - 1);  // the last one only asks
   }
-  if (batch.segments.empty()) return sums;
-  TRIMTAB_TRY(const at::Tensor hidden, decoder.forward(batch));
-  const at::Tensor logits = decoder.logits(hidden).to(at::kCPU, at::kFloat).contiguous();
-  const float* at = logits.data_ptr<float>();
+  const std::vector<std::span<const std::int64_t>> documents(ids.begin(), ids.end());
+  const model::SharedBatch shared =
+      model::share_prefixes(documents, adapter, model::can_share(decoder.config()));
+  TRIMTAB_TRY(const at::Tensor hidden, decoder.forward(shared.batch));
+  std::vector<model::HeadRow> rows;
   for (std::size_t i = 0; i < labels.size(); ++i) {
-    for (std::size_t t = 1; t < labels[i].size(); ++t, at += vocabulary) {
-      sums[i] += log_probability({at, vocabulary}, labels[i][t]);
-    }
+    for (std::size_t t = 0; t < labels[i].size(); ++t)
+      rows.push_back({shared.rows[i][prompt.size() - 1 + t], labels[i][t]});
+  }
+  const auto logprobs = model::label_logprobs(decoder, hidden, rows);
+  std::vector<double> sums;
+  auto at = logprobs.begin();
+  for (const TokenIds& label : labels) {
+    const auto end = at + static_cast<std::ptrdiff_t>(label.size());
+    sums.push_back(std::accumulate(at, end, 0.0));
+    at = end;
   }
   return sums;
 }

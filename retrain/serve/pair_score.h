@@ -7,7 +7,8 @@
 // generated; else generation goes on from the first disagreement (the known-good text serves as the
 // draft of speculative decoding; Leviathan et al. 2023, with greedy choice exact).
 //
-// Called by one thread; deterministic for given inputs and batch size.
+// What the texts of a batch begin with alike is computed once a side (model/shared_prefix.h).
+// Called by one thread; deterministic for given inputs and batch size, whatever the lanes.
 #pragma once
 
 #include <cstdint>
@@ -31,7 +32,7 @@ struct ScoreItem {
 };
 
 struct SideScore {
-  std::string greedy;
+  std::string greedy;         // empty where only the likelihood was asked for
   bool match = false;         // greedy == text, white space around them aside
   double mean_logprob = 0.0;  // over target's tokens
   std::int64_t tokens = 0;    // of target
@@ -40,6 +41,8 @@ struct SideScore {
 struct ScoreSettings {
   std::int64_t max_new_tokens = 32;  // of a greedy answer that leaves the known-good text
   std::size_t batch = 16;            // items side by side; each counts once a side
+  bool likelihood_only = false;      // no greedy answers
+  int lanes = 1;                     // batches at the same time, a thread each
 };
 
 class PairScorer {
@@ -57,8 +60,11 @@ class PairScorer {
  private:
   struct Row;
   [[nodiscard]] Status score_batch(std::span<const ScoreItem> items,
-                                   std::vector<std::vector<SideScore>>& out) const;
+                                   std::span<std::vector<SideScore>> out) const;
   [[nodiscard]] Status read_targets(std::vector<Row>& rows) const;
+  [[nodiscard]] Status judge_targets(std::vector<Row>& rows, const at::Tensor& hidden,
+                                     const std::vector<std::vector<std::int64_t>>& where) const;
+  [[nodiscard]] Status fill_caches(std::vector<Row>& rows) const;
   [[nodiscard]] Status generate(std::vector<Row>& rows) const;
   void judge_target(Row& row, const float* logits, std::int64_t vocabulary) const;
   [[nodiscard]] bool is_stop(model::TokenId id) const;
@@ -70,8 +76,8 @@ class PairScorer {
   ScoreSettings settings_;
 };
 
-// Log-probability of each label as the continuation of one prompt: the prompt is computed once and
-// shared. Labels are not empty.
+// Log-probability of each label as the continuation of one prompt: the prompt, and what labels
+// begin with alike, is computed once and shared. Labels are not empty.
 [[nodiscard]] Result<std::vector<double>> label_logprobs(const model::Decoder& decoder,
                                                          const model::Adapter* adapter,
                                                          const model::TokenIds& prompt,

@@ -1,5 +1,7 @@
 // The hand-written backward against central differences in fp64: every family's block, LoRA and
-// full-parameter gradients, packed documents, checkpointing, dropout, DoRA, KL.
+// full-parameter gradients, packed documents, checkpointing, dropout, DoRA, KL; by the kernels and
+// by any_device.h; shared prefixes against documents apart. Over 400 lines because all share the
+// families' configs and random weights.
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
@@ -8,9 +10,11 @@
 #include <cmath>
 
 #include "base/random.h"
+#include "retrain/model/any_device.h"
 #include "retrain/model/backward.h"
 #include "retrain/model/compat.h"
 #include "retrain/model/decoder.h"
+#include "retrain/model/shared_prefix.h"
 
 namespace trimtab::model {
 namespace {
@@ -109,7 +113,28 @@ struct Case {
   double dropout = 0;
   bool checkpoint = false;
   bool kl = false;
+  bool any_device = false;
 };
+
+// any_device.h instead of the kernels while it lives.
+struct AnyDevice {
+  explicit AnyDevice(bool on) { any_device_everywhere(on); }
+  ~AnyDevice() { any_device_everywhere(false); }
+  AnyDevice(const AnyDevice&) = delete;
+  AnyDevice& operator=(const AnyDevice&) = delete;
+};
+
+std::vector<std::int64_t> random_ids(std::int64_t count, const ModelConfig& c, Random& random) {
+  std::vector<std::int64_t> ids;
+  for (std::int64_t t = 0; t < count; ++t)
+    ids.push_back(static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(c.vocab))));
+  return ids;
+}
+
+std::vector<std::int64_t> joined(std::vector<std::int64_t> a, const std::vector<std::int64_t>& b) {
+  a.insert(a.end(), b.begin(), b.end());
+  return a;
+}
 
 class GradientTest : public testing::Test {
  protected:
@@ -121,6 +146,7 @@ class GradientTest : public testing::Test {
 
   void check(const std::string& json, const Case& setup = {}) {
     const ComputeScope scope;
+    const AnyDevice path(setup.any_device);
     const std::uint64_t seed = 20261123;
     SCOPED_TRACE("seed " + std::to_string(seed));
     Random random(seed);
@@ -142,9 +168,7 @@ class GradientTest : public testing::Test {
     std::vector<HeadRow> rows;
     std::vector<double> row_weights;
     for (const std::int64_t length : {7, 1, 70}) {  // 70: more than one attention block
-      std::vector<std::int64_t> ids;
-      for (std::int64_t t = 0; t < length; ++t)
-        ids.push_back(static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(c.vocab))));
+      const auto ids = random_ids(length, c, random);
       const auto first = static_cast<std::int64_t>(batch.ids.size());
       batch.add(ids, &a);
       for (std::int64_t t = 1; t < length; t += 2) {
@@ -211,50 +235,135 @@ class GradientTest : public testing::Test {
   }
 };
 
+// Losses and all gradients of documents that share trunks, laid out as a tree and apart.
+class SharedPrefixTest : public GradientTest {
+ protected:
+  using Documents = std::vector<std::vector<std::int64_t>>;
+
+  struct Outcome {
+    std::vector<double> losses;
+    std::vector<at::Tensor> gradients;
+    std::size_t rows = 0;
+  };
+
+  static Outcome run(const Decoder& decoder, const Adapter& a, const Documents& documents,
+                     bool share, bool checkpoint) {
+    const SharedBatch laid = share_prefixes({documents.begin(), documents.end()}, &a, share);
+    std::vector<HeadRow> rows;
+    for (std::size_t d = 0; d < documents.size(); ++d) {
+      EXPECT_EQ(laid.rows[d].size(), documents[d].size());
+      for (std::size_t t = 1; t < documents[d].size(); ++t)
+        rows.push_back({laid.rows[d][t - 1], documents[d][t]});
+    }
+    std::vector<double> weights;
+    for (std::size_t i = 0; i < rows.size(); ++i)
+      weights.push_back(0.01 + 0.001 * static_cast<double>(i % 7));
+    Tape tape;
+    tape.checkpoint = checkpoint;
+    const at::Tensor hidden = *decoder.forward(laid.batch, &tape);
+    at::Tensor d_hidden = at::zeros_like(hidden);
+    Weights full;
+    Outcome outcome;
+    const auto named = mirror(decoder.weights(), full);
+    Gradients gradients{at::zeros_like(a.parameters), &full};
+    outcome.losses = cross_entropy(decoder, hidden, rows, weights, d_hidden, gradients);
+    backward(decoder, laid.batch, &a, tape, d_hidden, gradients);
+    for (const Named& n : named) outcome.gradients.push_back(n.gradient);
+    outcome.gradients.push_back(gradients.lora);
+    outcome.rows = laid.batch.ids.size();
+    return outcome;
+  }
+
+  void check_shared(const std::string& json, bool any_device = false, bool checkpoint = false) {
+    const ComputeScope scope;
+    const AnyDevice path(any_device);
+    Random random(20261125);
+    const ModelConfig c = config(json);
+    const Decoder decoder(c, random_weights(c, random));
+    const auto adapter = make_adapter({.r = 3, .alpha = 5}, decoder, 7);
+    ASSERT_TRUE(adapter) << adapter.error().message;
+    Adapter& a = **adapter;
+    for (const Site* site : a.layout.sites())
+      a.b(*site).copy_(random_tensor(a.b(*site).sizes().vec(), random, 0.2));
+    const auto trunk = random_ids(12, c, random);
+    const auto limb = joined(trunk, random_ids(10, c, random));
+    const Documents documents = {joined(limb, random_ids(40, c, random)),
+                                 joined(trunk, random_ids(5, c, random)),
+                                 random_ids(7, c, random),
+                                 limb,
+                                 joined(limb, random_ids(3, c, random)),
+                                 limb};
+    const Outcome apart = run(decoder, a, documents, false, checkpoint);
+    const Outcome shared = run(decoder, a, documents, true, checkpoint);
+    EXPECT_EQ(apart.rows, 62U + 17 + 7 + 22 + 25 + 22);
+    EXPECT_EQ(shared.rows, 12U + 10 + 40 + 3 + 5 + 7);
+    ASSERT_EQ(apart.losses.size(), shared.losses.size());
+    for (std::size_t i = 0; i < apart.losses.size(); ++i)
+      EXPECT_NEAR(apart.losses[i], shared.losses[i], 1e-10);
+    for (std::size_t i = 0; i < apart.gradients.size(); ++i) {
+      const double largest = apart.gradients[i].abs().max().item<double>();
+      EXPECT_GT(largest, 0);
+      EXPECT_LT(apart.gradients[i].sub(shared.gradients[i]).abs().max().item<double>(),
+                1e-10 * (1 + largest));
+    }
+  }
+};
+
 constexpr const char* kLlama =
     R"({"model_type":"llama","vocab_size":29,"hidden_size":16,"num_hidden_layers":2,
   "num_attention_heads":4,"num_key_value_heads":2,"intermediate_size":20,
    "attention_bias":true,"mlp_bias":true,
   "tie_word_embeddings":true,"rms_norm_eps":1e-5})";
+constexpr const char* kMistral =
+    R"({"model_type":"mistral","vocab_size":29,"hidden_size":16,"num_hidden_layers":2,
+   "num_attention_heads":2,
+    "num_key_value_heads":1,"head_dim":6,"intermediate_size":20,"sliding_window":9})";
+constexpr const char* kQwen3 =
+    R"({"model_type":"qwen3","vocab_size":29,"hidden_size":16,"num_hidden_layers":2,
+   "num_attention_heads":2,
+    "num_key_value_heads":1,"head_dim":8,"intermediate_size":20})";
+constexpr const char* kGemma2 =
+    R"({"model_type":"gemma2","vocab_size":29,"hidden_size":16,"num_hidden_layers":2,
+   "num_attention_heads":2,
+    "num_key_value_heads":1,"head_dim":8,"intermediate_size":20,"sliding_window":9,
+   "query_pre_attn_scalar":9,
+    "attn_logit_softcapping":2.0,"final_logit_softcapping":3.0})";
+constexpr const char* kGpt2 =
+    R"({"model_type":"gpt2","vocab_size":29,"n_embd":16,"n_layer":2,"n_head":2,
+   "n_positions":80})";
+constexpr const char* kCohere =
+    R"({"model_type":"cohere","vocab_size":29,"hidden_size":16,"num_hidden_layers":2,
+   "num_attention_heads":4,
+    "num_key_value_heads":2,"intermediate_size":20,"logit_scale":0.5,"use_qk_norm":true})";
 
 TEST_F(GradientTest, Llama) { check(kLlama); }
 TEST_F(GradientTest, LlamaCheckpointed) { check(kLlama, {.checkpoint = true}); }
 TEST_F(GradientTest, LlamaDropoutAndKl) { check(kLlama, {.dropout = 0.3, .kl = true}); }
-TEST_F(GradientTest, MistralWindow) {
-  check(
-      R"({"model_type":"mistral","vocab_size":29,"hidden_size":16,"num_hidden_layers":2,
-   "num_attention_heads":2,
-    "num_key_value_heads":1,"head_dim":6,"intermediate_size":20,"sliding_window":9})");
-}
-TEST_F(GradientTest, Qwen3) {
-  check(
-      R"({"model_type":"qwen3","vocab_size":29,"hidden_size":16,"num_hidden_layers":2,
-   "num_attention_heads":2,
-    "num_key_value_heads":1,"head_dim":8,"intermediate_size":20})");
-}
-TEST_F(GradientTest, Gemma2) {
-  check(
-      R"({"model_type":"gemma2","vocab_size":29,"hidden_size":16,"num_hidden_layers":2,
-   "num_attention_heads":2,
-    "num_key_value_heads":1,"head_dim":8,"intermediate_size":20,"sliding_window":9,
-   "query_pre_attn_scalar":9,
-    "attn_logit_softcapping":2.0,"final_logit_softcapping":3.0})",
-      {.kl = true});
-}
-TEST_F(GradientTest, Gpt2) {
-  check(
-      R"({"model_type":"gpt2","vocab_size":29,"n_embd":16,"n_layer":2,"n_head":2,
-   "n_positions":80})");
-}
-TEST_F(GradientTest, CohereWithHeadNorms) {
-  check(
-      R"({"model_type":"cohere","vocab_size":29,"hidden_size":16,"num_hidden_layers":2,
-   "num_attention_heads":4,
-    "num_key_value_heads":2,"intermediate_size":20,"logit_scale":0.5,"use_qk_norm":true})");
-}
-
+TEST_F(GradientTest, MistralWindow) { check(kMistral); }
+TEST_F(GradientTest, Qwen3) { check(kQwen3); }
+TEST_F(GradientTest, Gemma2) { check(kGemma2, {.kl = true}); }
+TEST_F(GradientTest, Gpt2) { check(kGpt2); }
+TEST_F(GradientTest, CohereWithHeadNorms) { check(kCohere); }
 // DoRA's norm is held constant in the gradient, so A and B are compared with the norms frozen.
 TEST_F(GradientTest, Dora) { check(kLlama, {.dora = true}); }
+
+TEST_F(GradientTest, AnyDeviceLlama) {
+  check(kLlama, {.dropout = 0.3, .kl = true, .any_device = true});
+}
+TEST_F(GradientTest, AnyDeviceMistral) { check(kMistral, {.any_device = true}); }
+TEST_F(GradientTest, AnyDeviceQwen3) { check(kQwen3, {.checkpoint = true, .any_device = true}); }
+TEST_F(GradientTest, AnyDeviceGemma2) { check(kGemma2, {.kl = true, .any_device = true}); }
+TEST_F(GradientTest, AnyDeviceGpt2) { check(kGpt2, {.any_device = true}); }
+TEST_F(GradientTest, AnyDeviceCohere) { check(kCohere, {.any_device = true}); }
+
+TEST_F(SharedPrefixTest, Llama) { check_shared(kLlama); }
+TEST_F(SharedPrefixTest, Checkpointed) { check_shared(kLlama, false, true); }
+TEST_F(SharedPrefixTest, MistralWindow) { check_shared(kMistral); }
+TEST_F(SharedPrefixTest, Qwen3) { check_shared(kQwen3); }
+TEST_F(SharedPrefixTest, Gemma2) { check_shared(kGemma2); }
+TEST_F(SharedPrefixTest, Gpt2) { check_shared(kGpt2); }
+TEST_F(SharedPrefixTest, Cohere) { check_shared(kCohere); }
+TEST_F(SharedPrefixTest, AnyDevice) { check_shared(kMistral, true); }
 
 }  // namespace
 }  // namespace trimtab::model

@@ -265,5 +265,49 @@ TEST(PairScore, EqualsScoringAloneAndRanksBehindASharedPrefix) {
   }
 }
 
+// Batches whose texts begin alike are computed as a tree; one text is another's beginning, one is
+// there twice, and greedy answers go on from the tree's keys and values.
+TEST(PairScore, SharedBeginningsAndLanesChangeNothing) {
+  if (!fs::exists(kGoldens)) GTEST_SKIP() << "../shared is absent";
+  TempFolder folder("score-shared");
+  make_base(folder.path());
+  const auto decoder = model::Decoder::load(folder.path()).value();
+  const auto tokenizer = model::Tokenizer::load(folder.path()).value();
+  const auto adapter = model::load_adapter(kGoldens / "train/llama/final", *decoder).value();
+  const std::string prompt = "please tell me now where the bank and the card of my account is";
+  std::vector<ScoreItem> items;
+  for (const char* text : {" the card", " the card and the bank", " the card", " where", " bank"}) {
+    ScoreItem item;
+    item.id = std::to_string(items.size());
+    item.text = text;
+    item.prompt =
+        tokenizer.encode(prompt + (*text == ' ' && text[1] == 'b' ? " now" : ""), false).value();
+    item.target = tokenizer.encode(item.text, false).value();
+    ASSERT_GE(item.prompt.size(), 8U) << "too short to be shared";
+    items.push_back(item);
+  }
+  const std::vector<const model::Adapter*> sides = {nullptr, adapter.get()};
+  const ScoreSettings base{.max_new_tokens = 6};
+  ScoreSettings alone = base, lanes = base, likelihood = base;
+  alone.batch = 1;
+  lanes.batch = 2, lanes.lanes = 2;
+  likelihood.likelihood_only = true;
+  const auto score = [&](const ScoreSettings& settings) {
+    return PairScorer(decoder, tokenizer, {2}, sides, settings).score(items).value();
+  };
+  const auto expected = score(alone);
+  for (const ScoreSettings& settings : {base, lanes, likelihood}) {
+    const auto got = score(settings);
+    for (std::size_t i = 0; i < items.size(); ++i) {
+      for (std::size_t side = 0; side < sides.size(); ++side) {
+        EXPECT_NEAR(got[i][side].mean_logprob, expected[i][side].mean_logprob, 1e-4);
+        if (settings.likelihood_only) continue;
+        EXPECT_EQ(got[i][side].greedy, expected[i][side].greedy);
+        EXPECT_EQ(got[i][side].match, expected[i][side].match);
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace trimtab::serve
