@@ -1,12 +1,12 @@
 #include "retrain/job.h"
 
+#include <algorithm>
 #include <cmath>
-#include <limits>
 
 #include "base/files.h"
-#include "base/json.h"
 #include "config/document.h"
 #include "config/reader.h"
+#include "config/spelling.h"
 
 namespace trimtab::retrain {
 namespace {
@@ -19,10 +19,31 @@ constexpr double kMost = 1e12;
 Table<JobData> data_table() {
   Table<JobData> t;
   t.path("tokens", &JobData::tokens, "lines of {input_ids, labels}");
-  t.path("pairs", &JobData::pairs, "lines of {prompt, chosen, rejected}, token ids");
-  t.path("thumbs", &JobData::thumbs, "lines of {prompt, completion, good}, token ids");
-  t.path("chat", &JobData::chat, "lines of {id, messages, weight, kind, kl}");
-  t.path("eval", &JobData::eval, "chat lines for early stopping");
+  t.path("text", &JobData::text,
+         "raw text: lines of {text} (.jsonl), else blank lines part documents");
+  t.path("prompts", &JobData::prompts, "lines of {prompt, completion}");
+  t.path("pairs", &JobData::pairs,
+         "lines of {prompt, chosen, rejected}: token ids, texts or chat messages");
+  t.path("thumbs", &JobData::thumbs, "lines of {prompt, completion, good}: likewise");
+  t.path("chat", &JobData::chat, "lines of {id, messages, weight, kind, kl, task}");
+  t.path("eval", &JobData::eval, "tokens, text, prompts or chat lines for early stopping");
+  t.path("keep", &JobData::keep, "likewise, of old tasks: loss before and after is reported");
+  t.number("replay_share", &JobData::replay_share, -1, 0.99,
+           "of the lines: replay lines are left out to fit; -1: as they are");
+  return t;
+}
+
+Table<JobFilters> filters_table() {
+  using F = JobFilters;
+  Table<F> t;
+  t.number("outlier_z", &F::outlier_z, 0, 1e6,
+           "robust z of the initial adapter's loss above which a new line is left out; 0 = off");
+  t.number("typos", &F::typos, 0, 10, "copies with typing errors, as a share of the new lines");
+  t.number("typo_rate", &F::typo_rate, 0, 0.5, "errors a character of the user's words");
+  t.number("paraphrases", &F::paraphrases, 0, 10, "reworded copies, as a share of the new lines");
+  t.text("paraphrase_url", &F::paraphrase_url,
+         "OpenAI-compatible API that rewords: http://host/v1");
+  t.text("paraphrase_model", &F::paraphrase_model, "model to ask for there");
   return t;
 }
 
@@ -36,6 +57,12 @@ Table<JobLora> lora_table() {
   t.boolean("use_dora", &JobLora::use_dora, "magnitude and direction apart");
   t.number_map("rank_pattern", &JobLora::rank_pattern, 1, 4'096, "module -> its own r");
   t.number_map("alpha_pattern", &JobLora::alpha_pattern, 1e-6, 1e6, "module -> its own alpha");
+  t.numbers("layers_to_transform", &JobLora::layers_to_transform, 0, 4'096, "empty: all layers");
+  t.integer("freeze_first", &JobLora::freeze_first, 0, 4'096, "layers without an adapter");
+  t.choice("init_lora_weights", &JobLora::init_lora_weights, {"kaiming", "pissa"},
+           "B = 0, or the principal singular vectors of the base (Meng et al. 2024)");
+  t.integer("pissa_niter", &JobLora::pissa_niter, 0, 100,
+            "0: exact SVD; else randomised, with so many power iterations");
   return t;
 }
 
@@ -44,6 +71,8 @@ Table<JobOptimizer> optimizer_table() {
   Table<O> t;
   t.choice("name", &O::name, {"adamw"}, "Loshchilov and Hutter 2019");
   t.number("lr", &O::lr, 0, 10, "peak learning rate");
+  t.number("loraplus_lr_ratio", &O::loraplus_lr_ratio, 1e-3, 1e4,
+           "LoRA+: learning rate of B over A's (Hayou et al. 2024)");
   t.numbers("betas", &O::betas, 0, 0.999999, "two");
   t.number("eps", &O::eps, 0, 1, "beside the root");
   t.number("weight_decay", &O::weight_decay, 0, 10, "decoupled");
@@ -67,6 +96,8 @@ Table<JobLoss> loss_table() {
   t.number("beta", &L::beta, 0, 1e6, "of the preference losses");
   t.number("desirable_weight", &L::desirable_weight, 0, 1e6, "of good thumbs");
   t.number("undesirable_weight", &L::undesirable_weight, 0, 1e6, "of bad ones");
+  t.choice("supervise", &L::supervise, {"completion", "whole"},
+           "what of a text line counts in sft");
   return t;
 }
 
@@ -75,6 +106,58 @@ Table<JobKl> kl_table() {
   t.number("weight", &JobKl::weight, 0, 1e6, "0 = off");
   t.choice("on", &JobKl::on, {"replay"}, "lines of kind replay, or with kl: true");
   t.choice("reference", &JobKl::reference, {"init_adapter", "base"}, "whose answers are kept");
+  return t;
+}
+
+Table<JobOrthogonal> orthogonal_table() {
+  Table<JobOrthogonal> t;
+  t.number("weight", &JobOrthogonal::weight, 0, 1e6, "0 = off");
+  t.strings("adapters", &JobOrthogonal::adapters, "folders of the earlier adapters");
+  return t;
+}
+
+Table<JobCurriculum> curriculum_table() {
+  Table<JobCurriculum> t;
+  t.choice("order", &JobCurriculum::order, {"none", "easy_first", "hard_first"},
+           "by the initial adapter's loss");
+  t.integer("epochs", &JobCurriculum::epochs, 1, 1'000, "ordered passes; later ones are shuffled");
+  return t;
+}
+
+Table<JobSearchKey> search_key_table() {
+  using K = JobSearchKey;
+  Table<K> t;
+  t.text("key", &K::key, "a key of this document, as optimizer.lr").required();
+  t.number("low", &K::low, -kMost, kMost, "smallest value");
+  t.number("high", &K::high, -kMost, kMost, "largest value");
+  t.boolean("log", &K::log, "spread evenly over magnitudes");
+  t.boolean("integer", &K::integer, "whole numbers only");
+  t.numbers("values", &K::values, -kMost, kMost, "instead of low and high: these only");
+  return t;
+}
+
+Table<JobSearch> search_table() {
+  using S = JobSearch;
+  Table<S> t;
+  t.choice("sampler", &S::sampler, {"none", "random", "grid", "tpe"}, "none: no study");
+  t.choice("pruner", &S::pruner, {"none", "asha"}, "who goes on past a rung (Li et al. 2020)");
+  t.integer("trials", &S::trials, 1, 100'000, "settings to try at most");
+  t.number("budget_s", &S::budget_s, 0, 1e9, "seconds of training in all; 0 = no bound");
+  t.integer("rungs", &S::rungs, 1, 10, "asha: the first at steps / eta^(rungs - 1)");
+  t.integer("eta", &S::eta, 2, 10, "asha: one of so many goes on");
+  t.number("weight_new", &S::weight_new, 0, 1e6, "of the loss on data.eval in the ranking");
+  t.number("weight_forgetting", &S::weight_forgetting, 0, 1e6, "of the loss gained on data.keep");
+  t.number("weight_seconds", &S::weight_seconds, 0, 1e6, "of a second of training");
+  t.sections("space", &S::space, search_key_table(), "what is searched");
+  return t;
+}
+
+Table<JobMlflow> mlflow_table() {
+  Table<JobMlflow> t;
+  t.text("url", &JobMlflow::url, "tracking server, http://host:port; empty = off");
+  t.text("experiment", &JobMlflow::experiment, "made when it is not there");
+  t.text("run_name", &JobMlflow::run_name, "empty: the job's id");
+  t.boolean("artifacts", &JobMlflow::artifacts, "upload the adapter folder, too");
   return t;
 }
 
@@ -90,7 +173,8 @@ void add_what(Table<JobSpec>& t) {
   t.choice("dtype", &J::dtype, {"auto", "float32", "bfloat16"}, "auto: by the processor");
   t.choice("device", &J::device, {"auto", "cpu", "cuda", "cpu-at"},
            "auto: CUDA where there is one; cpu-at: CUDA's operations on the CPU, for tests");
-  t.section("data", &J::data, data_table(), "exactly one of tokens, pairs, thumbs, chat")
+  t.section("data", &J::data, data_table(),
+            "exactly one of tokens, text, prompts, pairs, thumbs, chat")
       .required();
   t.path("plan", &J::plan, "JSON: steps of micro-batches of indices, instead of sampling");
   t.integer("steps", &J::steps, 0, kMost, "0 = by epochs");
@@ -104,6 +188,15 @@ void add_how(Table<JobSpec>& t) {
   t.section("schedule", &J::schedule, schedule_table(), "of the learning rate");
   t.section("loss", &J::loss, loss_table(), "the objective");
   t.section("kl", &J::kl, kl_table(), "KL(reference || model), against forgetting");
+  t.section("filters", &J::filters, filters_table(), "what is left out or added before training");
+  t.section("orthogonal", &J::orthogonal, orthogonal_table(), "O-LoRA (Wang et al. 2023)");
+  t.section("curriculum", &J::curriculum, curriculum_table(), "order of the lines");
+  t.choice("gradient_surgery", &J::gradient_surgery, {"none", "pcgrad"},
+           "across the lines' tasks (Yu et al. 2020)");
+  t.section("search", &J::search, search_table(), "a study over this job's settings");
+  t.section("mlflow", &J::mlflow, mlflow_table(), "where the finished run is logged");
+  t.boolean("checkpoint_activations", &J::checkpoint_activations,
+            "recompute blocks in the backward: less memory, more time");
   t.integer("batch_sequences", &J::batch_sequences, 1, 32, "sequences a step at most");
   t.integer("batch_tokens", &J::batch_tokens, 1, 1 << 24, "tokens a step at most");
   t.integer("max_length", &J::max_length, 1, 1 << 20, "tokens of an example; longer: left out");
@@ -116,6 +209,8 @@ void add_how(Table<JobSpec>& t) {
   t.integer("seed", &J::seed, 0, 9e15, "of sampling, initial weights and dropout");
   t.number("max_seconds", &J::max_seconds, 0, 1e9, "0 = no bound");
   t.integer("memory_limit_bytes", &J::memory_limit_bytes, 0, 9e15, "0 = no bound");
+  t.number("peer_timeout_s", &J::peer_timeout_s, 1, 86'400,
+           "data parallel: silence of a lost peer");
   t.string_map("provenance", &J::provenance, "free text into provenance.json");
 }
 
@@ -129,73 +224,124 @@ const Section& job_section() {
   return section;
 }
 
-constexpr double kMissing = std::numeric_limits<double>::quiet_NaN();
-
-// null, absent and non-numbers alike: missing is not zero.
-double number_or_nan(const Json& object, const char* key) {
-  return json_or<double>(object, key, kMissing);
-}
-
-// JSON has no NaN; dump_json would write null anyway, this says so.
-OrderedJson number_json(double value) {
-  return std::isfinite(value) ? OrderedJson(value) : OrderedJson(nullptr);
-}
-
-Status check_result(const JobResult& result) {
-  if (result.status != "ok" && result.status != "failed" && result.status != "interrupted") {
-    return fail(Code::kCorrupt,
-                "result.json: status is '" + result.status + "', not ok, failed or interrupted");
-  }
-  if (result.status == "failed" && result.reason.empty()) {
-    return fail(Code::kCorrupt, "result.json: status failed without a reason");
-  }
-  if (result.status != "ok") return {};
-  if (result.adapter_dir.empty() || result.adapter_sha256.size() != 64) {
-    return fail(Code::kCorrupt, "result.json: status ok without adapter_dir and adapter_sha256");
-  }
-  if (!std::isfinite(result.final_loss)) {
-    return fail(Code::kCorrupt, "result.json: status ok without a finite final_loss");
-  }
-  return {};
-}
-
 }  // namespace
 
 std::string job_yaml(const JobSpec& job) {
   return config::write_yaml(job_section(), &job, {.docs = false, .skip_empty = true});
 }
 
+namespace {
+
+// What no single row can see; empty when the job makes sense.
+std::string contradiction(const JobSpec& job) {
+  const JobData& data = job.data;
+  int sources = 0;
+  for (const std::string* source :
+       {&data.tokens, &data.text, &data.prompts, &data.pairs, &data.thumbs, &data.chat}) {
+    sources += source->empty() ? 0 : 1;
+  }
+  if (sources != 1) {
+    return "data: " + std::to_string(sources) +
+           " sources; write exactly one of tokens, text, prompts, pairs, thumbs, chat";
+  }
+  if (job.optimizer.betas.size() != 2) return "optimizer.betas: write two numbers";
+  if (job.steps == 0 && job.epochs <= 0 && job.plan.empty())
+    return "steps and epochs are both 0: nothing to do";
+  const bool preference = job.loss.name != "sft";
+  const bool wants_pairs = job.loss.name == "dpo" || job.loss.name == "orpo";
+  if (wants_pairs && data.pairs.empty()) return "loss " + job.loss.name + " needs data.pairs";
+  if (preference && !wants_pairs && data.thumbs.empty())
+    return "loss " + job.loss.name + " needs data.thumbs";
+  if (!preference && (!data.pairs.empty() || !data.thumbs.empty()))
+    return "loss sft needs data.tokens, data.text, data.prompts or data.chat";
+  return {};
+}
+
+std::string option_contradiction(const JobSpec& job) {
+  if (job.lora.init_lora_weights == "pissa" && !job.init_adapter.empty())
+    return "lora.init_lora_weights pissa begins from the base: remove init_adapter";
+  if (job.lora.init_lora_weights == "pissa" && job.lora.use_dora)
+    return "lora.init_lora_weights pissa with use_dora is not supported";
+  if (job.lora.freeze_first > 0 && !job.lora.layers_to_transform.empty())
+    return "lora: write freeze_first or layers_to_transform, not both";
+  for (const double layer : job.lora.layers_to_transform) {
+    if (layer != std::floor(layer)) return "lora.layers_to_transform: whole numbers only";
+  }
+  if (job.orthogonal.weight > 0 && job.orthogonal.adapters.empty())
+    return "orthogonal.weight without orthogonal.adapters";
+  const bool text = !job.data.chat.empty() || !job.data.prompts.empty();
+  if (job.filters.typos + job.filters.paraphrases > 0 && !text)
+    return "filters: typos and paraphrases need data.chat or data.prompts";
+  if (job.filters.paraphrases > 0 &&
+      (job.filters.paraphrase_url.empty() || job.filters.paraphrase_model.empty()))
+    return "filters.paraphrases needs paraphrase_url and paraphrase_model";
+  if (job.search.sampler == "none") return {};
+  if (job.search.space.empty()) return "search.space is empty: nothing to search";
+  if (job.data.eval.empty()) return "search needs data.eval: trials are ranked by its loss";
+  return {};
+}
+
+}  // namespace
+
 Result<JobSpec> parse_job(std::string_view text, const std::string& name,
                           const std::filesystem::path& folder) {
   JobSpec job;
   TRIMTAB_CHECK_OK(config::read_document(text, name, folder, job_section(), &job));
-  const auto bad = [&](const std::string& what) {
-    return fail(Code::kInvalid, name + ":1:1: " + what);
-  };
-  int sources = 0;
-  for (const std::string* source :
-       {&job.data.tokens, &job.data.pairs, &job.data.thumbs, &job.data.chat}) {
-    sources += source->empty() ? 0 : 1;
+  for (std::string& adapter : job.orthogonal.adapters) {
+    if (!folder.empty()) adapter = (folder / adapter).lexically_normal().string();
   }
-  if (sources != 1) {
-    return bad("data: " + std::to_string(sources) +
-               " sources; write exactly one of tokens, pairs, thumbs, chat");
-  }
-  if (job.optimizer.betas.size() != 2) return bad("optimizer.betas: write two numbers");
-  if (job.steps == 0 && job.epochs <= 0 && job.plan.empty()) {
-    return bad("steps and epochs are both 0: nothing to do");
-  }
-  const bool preference = job.loss.name != "sft";
-  const bool wants_pairs = job.loss.name == "dpo" || job.loss.name == "orpo";
-  if (wants_pairs && job.data.pairs.empty())
-    return bad("loss " + job.loss.name + " needs data.pairs");
-  if (preference && !wants_pairs && job.data.thumbs.empty()) {
-    return bad("loss " + job.loss.name + " needs data.thumbs");
-  }
-  if (!preference && (!job.data.pairs.empty() || !job.data.thumbs.empty())) {
-    return bad("loss sft needs data.tokens or data.chat");
+  std::string wrong = contradiction(job);
+  if (wrong.empty()) wrong = option_contradiction(job);
+  if (!wrong.empty()) return fail(Code::kInvalid, name + ":1:1: " + wrong);
+  for (const JobSearchKey& key : job.search.space) {
+    JobSpec trial = job;
+    for (const double value : key.values.empty() ? std::vector{key.low, key.high} : key.values) {
+      if (auto status = set_job_number(trial, key.key, value); !status)
+        return fail(Code::kInvalid, name + ":1:1: search.space: " + status.error().message);
+    }
+    if (key.values.empty() && (!(key.low < key.high) || (key.log && key.low <= 0))) {
+      return fail(Code::kInvalid, name + ":1:1: search.space: " + key.key +
+                                      ": write low < high (log: above 0), or values");
+    }
   }
   return job;
+}
+
+Status set_job_number(JobSpec& job, const std::string& key, double value) {
+  const Section* section = &job_section();
+  void* owner = &job;
+  for (std::size_t begin = 0;;) {
+    const std::size_t dot = std::min(key.find('.', begin), key.size());
+    const std::string word = key.substr(begin, dot - begin);
+    const config::Row* row = section->find(word);
+    if (row == nullptr) {
+      std::vector<std::string> valid;
+      for (const auto& other : section->rows) valid.push_back(other.key);
+      const std::string nearest = config::nearest_word(word, valid);
+      return fail(Code::kInvalid, "unknown key '" + key + "'" +
+                                      (nearest.empty() ? "" : "; did you mean '" + nearest + "'?"));
+    }
+    if (dot < key.size() && row->kind == config::Kind::kSection) {
+      owner = row->child(owner);
+      section = row->section.get();
+      begin = dot + 1;
+      continue;
+    }
+    if (dot < key.size() || value < row->low || value > row->high) {
+      return fail(Code::kInvalid,
+                  "'" + key + "' cannot be " + std::to_string(value) + ": no such place or range");
+    }
+    if (row->kind == config::Kind::kNumber) {
+      row->store(owner, value);
+    } else if (row->kind == config::Kind::kInteger) {
+      row->store(owner, static_cast<std::int64_t>(std::llround(value)));
+    } else if (row->kind == config::Kind::kBool) {
+      row->store(owner, value != 0);
+    } else {
+      return fail(Code::kInvalid, "'" + key + "' is not a number");
+    }
+    return {};
+  }
 }
 
 Result<JobSpec> load_job(const std::filesystem::path& path) {
@@ -204,80 +350,5 @@ Result<JobSpec> load_job(const std::filesystem::path& path) {
 }
 
 std::string job_schema_json() { return config::schema_json(job_section(), "trimtab-worker train"); }
-
-std::string result_json(const JobResult& r) {
-  return dump_json(OrderedJson{{"status", r.status},
-                               {"reason", r.reason},
-                               {"message", r.message},
-                               {"adapter_dir", r.adapter_dir},
-                               {"adapter_sha256", r.adapter_sha256},
-                               {"base_sha256", r.base_sha256},
-                               {"tokenizer_sha256", r.tokenizer_sha256},
-                               {"examples", r.examples},
-                               {"eval_examples", r.eval_examples},
-                               {"steps", r.steps},
-                               {"tokens", r.tokens},
-                               {"supervised_tokens", r.supervised_tokens},
-                               {"seconds", number_json(r.seconds)},
-                               {"tokens_per_s", number_json(r.tokens_per_s)},
-                               {"first_loss", number_json(r.first_loss)},
-                               {"final_loss", number_json(r.final_loss)},
-                               {"eval_loss_before", number_json(r.eval_loss_before)},
-                               {"eval_loss_after", number_json(r.eval_loss_after)},
-                               {"early_stopped", r.early_stopped}},
-                   2) +
-         "\n";
-}
-
-Result<JobResult> parse_result(std::string_view text) {
-  const auto parsed = parse_json(text);
-  if (!parsed || !parsed->is_object()) {
-    return fail(Code::kCorrupt,
-                "result.json: " + (parsed ? std::string("not an object") : parsed.error().message));
-  }
-  const Json& j = *parsed;
-  JobResult r;
-  r.status = json_or<std::string>(j, "status", "");
-  r.reason = json_or<std::string>(j, "reason", "");
-  r.message = json_or<std::string>(j, "message", "");
-  r.adapter_dir = json_or<std::string>(j, "adapter_dir", "");
-  r.adapter_sha256 = json_or<std::string>(j, "adapter_sha256", "");
-  r.base_sha256 = json_or<std::string>(j, "base_sha256", "");
-  r.tokenizer_sha256 = json_or<std::string>(j, "tokenizer_sha256", "");
-  r.examples = json_or<std::int64_t>(j, "examples", 0);
-  r.eval_examples = json_or<std::int64_t>(j, "eval_examples", 0);
-  r.steps = json_or<std::int64_t>(j, "steps", 0);
-  r.tokens = json_or<std::int64_t>(j, "tokens", 0);
-  r.supervised_tokens = json_or<std::int64_t>(j, "supervised_tokens", 0);
-  r.seconds = number_or_nan(j, "seconds");
-  r.tokens_per_s = number_or_nan(j, "tokens_per_s");
-  r.first_loss = number_or_nan(j, "first_loss");
-  r.final_loss = number_or_nan(j, "final_loss");
-  r.eval_loss_before = number_or_nan(j, "eval_loss_before");
-  r.eval_loss_after = number_or_nan(j, "eval_loss_after");
-  r.early_stopped = json_or<bool>(j, "early_stopped", false);
-  TRIMTAB_CHECK_OK(check_result(r));
-  return r;
-}
-
-std::string heartbeat_json(const Heartbeat& h) {
-  return dump_json(OrderedJson{{"step", h.step},
-                               {"steps", h.steps},
-                               {"loss", number_json(h.loss)},
-                               {"tokens_per_s", number_json(h.tokens_per_s)},
-                               {"ts_ms", h.ts_ms}});
-}
-
-Result<Heartbeat> parse_heartbeat(std::string_view text) {
-  const auto parsed = parse_json(text);
-  if (!parsed) return fail(Code::kCorrupt, "heartbeat: " + parsed.error().message);
-  Heartbeat h;
-  TRIMTAB_TRY(h.ts_ms, json_get<std::int64_t>(*parsed, "ts_ms"));
-  h.step = json_or<std::int64_t>(*parsed, "step", 0);
-  h.steps = json_or<std::int64_t>(*parsed, "steps", 0);
-  h.loss = number_or_nan(*parsed, "loss");
-  h.tokens_per_s = number_or_nan(*parsed, "tokens_per_s");
-  return h;
-}
 
 }  // namespace trimtab::retrain

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <limits>
 #include <map>
 #include <string>
 #include <string_view>
@@ -16,12 +17,26 @@
 namespace trimtab::retrain {
 
 struct JobData {
-  // Exactly one of tokens, pairs, thumbs, chat (files, JSONL).
-  std::string tokens;  // {"input_ids", "labels"}
-  std::string pairs;   // {"prompt", "chosen", "rejected"}, token ids
-  std::string thumbs;  // {"prompt", "completion", "good"}, token ids
-  std::string chat;    // {"id", "messages", "weight", "kind", "kl"}; the last message is the target
-  std::string eval;    // chat lines for early stopping; optional
+  // Exactly one of tokens, text, prompts, pairs, thumbs, chat (files; JSONL but for text).
+  std::string tokens;   // {"input_ids", "labels"}
+  std::string text;     // {"text"} a line; any other ending than .jsonl: blank lines part documents
+  std::string prompts;  // {"prompt", "completion"}
+  std::string pairs;    // {"prompt", "chosen", "rejected"}: token ids, texts or chat messages
+  std::string thumbs;   // {"prompt", "completion", "good"}: likewise
+  std::string chat;  // {"id", "messages", "weight", "kind", "kl", "task"}; the last is the target
+  std::string eval;  // tokens, text, prompts or chat lines for early stopping; optional
+  std::string keep;  // likewise, of old tasks: their loss before and after is reported
+  double replay_share = -1;  // of the lines; -1: as they are; else replay lines are left out to fit
+};
+
+// What is left out or added before training, by the worker (curation.h has the daemon's filters).
+struct JobFilters {
+  double outlier_z = 0;     // robust z of the initial adapter's loss, above it: left out; 0 = off
+  double typos = 0;         // copies with typing errors, as a share of the new lines
+  double typo_rate = 0.03;  // errors a character, in the user's words only
+  double paraphrases = 0;   // copies reworded by a served model, as a share of the new lines
+  std::string paraphrase_url;    // its OpenAI-compatible API, as http://host:port/v1
+  std::string paraphrase_model;  // the model to ask for
 };
 
 struct JobLora {
@@ -34,11 +49,16 @@ struct JobLora {
   bool use_dora = false;
   std::map<std::string, double> rank_pattern;
   std::map<std::string, double> alpha_pattern;
+  std::vector<double> layers_to_transform;    // PEFT's name; empty: all layers
+  std::int64_t freeze_first = 0;              // the first so many layers get no adapter
+  std::string init_lora_weights = "kaiming";  // kaiming (B = 0) | pissa
+  std::int64_t pissa_niter = 0;  // 0: exact SVD; else randomised, with so many power iterations
 };
 
 struct JobOptimizer {
   std::string name = "adamw";
   double lr = 2e-4;
+  double loraplus_lr_ratio = 1;  // PEFT's name: B's (and magnitudes') learning rate over A's
   std::vector<double> betas = {0.9, 0.999};
   double eps = 1e-8;
   double weight_decay = 0;
@@ -56,12 +76,57 @@ struct JobLoss {
   double beta = 0.1;
   double desirable_weight = 1;
   double undesirable_weight = 1;
+  std::string supervise = "completion";  // completion | whole: what of a text line counts in sft
 };
 
 struct JobKl {
   double weight = 0;                       // 0 = off
   std::string on = "replay";               // lines of kind replay, or with "kl": true
   std::string reference = "init_adapter";  // init_adapter | base
+};
+
+// O-LoRA: weight x sum ||A_earlier A^T||^2, so that the update stays out of the subspaces of
+// earlier adapters.
+struct JobOrthogonal {
+  double weight = 0;                  // 0 = off
+  std::vector<std::string> adapters;  // folders of the earlier ones
+};
+
+struct JobCurriculum {
+  std::string order = "none";  // none | easy_first | hard_first, by the initial adapter's loss
+  std::int64_t epochs = 1;     // ordered passes; the later ones are shuffled
+};
+
+// One searched key: either low..high or a list.
+struct JobSearchKey {
+  std::string key;  // optimizer.lr
+  double low = 0;
+  double high = 0;
+  bool log = false;
+  bool integer = false;
+  std::vector<double> values;
+};
+
+// A study: the job is run with several settings, the best one's adapter becomes `out`.
+struct JobSearch {
+  std::string sampler = "none";  // none (no study) | random | grid | tpe
+  std::string pruner = "none";   // none | asha
+  std::int64_t trials = 16;
+  double budget_s = 0;           // of training, all trials together; 0 = no bound
+  std::int64_t rungs = 3;        // asha: the first at steps / eta^(rungs - 1)
+  std::int64_t eta = 3;          // asha: one of so many goes on
+  double weight_new = 1;         // the score that ranks trials: weighted sum of eval loss,
+  double weight_forgetting = 1;  // loss gained on data.keep,
+  double weight_seconds = 0;     // and seconds of training
+  std::vector<JobSearchKey> space;
+};
+
+// MLflow's REST API; the finished run is logged there.
+struct JobMlflow {
+  std::string url;  // http://host:port; empty = off
+  std::string experiment = "trimtab";
+  std::string run_name;
+  bool artifacts = true;
 };
 
 struct JobSpec {
@@ -83,6 +148,13 @@ struct JobSpec {
   JobSchedule schedule;
   JobLoss loss;
   JobKl kl;
+  JobFilters filters;
+  JobOrthogonal orthogonal;
+  JobCurriculum curriculum;
+  std::string gradient_surgery = "none";  // none | pcgrad, across the lines' tasks
+  JobSearch search;
+  JobMlflow mlflow;
+  bool checkpoint_activations = false;  // less memory, 6N instead of 4N a token
   std::int64_t batch_sequences = 32;
   std::int64_t batch_tokens = 4'096;
   std::int64_t max_length = 2'048;
@@ -95,6 +167,7 @@ struct JobSpec {
   std::int64_t seed = 1;
   double max_seconds = 0;               // 0 = no bound
   std::int64_t memory_limit_bytes = 0;  // 0 = no bound
+  double peer_timeout_s = 60;           // data parallel: silence that means a lost peer
   // Free text into provenance.json: alarm, trigger, manifest's sha256 and the like.
   std::map<std::string, std::string> provenance;
 };
@@ -107,6 +180,9 @@ struct JobSpec {
                                         const std::filesystem::path& folder = {});
 [[nodiscard]] Result<JobSpec> load_job(const std::filesystem::path& path);
 [[nodiscard]] std::string job_schema_json();
+// Sets one number or boolean by its path (`lora.r`); kInvalid: no such key (with the nearest), not
+// a number's place, out of the key's range.
+[[nodiscard]] Status set_job_number(JobSpec& job, const std::string& key, double value);
 
 struct JobResult {
   std::string status;  // ok | failed | interrupted
@@ -130,6 +206,11 @@ struct JobResult {
   double eval_loss_before = 0;
   double eval_loss_after = 0;
   bool early_stopped = false;
+  // Of data.keep; NaN without it.
+  double keep_loss_before = std::numeric_limits<double>::quiet_NaN();
+  double keep_loss_after = std::numeric_limits<double>::quiet_NaN();
+  std::map<std::string, std::int64_t> left_out;  // reason -> lines that were not trained on
+  std::map<std::string, std::int64_t> added;     // typos, paraphrases
 };
 
 [[nodiscard]] std::string result_json(const JobResult& result);

@@ -27,6 +27,7 @@ using Run = std::function<Result<int>()>;
 Run add_logits(CLI::App& app);
 Run add_pretrain(CLI::App& app);
 Run add_train(CLI::App& app);
+Run add_search(CLI::App& app);
 Run add_merge(CLI::App& app);
 Run add_export_gguf(CLI::App& app);
 Run add_inspect(CLI::App& app);

@@ -20,6 +20,7 @@ struct Row {
 constexpr std::array kCommands = {
     Row{"logits", "Logits of token ids under a base and an adapter", trimtab::retrain::add_logits},
     Row{"train", "Train an adapter by a job file", trimtab::retrain::add_train},
+    Row{"search", "Try several settings of a job file", trimtab::retrain::add_search},
     Row{"merge", "Add an adapter into a snapshot's weights", trimtab::retrain::add_merge},
     Row{"export-gguf", "Write an adapter as GGUF for llama.cpp", trimtab::retrain::add_export_gguf},
     Row{"inspect", "What a base or an adapter is, and a job's memory",

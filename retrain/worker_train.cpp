@@ -1,4 +1,4 @@
-// trimtab-worker train JOB.yaml
+// trimtab-worker train JOB.yaml, and search STUDY.yaml: a job with a `search` section.
 #include <CLI/CLI.hpp>
 #include <atomic>
 #include <csignal>
@@ -19,6 +19,7 @@ struct Options {
   std::string job;
   bool json = false;
   bool schema = false;
+  bool study = false;
 };
 
 Result<int> run(const Options& options) {
@@ -26,7 +27,15 @@ Result<int> run(const Options& options) {
     std::printf("%s\n", job_schema_json().c_str());
     return 0;
   }
-  if (options.job.empty()) return fail(Code::kInvalid, "train: which JOB.yaml?");
+  if (options.job.empty())
+    return fail(Code::kInvalid,
+                options.study ? "search: which STUDY.yaml?" : "train: which JOB.yaml?");
+  if (options.study) {
+    TRIMTAB_TRY(const JobSpec job, load_job(options.job));
+    if (job.search.sampler == "none")
+      return fail(Code::kInvalid,
+                  options.job + ":1:1: search.sampler: none; write random, grid or tpe");
+  }
   std::signal(SIGTERM, on_signal);
   std::signal(SIGINT, on_signal);
   const auto end = model::run_train_job(options.job, stop_requested);
@@ -42,12 +51,20 @@ Result<int> run(const Options& options) {
 
 }  // namespace
 
-Run add_train(CLI::App& app) {
+namespace {
+
+Run add_job(CLI::App& app, bool study) {
   auto options = std::make_shared<Options>();
-  app.add_option("JOB", options->job, "The job file (YAML)");
+  options->study = study;
+  app.add_option(study ? "STUDY" : "JOB", options->job, "The job file (YAML)");
   app.add_flag("--json", options->json, "Print result.json's object");
   app.add_flag("--schema", options->schema, "Print the job file's JSON Schema");
   return [options] { return run(*options); };
 }
+
+}  // namespace
+
+Run add_train(CLI::App& app) { return add_job(app, false); }
+Run add_search(CLI::App& app) { return add_job(app, true); }
 
 }  // namespace trimtab::retrain

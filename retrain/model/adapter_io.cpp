@@ -24,12 +24,14 @@ constexpr std::array kUncovered = {
     "megatron_config",   "alora_invocation_tokens", "arrow_config",      "kasa_config",
     "monteclora_config", "velora_config",           "lora_ga_config"};
 
-bool switched_off(const Json& value) {
+template <typename AnyJson>
+bool switched_off(const AnyJson& value) {
   return value.is_null() || value == false ||
          ((value.is_object() || value.is_array()) && value.empty());
 }
 
-Status read_patterns(const Json& json, LoraSpec& spec) {
+// In the file's order, which decides between two patterns that match one module.
+Status read_patterns(const OrderedJson& json, LoraSpec& spec) {
   const auto wrong = [](const char* key) {
     return fail(Code::kInvalid, std::string("key '") + key + "' has the wrong type");
   };
@@ -37,14 +39,14 @@ Status read_patterns(const Json& json, LoraSpec& spec) {
     if (!json["rank_pattern"].is_object()) return wrong("rank_pattern");
     for (const auto& [key, value] : json["rank_pattern"].items()) {
       if (!value.is_number_integer()) return wrong("rank_pattern");
-      spec.rank_pattern[key] = value.get<std::int64_t>();
+      spec.rank_pattern.emplace_back(key, value.get<std::int64_t>());
     }
   }
   if (json.contains("alpha_pattern") && !switched_off(json["alpha_pattern"])) {
     if (!json["alpha_pattern"].is_object()) return wrong("alpha_pattern");
     for (const auto& [key, value] : json["alpha_pattern"].items()) {
       if (!value.is_number()) return wrong("alpha_pattern");
-      spec.alpha_pattern[key] = value.get<double>();
+      spec.alpha_pattern.emplace_back(key, value.get<double>());
     }
   }
   return {};
@@ -110,7 +112,7 @@ Result<LoraSpec> parse_lora_spec(std::string_view adapter_config) {
   spec.dropout = json_or(json, "lora_dropout", 0.0);
   spec.use_rslora = json_or(json, "use_rslora", false);
   spec.use_dora = json_or(json, "use_dora", false);
-  TRIMTAB_CHECK_OK(read_patterns(json, spec));
+  TRIMTAB_CHECK_OK(read_patterns(OrderedJson::parse(adapter_config, nullptr, false), spec));
   TRIMTAB_CHECK_OK(read_targets(json, spec));
   return spec;
 }
@@ -187,6 +189,13 @@ Result<std::shared_ptr<Adapter>> load_adapter(const std::filesystem::path& folde
 
 namespace {
 
+template <typename Value>
+OrderedJson pattern_json(const std::vector<std::pair<std::string, Value>>& patterns) {
+  OrderedJson json = OrderedJson::object();
+  for (const auto& [key, value] : patterns) json[key] = value;
+  return json;
+}
+
 OrderedJson config_json(const LoraLayout& layout, const std::string& base_name,
                         const ModelConfig& config) {
   const LoraSpec& spec = layout.spec();
@@ -207,8 +216,8 @@ OrderedJson config_json(const LoraLayout& layout, const std::string& base_name,
                       {"use_dora", spec.use_dora},
                       {"modules_to_save", nullptr},
                       {"init_lora_weights", true},
-                      {"rank_pattern", spec.rank_pattern},
-                      {"alpha_pattern", spec.alpha_pattern},
+                      {"rank_pattern", pattern_json(spec.rank_pattern)},
+                      {"alpha_pattern", pattern_json(spec.alpha_pattern)},
                       {"target_modules", modules},
                       {"layers_to_transform", nullptr},
                       {"layers_pattern", nullptr}};

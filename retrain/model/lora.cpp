@@ -75,7 +75,7 @@ bool targets(const LoraSpec& spec, const std::string& path, std::vector<bool>& u
 
 // PEFT's get_pattern_key: the first key for which (.*\.)?(key)$ matches from the start.
 template <typename Value>
-Result<const Value*> by_pattern(const std::map<std::string, Value>& patterns,
+Result<const Value*> by_pattern(const std::vector<std::pair<std::string, Value>>& patterns,
                                 const std::string& path) {
   for (const auto& [key, value] : patterns) {
     try {
@@ -97,6 +97,12 @@ Result<LoraLayout> LoraLayout::build(const LoraSpec& spec, const ModelConfig& co
     return fail(Code::kInvalid, "lora_dropout must be in [0, 1)");
   if (spec.use_dora && spec.dropout > 0)
     return fail(Code::kInvalid, "use_dora with lora_dropout is not supported: set lora_dropout: 0");
+  for (const std::int64_t layer : spec.layers) {
+    if (layer < 0 || layer >= config.layers) {
+      return fail(Code::kInvalid, "layers_to_transform has layer " + std::to_string(layer) +
+                                      ", the base has " + std::to_string(config.layers));
+    }
+  }
   LoraLayout layout;
   layout.spec_ = spec;
   std::vector<bool> used(spec.target_modules.size(), false);

@@ -14,10 +14,10 @@
 #include <array>
 #include <cstdint>
 #include <filesystem>
-#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/result.h"
@@ -50,8 +50,9 @@ struct LoraSpec {
   std::vector<std::string> target_modules;  // used when all_linear is false; PEFT's suffix rule
   bool use_rslora = false;
   bool use_dora = false;
-  std::map<std::string, std::int64_t> rank_pattern;  // PEFT: regular expression on the module path
-  std::map<std::string, double> alpha_pattern;
+  // PEFT: regular expressions on the module path; the first in the file's order that matches wins.
+  std::vector<std::pair<std::string, std::int64_t>> rank_pattern;
+  std::vector<std::pair<std::string, double>> alpha_pattern;
   std::vector<std::int64_t> layers;  // layers_to_transform; empty: all
 };
 

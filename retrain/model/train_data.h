@@ -1,6 +1,7 @@
-// A job's data files as items to train on, and the plan that says which step sees which.
+// What a trainer trains on, and the plan that says which step sees which item.
 //
-// No torch. An item is a document with supervised labels, a preference pair, or a thumb.
+// No torch. Files become items in line_reader.h. An item is a document with supervised labels, a
+// preference pair, or a thumb.
 #pragma once
 
 #include <cstdint>
@@ -18,6 +19,7 @@ struct Item {
   Example example;   // the document; in a pair the chosen one
   Example rejected;  // pairs only
   bool good = true;  // thumbs only
+  std::string task;  // whose gradient, in gradient surgery
   [[nodiscard]] std::int64_t tokens() const {
     return static_cast<std::int64_t>(example.ids.size() + rejected.ids.size());
   }
@@ -25,16 +27,6 @@ struct Item {
 
 // How many positions count: labels >= 0 beyond the first (labels[1:] in transformers' words).
 [[nodiscard]] std::int64_t supervised(const Example& example);
-
-// {"input_ids", "labels"} a line.
-[[nodiscard]] Result<std::vector<Item>> read_tokens(const std::filesystem::path& path,
-                                                    const ModelConfig& config);
-// {"prompt", "chosen", "rejected"} / {"prompt", "completion", "good"} of token ids; completions are
-// supervised.
-[[nodiscard]] Result<std::vector<Item>> read_pairs(const std::filesystem::path& path,
-                                                   const ModelConfig& config);
-[[nodiscard]] Result<std::vector<Item>> read_thumbs(const std::filesystem::path& path,
-                                                    const ModelConfig& config);
 
 // plan[step][micro-batch] = item indices.
 using Plan = std::vector<std::vector<std::vector<std::size_t>>>;
@@ -47,6 +39,10 @@ struct PlanSettings {
   std::int64_t batch_tokens = 4096;
   std::int64_t seed = 1;
   int lanes = 1;  // micro-batches a step, filled evenly by tokens
+  // Curriculum: a number an item, or empty. The first `ordered_epochs` passes go by it, ascending,
+  // ties in the pass's own shuffled order; the later ones are shuffled only.
+  std::vector<double> difficulty;
+  std::int64_t ordered_epochs = 0;
 };
 // Shuffled epochs, each order a function of seed and epoch alone; packed up to the bounds. Items
 // without a supervised token are left out. Identical for identical arguments.

@@ -28,7 +28,9 @@ OrderedJson provenance(const retrain::JobSpec& job, const Adapter& adapter,
                       {"threads", job.threads},
                       {"r", adapter.layout.spec().r},
                       {"lora_alpha", adapter.layout.spec().alpha},
+                      {"init_lora_weights", job.lora.init_lora_weights},
                       {"learning_rate", job.optimizer.lr},
+                      {"loraplus_lr_ratio", job.optimizer.loraplus_lr_ratio},
                       {"kl_weight", job.kl.weight},
                       {"loss", job.loss.name},
                       {"examples", result.examples},
@@ -39,6 +41,10 @@ OrderedJson provenance(const retrain::JobSpec& job, const Adapter& adapter,
                       {"final_loss", number(result.final_loss)},
                       {"eval_loss_before", number(result.eval_loss_before)},
                       {"eval_loss_after", number(result.eval_loss_after)},
+                      {"keep_loss_before", number(result.keep_loss_before)},
+                      {"keep_loss_after", number(result.keep_loss_after)},
+                      {"left_out", result.left_out},
+                      {"added", result.added},
                       {"early_stopped", result.early_stopped}};
   if (!job.init_adapter.empty()) {
     const auto digest =
@@ -51,24 +57,42 @@ OrderedJson provenance(const retrain::JobSpec& job, const Adapter& adapter,
 
 std::string card(const retrain::JobSpec& job, const Adapter& adapter,
                  const retrain::JobResult& result) {
+  const LoraSpec& spec = adapter.layout.spec();
   std::string eval = "none";
   if (result.eval_examples > 0) {
     eval = fmt::format("{} examples, loss {:.4f} before, {:.4f} after", result.eval_examples,
                        result.eval_loss_before, result.eval_loss_after);
   }
+  std::string kept = "not measured";
+  if (std::isfinite(result.keep_loss_after)) {
+    kept = fmt::format("loss {:.4f} before, {:.4f} after", result.keep_loss_before,
+                       result.keep_loss_after);
+  }
+  std::string how = spec.use_dora ? "DoRA" : (spec.use_rslora ? "rsLoRA" : "LoRA");
+  if (job.lora.init_lora_weights == "pissa") how += ", begun by PiSSA and converted";
+  const std::string served =
+      spec.use_dora ? "vLLM does not take DoRA: merge it (`trimtab-worker merge`)."
+                    : "vLLM: load `folded/` (`/v1/load_lora_adapter`), which has one rank and one "
+                      "scale; start it with `--max-lora-rank` of at least " +
+                          std::to_string(adapter.layout.largest_rank()) + ".";
   return fmt::format(
-      "---\nlibrary_name: peft\npipeline_tag: text-generation\ntags: [lora, trimtab]\n---\n"
-      "# LoRA adapter{}\n\n"
+      "---\nlibrary_name: peft\npipeline_tag: text-generation\nbase_model: {}\n"
+      "tags: [lora, trimtab]\n---\n# LoRA adapter{}\n\n"
       "Trained by trimtab-worker{} on the base with digest `{}`; it fits no other base.\n\n"
-      "| | |\n|---|---|\n| r, alpha | {}, {} |\n| loss | {} |\n| examples | {} |\n| supervised "
-      "tokens | {} |\n"
-      "| steps | {} |\n| final training loss | {:.4f} |\n| evaluation | {} |\n| seed | {} |\n\n"
-      "Load it with PEFT (`PeftModel.from_pretrained(base, folder)`) or with vLLM's "
-      "`/v1/load_lora_adapter`.\n"
-      "`provenance.json` has the digests of base, tokenizer and data.\n",
+      "| | |\n|---|---|\n| kind | {} |\n| r, alpha | {}, {} |\n| loss | {} |\n| examples | {} |\n"
+      "| supervised tokens | {} |\n| steps, learning rate | {}, {} |\n"
+      "| final training loss | {:.4f} |\n| evaluation | {} |\n| old tasks | {} |\n| seed | {} |\n\n"
+      "## Use\nPEFT: `PeftModel.from_pretrained(base, folder)`. {}\n"
+      "llama.cpp: `trimtab-worker export-gguf`.\n\n"
+      "## Limits\nTrained on what users of one service corrected; it answers like them, mistakes "
+      "included. Nothing was measured beyond the table above and the promotion's evidence.\n\n"
+      "`provenance.json` has the digests of base, tokenizer, data and of the adapter it began "
+      "from, `data_manifest.json` what was left out and why, `metrics.jsonl` every step.\n",
+      job.base.empty() ? "unknown" : std::filesystem::path(job.base).filename().string(),
       job.target.empty() ? "" : " for " + job.target, job.id.empty() ? "" : " (job " + job.id + ")",
-      result.base_sha256, adapter.layout.spec().r, adapter.layout.spec().alpha, job.loss.name,
-      result.examples, result.supervised_tokens, result.steps, result.final_loss, eval, job.seed);
+      result.base_sha256, how, spec.r, spec.alpha, job.loss.name, result.examples,
+      result.supervised_tokens, result.steps, job.optimizer.lr, result.final_loss, eval, kept,
+      job.seed, served);
 }
 
 }  // namespace
@@ -77,6 +101,12 @@ Status export_adapter(const retrain::JobSpec& job, const Decoder& decoder, const
                       const retrain::JobResult& result, const std::string& data_sha256,
                       const std::filesystem::path& folder) {
   TRIMTAB_CHECK_OK(save_adapter(adapter, folder, job.base, decoder.config()));
+  if (!adapter.layout.spec().use_dora) {
+    const std::filesystem::path folded = folder / "folded";
+    TRIMTAB_CHECK_OK(make_folders(folded));
+    TRIMTAB_CHECK_OK(save_adapter(adapter, folded, job.base, decoder.config(), true));
+    TRIMTAB_CHECK_OK(fsync_path(folded));
+  }
   TRIMTAB_CHECK_OK(
       write_atomic(folder / "provenance.json",
                    dump_json(provenance(job, adapter, result, data_sha256), 2) + "\n"));

@@ -9,6 +9,8 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <limits>
+#include <set>
 #include <span>
 
 #include "base/hash.h"
@@ -17,7 +19,9 @@
 #include "retrain/model/compat.h"
 #include "retrain/model/decoder.h"
 #include "retrain/model/lanes.h"
+#include "retrain/model/many_tasks.h"
 #include "retrain/model/optimizer.h"
+#include "retrain/model/peers.h"
 #include "retrain/model/safetensors.h"
 #include "retrain/model/shared_prefix.h"
 #include "retrain/model/tensor_io.h"
@@ -81,6 +85,13 @@ constexpr std::int64_t kReferenceTokens = 2048;
 
 }  // namespace
 
+// What a step's sums are divided by: weight of the supervised tokens (SFT), of pairs or examples;
+// and ORPO's NLL by the chosen answers' tokens.
+struct Denominators {
+  double main = 0;
+  double tokens = 0;
+};
+
 // One micro-batch on one lane.
 class MicroBatch {
  public:
@@ -99,8 +110,8 @@ class MicroBatch {
     lay_out(documents);
   }
 
-  // `denominator`: supervised weight, pairs or examples of the whole step.
-  Status run(double denominator) {
+  // `d`: of the whole step.
+  Status run(const Denominators& d) {
     if (batch_.ids.empty() || rows_.empty()) {
       lane_.report.tokens += tokens_;
       return {};
@@ -109,9 +120,10 @@ class MicroBatch {
     at::Tensor d_hidden = at::zeros_like(hidden);
     Gradients gradients{lane_.gradients, nullptr};
     switch (state_.settings.loss) {
-      case LossKind::kSft: sft(hidden, denominator, d_hidden, gradients); break;
-      case LossKind::kDpo: dpo(hidden, denominator, d_hidden, gradients); break;
-      case LossKind::kApoZeroUnpaired: apo(hidden, denominator, d_hidden, gradients); break;
+      case LossKind::kSft: sft(hidden, d.main, d_hidden, gradients); break;
+      case LossKind::kDpo: dpo(hidden, d.main, d_hidden, gradients); break;
+      case LossKind::kApoZeroUnpaired: apo(hidden, d.main, d_hidden, gradients); break;
+      case LossKind::kOrpo: orpo(hidden, d, d_hidden, gradients); break;
     }
     backward(*state_.decoder, batch_, state_.adapter.get(), tape_, d_hidden, gradients);
     lane_.report.tokens += tokens_;
@@ -190,8 +202,9 @@ class MicroBatch {
       const Reference& reference = state_.references[part.index];
       const double margin = beta * ((sum(logps, part.begin, part.middle) - reference.logp) -
                                     (sum(logps, part.middle, part.end) - reference.rejected_logp));
-      lane_.report.loss += minus_log_sigmoid(margin) / pairs;
-      const double slope = beta * sigmoid(-margin) / pairs;
+      const double share = (*state_.items)[part.index].example.weight / pairs;
+      lane_.report.loss += share * minus_log_sigmoid(margin);
+      const double slope = share * beta * sigmoid(-margin);
       std::fill(weights.begin() + static_cast<std::ptrdiff_t>(part.begin),
                 weights.begin() + static_cast<std::ptrdiff_t>(part.middle), slope);
       std::fill(weights.begin() + static_cast<std::ptrdiff_t>(part.middle),
@@ -205,14 +218,45 @@ class MicroBatch {
     std::vector<double> weights(rows_.size());
     const auto& s = state_.settings;
     for (const Part& part : parts_) {
-      const bool good = (*state_.items)[part.index].good;
+      const Item& item = (*state_.items)[part.index];
+      const bool good = item.good;
       const double p =
           sigmoid(s.beta * (sum(logps, part.begin, part.end) - state_.references[part.index].logp));
-      const double scale = (good ? s.desirable_weight : s.undesirable_weight) / examples;
+      const double scale =
+          (good ? s.desirable_weight : s.undesirable_weight) * item.example.weight / examples;
       lane_.report.loss += scale * (good ? 1.0 - p : p);
       const double slope = (good ? 1.0 : -1.0) * scale * s.beta * p * (1.0 - p);
       std::fill(weights.begin() + static_cast<std::ptrdiff_t>(part.begin),
                 weights.begin() + static_cast<std::ptrdiff_t>(part.end), slope);
+    }
+    (void)cross_entropy(*state_.decoder, hidden, rows_, weights, d_hidden, gradients);
+  }
+
+  // z = log odds(chosen) - log odds(rejected), odds of the mean log-probability a token.
+  void orpo(const at::Tensor& hidden, const Denominators& d, at::Tensor& d_hidden,
+            Gradients& gradients) {
+    const auto logps = label_logprobs(*state_.decoder, hidden, rows_);
+    std::vector<double> weights(rows_.size());
+    for (const Part& part : parts_) {
+      const double weight = (*state_.items)[part.index].example.weight;
+      const double share = state_.settings.beta * weight / d.main;
+      const auto chosen_tokens = static_cast<double>(part.middle - part.begin);
+      const auto rejected_tokens = static_cast<double>(part.end - part.middle);
+      const double chosen = sum(logps, part.begin, part.middle) / chosen_tokens;
+      const double rejected = sum(logps, part.middle, part.end) / rejected_tokens;
+      constexpr double kLeast = 1e-12;  // 1 - p of a certain answer
+      const double chosen_rest = std::max(kLeast, -std::expm1(chosen));
+      const double rejected_rest = std::max(kLeast, -std::expm1(rejected));
+      const double z = (chosen - rejected) - (std::log(chosen_rest) - std::log(rejected_rest));
+      lane_.report.loss +=
+          share * minus_log_sigmoid(z) - weight * chosen * chosen_tokens / d.tokens;
+      const double slope = share * sigmoid(-z);
+      const double up = slope / chosen_rest / chosen_tokens + weight / d.tokens;
+      std::fill(weights.begin() + static_cast<std::ptrdiff_t>(part.begin),
+                weights.begin() + static_cast<std::ptrdiff_t>(part.middle), up);
+      std::fill(weights.begin() + static_cast<std::ptrdiff_t>(part.middle),
+                weights.begin() + static_cast<std::ptrdiff_t>(part.end),
+                -slope / rejected_rest / rejected_tokens);
     }
     (void)cross_entropy(*state_.decoder, hidden, rows_, weights, d_hidden, gradients);
   }
@@ -295,7 +339,9 @@ at::Tensor rows_of(const at::Tensor& hidden, const std::vector<HeadRow>& rows, s
 
 // Reference values of all items, once: they never change, and a resumed run gets the same bytes.
 Status compute_references(Trainer::State& state) {
-  const bool preference = state.settings.loss != LossKind::kSft;
+  const bool preference =
+      state.settings.loss == LossKind::kDpo || state.settings.loss == LossKind::kApoZeroUnpaired;
+  if (state.settings.loss == LossKind::kOrpo) return {};  // needs none
   const auto& items = *state.items;
   state.references.resize(items.size());
   std::vector<const Example*> documents;
@@ -310,11 +356,14 @@ Status compute_references(Trainer::State& state) {
   }
   const Adapter* adapter =
       !preference && !state.settings.kl_to_base ? state.adapter.get() : nullptr;
-  auto packs = pack(documents, adapter, can_share(state.decoder->config()));
-  return over_packs(*state.decoder, packs, state.settings.lanes,
+  const Decoder& decoder = adapter == nullptr && state.settings.reference != nullptr
+                               ? *state.settings.reference
+                               : *state.decoder;
+  auto packs = pack(documents, adapter, can_share(decoder.config()));
+  return over_packs(decoder, packs, state.settings.lanes,
                     [&](const Packed& p, const at::Tensor& hidden) {
                       std::vector<double> logps;
-                      if (preference) logps = label_logprobs(*state.decoder, hidden, p.rows);
+                      if (preference) logps = label_logprobs(decoder, hidden, p.rows);
                       std::size_t begin = 0;
                       for (std::size_t d = 0; d < p.documents.size(); ++d) {
                         const auto [item, rejected] = owner[p.documents[d]];
@@ -379,23 +428,29 @@ std::vector<std::vector<std::size_t>> passes(const Trainer::State& s,
   return result;
 }
 
-}  // namespace
+using MicroBatches = std::vector<std::vector<std::size_t>>;
 
-Result<StepReport> Trainer::step(const std::vector<std::vector<std::size_t>>& micro_batches,
-                                 double lr) {
-  const ComputeScope scope;
-  State& s = *state_;
-  double denominator = 0;
+Denominators denominators_of(const Trainer::State& s, const MicroBatches& micro_batches) {
+  Denominators d;
   for (const auto& micro : micro_batches) {
     for (const std::size_t index : micro) {
-      const Item& item = (*s.items)[index];
-      denominator += s.settings.loss == LossKind::kSft
-                         ? static_cast<double>(supervised(item.example)) * item.example.weight
-                         : 1.0;
+      const Example& example = (*s.items)[index].example;
+      const double tokens = static_cast<double>(supervised(example)) * example.weight;
+      d.tokens += tokens;
+      d.main += s.settings.loss == LossKind::kSft ? tokens : example.weight;
     }
   }
-  if (!(denominator > 0))
-    return fail(Code::kInternal, "no_data: a step without a supervised token");
+  return d;
+}
+
+// This process's share of the micro-batches on its lanes; gradients into lane 0, sums into
+// `report`.
+Status accumulate(Trainer::State& s, const MicroBatches& micro_batches, const Denominators& d,
+                  StepReport& report, std::int64_t& kl_positions) {
+  const std::size_t ranks =
+      s.settings.peers == nullptr ? 1 : static_cast<std::size_t>(s.settings.peers->size());
+  const std::size_t rank =
+      s.settings.peers == nullptr ? 0 : static_cast<std::size_t>(s.settings.peers->rank());
   std::vector<Status> failures(s.lanes.size());
   run_lanes(s.settings.lanes, [&](int lane) {
     const ComputeScope lane_scope;
@@ -403,20 +458,18 @@ Result<StepReport> Trainer::step(const std::vector<std::vector<std::size_t>>& mi
     s.lanes[l].gradients.zero_();
     s.lanes[l].report = {};
     s.lanes[l].kl_positions = 0;
-    for (std::size_t m = l; m < micro_batches.size(); m += s.lanes.size()) {
+    for (std::size_t m = rank + l * ranks; m < micro_batches.size(); m += s.lanes.size() * ranks) {
       const std::uint64_t key =
           stable_hash("dropout", static_cast<std::uint64_t>(s.settings.seed)) ^
           (static_cast<std::uint64_t>(s.optimizer.step()) * 1000003ULL + m);
       std::uint64_t pass = 0;
       for (const auto& indices : passes(s, micro_batches[m])) {
         MicroBatch micro(s, indices, key + 0x9e3779b97f4a7c15ULL * pass++, s.lanes[l]);
-        if (auto status = micro.run(denominator); !status) failures[l] = status;
+        if (auto status = micro.run(d); !status) failures[l] = status;
       }
     }
   });
   for (const Status& failure : failures) TRIMTAB_CHECK_OK(failure);
-  StepReport report;
-  std::int64_t kl_positions = 0;
   for (std::size_t l = 0; l < s.lanes.size(); ++l) {
     report.loss += s.lanes[l].report.loss;
     report.kl += s.lanes[l].report.kl;
@@ -425,7 +478,100 @@ Result<StepReport> Trainer::step(const std::vector<std::vector<std::size_t>>& mi
     kl_positions += s.lanes[l].kl_positions;
     if (l > 0) s.lanes[0].gradients.add_(s.lanes[l].gradients);
   }
+  if (s.settings.peers != nullptr) return s.settings.peers->sum(s.lanes[0].gradients);
+  return {};
+}
+
+// One gradient a task, projected against one another (many_tasks.h), into lane 0.
+Status accumulate_by_task(Trainer::State& s, const MicroBatches& micro_batches,
+                          const Denominators& d, StepReport& report, std::int64_t& kl_positions) {
+  std::set<std::string> tasks;
+  for (const auto& micro : micro_batches) {
+    for (const std::size_t index : micro) tasks.insert((*s.items)[index].task);
+  }
+  std::vector<at::Tensor> gradients;
+  for (const std::string& task : tasks) {
+    MicroBatches mine;
+    for (const auto& micro : micro_batches) {
+      mine.emplace_back();
+      for (const std::size_t index : micro) {
+        if ((*s.items)[index].task == task) mine.back().push_back(index);
+      }
+    }
+    TRIMTAB_CHECK_OK(accumulate(s, mine, d, report, kl_positions));
+    gradients.push_back(s.lanes[0].gradients.clone());
+  }
+  const auto seed = stable_hash("pcgrad", static_cast<std::uint64_t>(s.settings.seed)) +
+                    static_cast<std::uint64_t>(s.optimizer.step());
+  s.lanes[0].gradients.copy_(project_conflicts(gradients, seed));
+  return {};
+}
+
+// The sums of all processes.
+Status sum_report(const Trainer::State& s, StepReport& report, std::int64_t& kl_positions) {
+  if (s.settings.peers == nullptr) return {};
+  std::vector<double> values = {report.loss, report.kl, static_cast<double>(report.tokens),
+                                static_cast<double>(report.supervised_tokens),
+                                static_cast<double>(kl_positions)};
+  TRIMTAB_CHECK_OK(s.settings.peers->sum(values));
+  report.loss = values[0];
+  report.kl = values[1];
+  report.tokens = static_cast<std::int64_t>(values[2]);
+  report.supervised_tokens = static_cast<std::int64_t>(values[3]);
+  kl_positions = static_cast<std::int64_t>(values[4]);
+  return {};
+}
+
+// A stretch of the flat vector with its own learning rate; `ratio` 0: frozen.
+struct Stretch {
+  std::int64_t begin, end;
+  double ratio;
+};
+
+// LoRA+: A's at lr, all else (B's, magnitudes) at lr times the ratio; frozen layers not at all.
+std::vector<Stretch> stretches(const Trainer::State& s) {
+  const auto& layers = s.settings.layers;
+  if (s.settings.b_lr_ratio == 1 && layers.empty())
+    return {{0, s.adapter->parameters.numel(), 1.0}};
+  std::vector<Stretch> list;
+  for (const Site* site : s.adapter->layout.sites()) {
+    const bool learns =
+        layers.empty() || std::find(layers.begin(), layers.end(), site->layer) != layers.end();
+    const std::int64_t rows = site->name.end - site->name.begin;
+    const double more = learns ? s.settings.b_lr_ratio : 0;
+    list.push_back(
+        {site->a_offset, site->a_offset + site->r * site->name.inputs, learns ? 1.0 : 0.0});
+    list.push_back({site->b_offset, site->b_offset + site->r * rows, more});
+    if (site->magnitude_offset >= 0)
+      list.push_back({site->magnitude_offset, site->magnitude_offset + rows, more});
+  }
+  return list;
+}
+
+}  // namespace
+
+Result<StepReport> Trainer::step(const std::vector<std::vector<std::size_t>>& micro_batches,
+                                 double lr) {
+  const ComputeScope scope;
+  State& s = *state_;
+  const Denominators d = denominators_of(s, micro_batches);
+  if (!(d.main > 0)) return fail(Code::kInternal, "no_data: a step without a supervised token");
+  StepReport report;
+  std::int64_t kl_positions = 0;
+  if (s.settings.pcgrad)
+    TRIMTAB_CHECK_OK(accumulate_by_task(s, micro_batches, d, report, kl_positions));
+  else
+    TRIMTAB_CHECK_OK(accumulate(s, micro_batches, d, report, kl_positions));
+  TRIMTAB_CHECK_OK(sum_report(s, report, kl_positions));
+  if (s.settings.orthogonal != nullptr) {
+    report.orthogonal = s.settings.orthogonal->add(s.adapter->parameters, s.lanes[0].gradients);
+    report.loss += report.orthogonal;
+  }
   if (kl_positions > 0) report.kl /= static_cast<double>(kl_positions);
+  const auto parts = stretches(s);
+  for (const Stretch& part : parts) {
+    if (part.ratio == 0) s.lanes[0].gradients.narrow(0, part.begin, part.end - part.begin).zero_();
+  }
   report.grad_norm = gradient_norm(s.lanes[0].gradients);
   if (!std::isfinite(report.loss) || !std::isfinite(report.grad_norm)) {
     return fail(Code::kInternal, "nan_loss: loss or gradient is not finite at step " +
@@ -436,8 +582,11 @@ Result<StepReport> Trainer::step(const std::vector<std::vector<std::size_t>>& mi
                           ? std::min(1.0, s.settings.clip_norm / (report.grad_norm + 1e-6))
                           : 1.0;
   s.optimizer.next_step();
-  s.optimizer.update(s.adapter->parameters, s.lanes[0].gradients, 0, s.adapter->parameters.numel(),
-                     lr, clip, true);
+  for (const Stretch& part : parts) {
+    if (part.ratio > 0)
+      s.optimizer.update(s.adapter->parameters, s.lanes[0].gradients, part.begin, part.end,
+                         lr * part.ratio, clip, true);
+  }
   refresh_dora(*s.adapter, *s.decoder);
   return report;
 }
@@ -458,6 +607,27 @@ Result<double> Trainer::evaluate(const std::vector<Item>& items) const {
                                     sum(logps, 0, logps.size());
                               }));
   return -sum(sums, 0, sums.size()) / static_cast<double>(count);
+}
+
+Result<std::vector<double>> item_losses(const Decoder& decoder, const Adapter* adapter,
+                                        const std::vector<Item>& items, int lanes) {
+  const ComputeScope scope;
+  std::vector<const Example*> documents;
+  for (const Item& item : items) documents.push_back(&item.example);
+  auto packs = pack(documents, adapter, can_share(decoder.config()));
+  if (!decoder.weights().final_norm.device().is_cpu()) lanes = 1;
+  std::vector<double> losses(items.size(), std::numeric_limits<double>::quiet_NaN());
+  TRIMTAB_CHECK_OK(over_packs(decoder, packs, lanes, [&](const Packed& p, const at::Tensor& h) {
+    const auto logps = label_logprobs(decoder, h, p.rows);
+    std::size_t begin = 0;
+    for (std::size_t d = 0; d < p.documents.size(); ++d) {
+      const std::size_t end = p.row_ends[d];
+      if (end > begin)
+        losses[p.documents[d]] = -sum(logps, begin, end) / static_cast<double>(end - begin);
+      begin = end;
+    }
+  }));
+  return losses;
 }
 
 std::int64_t Trainer::steps_done() const { return state_->optimizer.step(); }

@@ -2,9 +2,10 @@
 //
 // Loss of a step = sum over the whole accumulated batch / its supervised tokens (SFT), or mean over
 // its pairs (DPO, Rafailov et al. 2023) or its examples (apo_zero_unpaired, D'Oosterlinck et al.
-// 2024). KL(reference || model) on replayed documents is added with the same denominator as SFT.
-// Micro-batch i runs on lane i % lanes; gradients are added in lane order: the same bytes for the
-// same lanes. No torch in this header. Owned by one thread.
+// 2024), each by its weight; ORPO (Hong et al. 2024): NLL of the chosen answers a token, and the
+// log odds ratio a pair. KL(reference || model) on replayed documents is added with the same
+// denominator as SFT. Micro-batch i runs on lane i % lanes; gradients are added in lane order: the
+// same bytes for the same lanes. No torch in this header. Owned by one thread.
 #pragma once
 
 #include <cstdint>
@@ -20,9 +21,11 @@
 namespace trimtab::model {
 
 class Decoder;
+class OrthogonalPenalty;
+class Peers;
 struct Adapter;
 
-enum class LossKind { kSft, kDpo, kApoZeroUnpaired };
+enum class LossKind { kSft, kDpo, kApoZeroUnpaired, kOrpo };
 
 struct TrainerSettings {
   LossKind loss = LossKind::kSft;
@@ -35,17 +38,26 @@ struct TrainerSettings {
   double beta2 = 0.999;
   double eps = 1e-8;
   double weight_decay = 0;
+  double b_lr_ratio = 1;   // LoRA+ (Hayou et al. 2024): B's and magnitudes' rate over A's
   double clip_norm = 1.0;  // 0: off
   double dropout = 0;
   std::int64_t seed = 1;
   int lanes = 1;
   bool checkpoint_activations = false;  // recompute blocks in the backward: less memory, 6N not 4N
+  // Whose answers DPO, thumbs and kl_to_base refer to, adapter off; null: the decoder itself (PiSSA
+  // trains on a changed base, but refers to the whole one).
+  std::shared_ptr<const Decoder> reference;
+  std::shared_ptr<const OrthogonalPenalty> orthogonal;  // null: none
+  std::vector<std::int64_t> layers;  // whose adapters learn; empty: all (the others stay)
+  bool pcgrad = false;               // gradient surgery across Item::task
+  Peers* peers = nullptr;            // data parallel; outlives the trainer; null: one process
 };
 
 struct StepReport {
   double loss = 0;
-  double kl = 0;         // mean over the KL positions, not weighted
-  double grad_norm = 0;  // before clipping
+  double kl = 0;          // mean over the KL positions, not weighted
+  double orthogonal = 0;  // O-LoRA's penalty, weighted; part of the loss
+  double grad_norm = 0;   // before clipping
   std::int64_t tokens = 0;
   std::int64_t supervised_tokens = 0;
 };
@@ -61,8 +73,9 @@ class Trainer {
   Trainer(Trainer&&) noexcept;
   ~Trainer();
 
-  // One optimiser step. kInternal "nan_loss: .." when loss or gradient is not finite: the
-  // parameters are then as before the step.
+  // One optimiser step. With peers, micro-batch i is rank i % size's, and the gradient is summed
+  // over all (kUnavailable "lost_peer: ..). kInternal "nan_loss: .." when loss or gradient is not
+  // finite: the parameters are then as before the step.
   [[nodiscard]] Result<StepReport> step(const std::vector<std::vector<std::size_t>>& micro_batches,
                                         double lr);
   // Mean negative log-likelihood over the supervised tokens of `items`, adapter on.
@@ -90,6 +103,12 @@ class Trainer {
   explicit Trainer(std::unique_ptr<State> state);
   std::unique_ptr<State> state_;
 };
+
+// Mean negative log-likelihood of each item's supervised tokens (pairs: of the chosen answer) under
+// `adapter` (null: the bare base); NaN where nothing is supervised.
+[[nodiscard]] Result<std::vector<double>> item_losses(const Decoder& decoder,
+                                                      const Adapter* adapter,
+                                                      const std::vector<Item>& items, int lanes);
 
 // transformers' schedules: factor of step `step` (from 0) of `total`. name: cosine, linear,
 // constant.

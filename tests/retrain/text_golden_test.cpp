@@ -12,9 +12,7 @@
 namespace trimtab::model {
 namespace {
 
-std::filesystem::path goldens() {
-  return tests::shared_dir() / "vectors/lora";
-}
+std::filesystem::path goldens() { return tests::shared_dir() / "vectors/lora"; }
 
 OrderedJson read(const std::filesystem::path& path) {
   return OrderedJson::parse(read_file(path).value());
