@@ -1,20 +1,19 @@
 // Explain and replay: decisions are functions of what the journal holds, so they can be made again.
-#include <algorithm>
 #include <cmath>
-#include <map>
 
 #include "base/json.h"
 #include "daemon/api.h"
+#include "daemon/decision_replay.h"
+#include "daemon/policy_journal.h"
+#include "drift/derivation.h"
 #include "shadow/plan.h"
-#include "shadow/pools.h"
-#include "shadow/shadow_gate.h"
 #include "shadow/trial.h"
 
 namespace trimtab::daemon {
 namespace {
 
 // Empty: deriving the journaled transition again gives the same.
-Result<std::string> derive_again(const Event& event) {
+Result<std::string> derive_again(StateQueries& state, const Event& event) {
   TRIMTAB_TRY(const Json payload, parse_json(event.payload));
   if (!payload.contains("before")) return std::string();
   TRIMTAB_TRY(const auto before, shadow::parse_trial(payload.at("before")));
@@ -22,6 +21,9 @@ Result<std::string> derive_again(const Event& event) {
   TRIMTAB_TRY(const auto evidence, shadow::parse_evidence(evidence_json));
   const Json journaled = payload.at("transition");
   if (journaled.value("actor", "trimtab") != "trimtab") return std::string();  // an operator's
+  // First the evidence from its rows, then the transition from the evidence.
+  TRIMTAB_TRY(const auto difference, evidence_difference(state, before, evidence));
+  if (!difference.empty()) return difference;
   const auto again = shadow::advance(before, evidence, payload.at("now_ms").get<std::int64_t>());
   if (shadow::to_json(again) == journaled) return std::string();
   return "derived again: " + std::string(shadow::state_name(again.to)) + " (" +
@@ -29,65 +31,58 @@ Result<std::string> derive_again(const Event& event) {
          event.reason + ")";
 }
 
-// An alarm again from its own numbers: PSI of the bins, and evidence against threshold.
-Json explain_alarm(const Json& alarm) {
-  double psi = 0.0;
-  const Json bins = alarm.value("bins", Json::array());
-  for (const auto& bin : bins) {
-    const double p = bin.value("reference", 0.0);
-    const double q = bin.value("current", 0.0);
-    if (p > 0 && q > 0) psi += (q - p) * std::log(q / p);
+// An alarm again from its trail: the state at a checkpoint and every event since.
+Result<Json> explain_alarm(StateQueries& state, const std::string& id, const Json& alarm) {
+  const double evidence = json_or(alarm, "evidence", 0.0);
+  const double threshold = json_or(alarm, "threshold", 0.0);
+  Json row = {{"ts", json_or<std::string>(alarm, "ts", "")},
+              {"to", json_or<std::string>(alarm, "kind", "")},
+              {"reason", json_or<std::string>(alarm, "signal", "")},
+              {"message", json_or<std::string>(alarm, "summary", "")},
+              {"evidence", evidence},
+              {"threshold", threshold}};
+  TRIMTAB_TRY(const auto trails, state.decisions(id, "trail"));
+  if (trails.empty()) {
+    row["agrees"] = false;
+    row["difference"] = "its trail is not in the journal (an older version, or past retention)";
+    return row;
   }
-  const double evidence = alarm.value("evidence", 0.0);
-  const double threshold = alarm.value("threshold", 0.0);
-  const bool crossed = evidence >= threshold;
-  Json row = {{"evidence", evidence},
-              {"threshold", threshold},
-              {"agrees", crossed},
-              {"difference", crossed ? "" : "the evidence is below the threshold"},
-              {"message", alarm.value("summary", "")}};
-  if (!bins.empty()) row["psi_of_the_bins"] = psi;
+  TRIMTAB_TRY(const auto derived, drift::derive_again_text(trails.front().data));
+  row["derived"] = {{"evidence", derived.evidence},
+                    {"threshold", derived.threshold},
+                    {"delay_events", derived.delay_events},
+                    {"events", derived.events},
+                    {"evidence_before", derived.evidence_before},
+                    {"log10_ratio", derived.path}};
+  std::string difference;
+  const auto off = [](double a, double b) { return std::fabs(a - b) > 1e-5 * std::fabs(a); };
+  if (off(evidence, derived.evidence)) {
+    difference = "derived again: evidence " + std::to_string(derived.evidence) + ", journaled " +
+                 std::to_string(evidence);
+  } else if (off(threshold, derived.threshold)) {
+    difference = "the trail's threshold is another";
+  } else if (derived.evidence < derived.threshold) {
+    difference = "the evidence is below the threshold";
+  } else if (derived.delay_events != json_or<std::uint64_t>(alarm, "delay_events", 0)) {
+    difference = "derived again: seen after " + std::to_string(derived.delay_events) + " events";
+  }
+  row["agrees"] = difference.empty();
+  row["difference"] = difference;
   return row;
 }
 
-shadow::AdapterScore score_of(const Json& side) {
-  shadow::AdapterScore score;
-  if (side.at("match").is_boolean()) score.match = side.at("match").get<bool>();
-  if (side.at("mean_logprob").is_number())
-    score.mean_logprob = side.at("mean_logprob").get<double>();
-  score.tokens = side.value("tokens", 0);
-  return score;
-}
-
-// Closed units in their order, paired as they were live: one of each arm, metric by metric.
-Result<Json> replay_units(StateQueries& state, const std::string& id, const shadow::Plan& plan) {
-  TRIMTAB_TRY(const auto rows, state.decisions(id, "units"));
-  std::map<std::string, shadow::PairedStream> streams;
-  std::map<std::string, std::deque<double>> waiting[2];
-  evidence::PairedBettingParams params;
-  params.alpha = plan.alpha;
-  params.alpha_harm = plan.alpha_harm;
-  params.margin = plan.margin_live;
-  for (const auto& row : rows) {
-    TRIMTAB_TRY(const Json unit, parse_json(row.data));
-    const int arm = unit.at("arm") == std::string(shadow::kArmCandidate) ? 1 : 0;
-    for (const auto& [metric, bad] : unit.at("values").items()) {
-      if (!bad.is_number()) continue;
-      auto& mine = waiting[arm][metric];
-      auto& other = waiting[1 - arm][metric];
-      if (other.empty()) {
-        mine.push_back(bad.get<double>());
-        continue;
-      }
-      const double candidate = arm == 1 ? bad.get<double>() : other.front();
-      const double control = arm == 1 ? other.front() : bad.get<double>();
-      other.pop_front();
-      streams.try_emplace(metric, metric, params).first->second.add(control - candidate);
-    }
-  }
-  Json metrics = Json::array();
-  for (const auto& [metric, stream] : streams) metrics.push_back(shadow::to_json(stream.row()));
-  return metrics;
+// The policy's decision to start a job, from the inputs that it had.
+Result<Json> explain_policy(StateQueries& state, const std::string& id) {
+  TRIMTAB_TRY(const auto rows, state.decisions(id, "policy"));
+  if (rows.empty()) return Json();
+  TRIMTAB_TRY(const Json journaled, parse_json(rows.front().data));
+  TRIMTAB_TRY(const std::string difference, policy_difference(journaled));
+  return Json{{"to", "start"},
+              {"reason", journaled.at("decision").value("reason", "")},
+              {"message", journaled.at("decision").value("message", "")},
+              {"evidence", journaled.at("inputs")},
+              {"agrees", difference.empty()},
+              {"difference", difference}};
 }
 
 }  // namespace
@@ -99,20 +94,28 @@ Result<Json> Api::explain(StateQueries& state, const std::string& id) {
     TRIMTAB_TRY(const Json alarm, parse_json(document.data));
     answer["kind"] = "alarm";
     answer["inputs"] = alarm;
-    answer["decisions"].push_back(explain_alarm(alarm));
-    answer["agrees"] = answer["decisions"][0]["agrees"];
+    TRIMTAB_TRY(Json row, explain_alarm(state, id, alarm));
+    answer["agrees"] = row["agrees"];
+    answer["decisions"].push_back(std::move(row));
     return answer;
   }
   const bool is_trial = id.starts_with("trial-");
   TRIMTAB_TRY(const auto document, state.document(is_trial ? "trial" : "job", id));
   TRIMTAB_TRY(answer["inputs"], parse_json(document.data));
   answer["kind"] = document.kind;
+  if (!is_trial) {
+    TRIMTAB_TRY(Json row, explain_policy(state, id));
+    if (row.is_object()) {
+      answer["agrees"] = row["agrees"];
+      answer["decisions"].push_back(std::move(row));
+    }
+  }
   TRIMTAB_TRY(const auto events, state.events({.subject = id, .limit = 1'000}));
   for (const auto& event : events) {
     Json row = event_json(event);
     std::string difference;
     if (event.kind == "transition") {
-      TRIMTAB_TRY(difference, derive_again(event));
+      TRIMTAB_TRY(difference, derive_again(state, event));
     }
     row["agrees"] = difference.empty();
     row["difference"] = difference;
@@ -127,31 +130,7 @@ Result<Json> Api::replay(StateQueries& state, const std::string& id, const Json&
   TRIMTAB_TRY(const Json data, parse_json(document.data));
   TRIMTAB_TRY(const auto trial, shadow::parse_trial(data));
   TRIMTAB_TRY(const auto plan, shadow::parse_plan(trial.plan, changes));
-  TRIMTAB_TRY(const auto rows, state.decisions(id, "pairs"));
-  bool any_new = false, any_old = false;
-  for (const auto& row : rows) {
-    any_new = any_new || row.data.find("\"stratum\":\"new\"") != std::string::npos;
-    any_old = any_old || row.data.find("\"stratum\":\"old\"") != std::string::npos;
-  }
-  shadow::ShadowGate gate(plan, !any_new, !any_old);
-  for (const auto& row : rows) {
-    TRIMTAB_TRY(const Json pair, parse_json(row.data));
-    shadow::ScoreResult result;
-    result.id = pair.at("id").get<std::string>();
-    result.champion = score_of(pair.at("champion"));
-    result.candidate = score_of(pair.at("candidate"));
-    const bool is_new = pair.at("stratum") == "new";
-    gate.add(is_new ? shadow::Stratum::kNew : shadow::Stratum::kOld, result);
-  }
-  const auto verdict = gate.verdict();
-  TRIMTAB_TRY(const Json live, replay_units(state, id, plan));
-  return Json{{"id", id},
-              {"ended", std::string(shadow::state_name(trial.state))},
-              {"plan", shadow::to_json(plan)},
-              {"plan_hash", shadow::config_hash(plan)},
-              {"same_plan", shadow::config_hash(plan) == trial.plan_hash},
-              {"shadow", shadow::to_json(verdict)},
-              {"live", live}};
+  return replay_trial(state, trial, plan);
 }
 
 }  // namespace trimtab::daemon

@@ -54,6 +54,8 @@ class Reference {
   // Bins that the reference filled.
   [[nodiscard]] std::size_t filled() const;
   [[nodiscard]] std::string label(std::size_t bin) const;
+  // Bin b of an ordered reference is [edges()[b - 1], edges()[b]).
+  [[nodiscard]] std::span<const double> edges() const { return {edges_.data(), edge_count_}; }
 
   // REQUIRES: ordered(). NaN and infinity -> missing_bin().
   [[nodiscard]] std::size_t bin_of(double x) const {

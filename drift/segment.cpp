@@ -9,6 +9,7 @@
 #include <map>
 
 #include "base/check.h"
+#include "drift/derivation.h"
 
 namespace trimtab::drift {
 namespace {
@@ -16,8 +17,10 @@ namespace {
 constexpr std::uint8_t kNotFed = 255;
 constexpr std::size_t kRecentMarks = 1024;
 constexpr std::size_t kSparseEvery = 64;
-constexpr std::size_t kMaxNames = 4096;   // category names and words remembered while collecting
-constexpr std::size_t kFitEvery = 3;      // every third row fits the projections, others make bins
+constexpr std::size_t kMaxNames = 4096;  // category names and words remembered while collecting
+constexpr std::size_t kFitEvery = 3;     // every third row fits the projections, others make bins
+constexpr std::uint64_t kCheckpointEvery = 128;
+constexpr double kQuiet = -2.0;  // log10(evidence / threshold) below which a rise has not begun
 constexpr double kNeverThreshold = 1e29;  // beyond what float wealth can reach
 
 bool is_text(const Signal& signal) {
@@ -66,6 +69,7 @@ void Segment::collect(bool provisional) {
   watches_.clear();
   words_.reset();
   projections_.reset();
+  kept_vectors_.clear();
   reference_changed_ = true;
   forget_rows();
 }
@@ -127,6 +131,11 @@ void Segment::fit_text() {
     }
     constexpr std::uint64_t kSeed = 0x70726f6a;  // fixed: the same records give the same directions
     projections_ = Projections::fit(rows, kSeed);
+    kept_vectors_.clear();
+    const std::size_t every = (vector_rows_.size() + kShiftVectors - 1) / kShiftVectors;
+    for (std::size_t i = 0; i < vector_rows_.size(); i += every) {
+      if (vector_rows_[i].present()) kept_vectors_.push_back(vector_rows_[i]);
+    }
   }
 }
 
@@ -231,6 +240,7 @@ Segment::Watch Segment::make_watch(std::size_t signal) {
         std::make_shared<const RankBets>(sample.build(c, 0, sample.size, 1), options));
   }
   watch.states.resize(sample.channels);
+  watch.checkpoint = {watch.states, events_, watch.last_event, watch.last_ts_ms};
   watch.bins.assign(kBinRing * sample.channels, kNotFed);
   return watch;
 }
@@ -285,7 +295,10 @@ bool Segment::observe(const Observation& event) {
   if (projections_ && event.has_embedding) projected = projections_->project(VectorRow::of(event));
   const double novelty =
       words_ ? words_->novelty(WordRow::of(event)) : std::numeric_limits<double>::quiet_NaN();
-  for (Watch& watch : watches_) feed(watch, event, projected ? &*projected : nullptr, novelty);
+  for (Watch& watch : watches_) {
+    feed(watch, event, projected ? &*projected : nullptr, novelty);
+    if (events_ - watch.checkpoint.event >= kCheckpointEvery) note_checkpoint(watch);
+  }
   note_history();
   return crossed().has_value();
 }
@@ -325,6 +338,20 @@ void Segment::feed(Watch& watch, const Observation& event, const Projections::Va
   }
   watch.evidence = sum / static_cast<double>(channels);
   watch.interval_max = std::max(watch.interval_max, static_cast<float>(watch.log10_ratio()));
+}
+
+// Taken while the evidence is low, so that an alarm's trail shows its whole rise, and in any case
+// before the bins since the last one are overwritten. An alarm that is due keeps its trail.
+void Segment::note_checkpoint(Watch& watch) const {
+  if (!watch.calibration.armed) return;
+  const std::uint64_t span = events_ - watch.checkpoint.event;
+  const bool due = plan_->signals[watch.signal].alarm && watch.evidence >= watch.threshold_ms;
+  if (span + 1 < kBinRing && watch.log10_ratio() > kQuiet) return;
+  if (span < kBinRing && due) return;
+  watch.checkpoint.states = watch.states;
+  watch.checkpoint.event = events_;
+  watch.checkpoint.last_event = watch.last_event;
+  watch.checkpoint.last_ts_ms = watch.last_ts_ms;
 }
 
 // Keeps the history bounded by joining neighbours and doubling the interval.
@@ -405,7 +432,67 @@ void Segment::attribute(Alarm& alarm) const {
   alarm.psi = distances.psi;
   alarm.js = distances.js;
   alarm.ks = distances.ks;
+  alarm.wasserstein = distances.wasserstein;
+  alarm.bet = RankBets::bet_name(bets.leader(state));
   alarm.bins = bin_shares(bets, state, counts);
+  for (const std::int64_t count : counts) alarm.window += static_cast<std::uint64_t>(count);
+  alarm.history_every = history_every_;
+  alarm.history = watch.history;
+  alarm.history.push_back(static_cast<float>(watch.log10_ratio()));
+  alarm.trail = trail_of(watch);
+}
+
+std::string Segment::trail_of(const Watch& watch) const {
+  RankTrail trail;
+  trail.threshold = watch.threshold_ms;
+  trail.states = watch.checkpoint.states;
+  for (const auto& bets : watch.bets) trail.bets.push_back(bets.get());
+  const std::size_t channels = watch.bets.size();
+  std::int64_t last_ts_ms = watch.checkpoint.last_ts_ms;
+  std::uint64_t last_event = watch.checkpoint.last_event;
+  for (std::uint64_t event = watch.checkpoint.event + 1; event <= events_; ++event) {
+    const std::uint8_t* bins = watch.bins.data() + event % kBinRing * channels;
+    if (*bins == kNotFed) continue;
+    const std::int64_t ts_ms = recent_marks_[event % kRecentMarks].ts_ms;
+    trail.steps.push_back({static_cast<float>(std::max<std::int64_t>(0, ts_ms - last_ts_ms)),
+                           static_cast<float>(event - last_event)});
+    trail.bins.insert(trail.bins.end(), bins, bins + channels);
+    last_ts_ms = std::max(last_ts_ms, ts_ms);
+    last_event = event;
+  }
+  return save_trail(trail);
+}
+
+void Segment::reports(std::vector<SignalReport>& out) const {
+  for (const Watch& watch : watches_) {
+    if (!watch.calibration.armed) continue;
+    const std::size_t channel = watch.leading_channel();
+    const RankBets& bets = *watch.bets[channel];
+    const auto counts = counts_since(watch, channel, kBinRing);
+    const BinDistances distances = bin_distances(bets.reference(), counts);
+    SignalReport report;
+    report.name = plan_->signals[watch.signal].name;
+    report.segment = name_;
+    for (const std::int64_t count : counts) report.window += static_cast<std::uint64_t>(count);
+    report.reference_size = bets.reference().size();
+    report.log10_ratio = watch.log10_ratio();
+    report.bet = RankBets::bet_name(bets.leader(watch.states[channel]));
+    report.channel = watch.bets.size() > 1 ? static_cast<int>(channel) : -1;
+    report.psi = distances.psi;
+    report.js = distances.js;
+    report.ks = distances.ks;
+    report.wasserstein = distances.wasserstein;
+    report.bins = bin_shares(bets, watch.states[channel], counts);
+    report.history_every = history_every_;
+    report.history = watch.history;
+    out.push_back(std::move(report));
+  }
+}
+
+std::vector<const VectorRow*> Segment::reference_vectors() const {
+  std::vector<const VectorRow*> rows;
+  for (const VectorRow& row : kept_vectors_) rows.push_back(&row);
+  return rows;
 }
 
 double Segment::paid(std::uint64_t event) const {

@@ -4,7 +4,9 @@
 // collecting (rows are kept) -> calibrating (enough rows; the next event or tick builds and
 // calibrates) -> armed, or refused when no alarming signal could be armed. Text signals (novelty,
 // embedding) live in "all" only: their references cost 300 bytes a row.
-// Control's thread only. Memory: (280 + 512 + 200) bytes a signal besides references.
+// Each detector keeps a checkpoint of its state, so that an alarm can be derived again from it and
+// the events since (derivation.h).
+// Control's thread only. Memory: (280 + 304 + 256 + 160) bytes a signal besides references.
 #pragma once
 
 #include <array>
@@ -36,8 +38,8 @@ struct SegmentPlan {
 
 class Segment {
  public:
-  static constexpr std::size_t kBinRing = 512;  // events whose bins are kept for attribution
-  static constexpr std::size_t kHistory = 48;   // points of the evidence history
+  static constexpr std::size_t kBinRing = 256;  // events whose bins are kept for attribution
+  static constexpr std::size_t kHistory = 40;   // points of the evidence history
 
   Segment(std::shared_ptr<const SegmentPlan> plan, std::string name, std::string prefix,
           bool with_text);
@@ -68,6 +70,13 @@ class Segment {
 
   void status(std::vector<SignalStatus>& out) const;
   void evidence(std::vector<SignalEvidence>& out) const;
+  // The last kBinRing events against the reference, a signal.
+  void reports(std::vector<SignalReport>& out) const;
+  // Reference vectors (at most kShiftVectors) and their projections; for EmbeddingShift.
+  [[nodiscard]] std::vector<const VectorRow*> reference_vectors() const;
+  [[nodiscard]] const Projections* projections() const {
+    return projections_ ? &*projections_ : nullptr;
+  }
 
   void save(SaveMode mode, std::vector<StatePiece>& out) const;
   void mark_saved();
@@ -87,6 +96,12 @@ class Segment {
     std::int64_t ts_ms = 0;
     std::uint64_t offset = 0;
   };
+  struct Checkpoint {
+    std::vector<RankState> states;
+    std::uint64_t event = 0;  // the segment's event number
+    std::uint64_t last_event = 0;
+    std::int64_t last_ts_ms = 0;
+  };
   // One signal's detector.
   struct Watch {
     std::size_t signal = 0;
@@ -94,6 +109,7 @@ class Segment {
     double threshold_ms = 0.0;
     std::vector<std::shared_ptr<const RankBets>> bets;  // one a channel: 1, or 32
     std::vector<RankState> states;
+    Checkpoint checkpoint;
     std::vector<std::uint8_t> bins;  // [kBinRing, channels]; 255 = the event did not feed it
     std::int64_t last_ts_ms = 0;
     std::uint64_t last_event = 0;
@@ -121,6 +137,8 @@ class Segment {
   void feed(Watch& watch, const Observation& event, const Projections::Values* projected,
             double novelty);
   void note_history();
+  void note_checkpoint(Watch& watch) const;
+  [[nodiscard]] std::string trail_of(const Watch& watch) const;
   [[nodiscard]] std::optional<std::size_t> crossed() const;
   [[nodiscard]] Mark mark_of(std::uint64_t event) const;
   [[nodiscard]] std::vector<std::int64_t> counts_since(const Watch& watch, std::size_t channel,
@@ -151,6 +169,7 @@ class Segment {
   ChunkedVector<Row, 64> rows_;
   ChunkedVector<WordRow, 128> word_rows_;
   ChunkedVector<VectorRow, 64> vector_rows_;
+  ChunkedVector<VectorRow, 64> kept_vectors_;  // of the reference, while armed
   ChunkedVector<CategoryName, 128> names_;
   ChunkedVector<NamedWord, 256> dictionary_;
   std::set<std::pair<std::uint64_t, std::uint64_t>> known_names_;

@@ -10,7 +10,7 @@ namespace {
 constexpr std::uint32_t kMetaTag = make_tag("SEGM");
 constexpr std::uint32_t kReferenceTag = make_tag("SEGR");
 constexpr std::uint32_t kWatchTag = make_tag("SEGW");
-constexpr std::uint32_t kVersion = 1;
+constexpr std::uint32_t kVersion = 2;  // 2: checkpoints
 
 Result<std::string_view> piece_of(const PieceMap& pieces, const std::string& name) {
   const auto at = pieces.find(name);
@@ -36,6 +36,7 @@ void Segment::save(SaveMode mode, std::vector<StatePiece>& out) const {
   rows_.save(prefix_ + "rows/", mode, out);
   word_rows_.save(prefix_ + "words/", mode, out);
   vector_rows_.save(prefix_ + "vectors/", mode, out);
+  kept_vectors_.save(prefix_ + "kept/", mode, out);
   names_.save(prefix_ + "names/", mode, out);
   dictionary_.save(prefix_ + "dictionary/", mode, out);
   recent_marks_.save(prefix_ + "marks/", mode, out);
@@ -48,6 +49,7 @@ void Segment::mark_saved() {
   rows_.mark_saved();
   word_rows_.mark_saved();
   vector_rows_.mark_saved();
+  kept_vectors_.mark_saved();
   names_.mark_saved();
   dictionary_.mark_saved();
   recent_marks_.mark_saved();
@@ -80,6 +82,10 @@ void Segment::save_watches(std::vector<StatePiece>& out) const {
   for (const Watch& watch : watches_) {
     bytes.put_all(watch.states);
     bytes.put_all(watch.bins);
+    bytes.put_all(watch.checkpoint.states);
+    bytes.put(watch.checkpoint.event);
+    bytes.put(watch.checkpoint.last_event);
+    bytes.put(watch.checkpoint.last_ts_ms);
     bytes.put(watch.last_ts_ms);
     bytes.put(watch.last_event);
     bytes.put(watch.fed);
@@ -111,6 +117,7 @@ Status Segment::restore(const PieceMap& pieces) {
   TRIMTAB_CHECK_OK(rows_.restore(prefix_ + "rows/", pieces));
   TRIMTAB_CHECK_OK(word_rows_.restore(prefix_ + "words/", pieces));
   TRIMTAB_CHECK_OK(vector_rows_.restore(prefix_ + "vectors/", pieces));
+  TRIMTAB_CHECK_OK(kept_vectors_.restore(prefix_ + "kept/", pieces));
   TRIMTAB_CHECK_OK(names_.restore(prefix_ + "names/", pieces));
   TRIMTAB_CHECK_OK(dictionary_.restore(prefix_ + "dictionary/", pieces));
   TRIMTAB_CHECK_OK(recent_marks_.restore(prefix_ + "marks/", pieces));
@@ -172,6 +179,10 @@ Status Segment::restore_watches(const PieceMap& pieces) {
     const std::size_t channels = watch.bets.size();
     watch.states = in.get_all<RankState>();
     watch.bins = in.get_all<std::uint8_t>();
+    watch.checkpoint.states = in.get_all<RankState>();
+    in.get_into(watch.checkpoint.event);
+    in.get_into(watch.checkpoint.last_event);
+    in.get_into(watch.checkpoint.last_ts_ms);
     in.get_into(watch.last_ts_ms);
     in.get_into(watch.last_event);
     in.get_into(watch.fed);
@@ -180,7 +191,10 @@ Status Segment::restore_watches(const PieceMap& pieces) {
     in.get_into(watch.interval_max);
     watch.history = in.get_all<float>();
     bool fits = watch.states.size() == channels && watch.bins.size() == kBinRing * channels &&
-                watch.history.size() <= kHistory;
+                watch.history.size() <= kHistory && watch.checkpoint.states.size() == channels &&
+                watch.checkpoint.event <= events_ &&
+                (!watch.calibration.armed || state_ != MonitorState::kArmed ||
+                 events_ - watch.checkpoint.event <= kBinRing);
     for (std::size_t i = 0; fits && i < watch.bins.size(); ++i) {
       fits = watch.bins[i] == 255 || watch.bins[i] < watch.bets[i % channels]->reference().bins();
     }
