@@ -35,6 +35,7 @@ struct SignalEvidence {
   std::string signal;
   std::string segment;
   double log10_ratio = 0.0;  // log10(evidence / threshold): >= 0 has crossed
+  bool together = false;     // changed as well, by e-d-BH at this moment
 };
 
 struct Alarm {
@@ -61,6 +62,7 @@ struct Alarm {
   std::optional<double> wasserstein;  // numbers only, in the signal's unit; over the inner bins
   std::string bet;                    // the alternative that won: "shift +.5", "learned", ..
   std::uint64_t window = 0;           // events behind `current`
+  std::string season;                 // the cell of the week behind `bins`; empty: all hours
   std::string driven_by;              // the segment that moved most, where segments are watched
   std::vector<WordChange> words_gained;
   std::vector<WordChange> words_lost;

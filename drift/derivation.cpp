@@ -29,18 +29,23 @@ Result<Derived> derive_rank(std::string_view bytes) {
   auto states = in.get_all<RankState>();
   const auto steps = in.get_all<RankStep>();
   const auto bins = in.get_all<std::uint8_t>();
+  auto cells = in.get_all<std::uint8_t>();
+  const auto cell_count = in.get<std::uint64_t>();
   const std::size_t channels = states.size();
+  if (cells.empty()) cells.assign(steps.size(), 0);
+  if (cells.size() != steps.size() || cell_count == 0 || cell_count > 256) in.reject();
   if (channels == 0 || channels > kProjections || bins.size() != steps.size() * channels ||
       !(options.half_life_events >= 8.0 && options.half_life_events <= 20'000.0)) {
     in.reject();
   }
   std::vector<std::unique_ptr<RankBets>> bets;
-  for (std::size_t c = 0; in.ok() && c < channels; ++c) {
+  for (std::size_t c = 0; in.ok() && c < cell_count * channels; ++c) {
     bets.push_back(std::make_unique<RankBets>(Reference::load(in), options));
   }
   TRIMTAB_CHECK_OK(in.finish());
   for (std::size_t i = 0; i < bins.size(); ++i) {
-    if (bins[i] >= bets[i % channels]->reference().bins()) {
+    const std::size_t cell = cells[i / channels];
+    if (cell >= cell_count || bins[i] >= bets[cell * channels + i % channels]->reference().bins()) {
       return fail(Code::kCorrupt, "an alarm's trail: a bin that its reference does not have");
     }
   }
@@ -51,8 +56,8 @@ Result<Derived> derive_rank(std::string_view bytes) {
   for (std::size_t i = 0; i < steps.size(); ++i) {
     double sum = 0.0;
     for (std::size_t c = 0; c < channels; ++c) {
-      sum += static_cast<double>(
-          bets[c]->update(states[c], bins[i * channels + c], steps[i].dt, steps[i].step));
+      sum += static_cast<double>(bets[cells[i] * channels + c]->update(
+          states[c], bins[i * channels + c], steps[i].dt, steps[i].step));
     }
     derived.evidence = sum / static_cast<double>(channels);
     derived.path.push_back(log10_of(derived.evidence, derived.threshold));
@@ -93,7 +98,9 @@ Result<Derived> derive_mean(std::string_view bytes) {
 }  // namespace
 
 std::string save_trail(const RankTrail& trail) {
-  CHECK(!trail.bets.empty() && trail.bets.size() == trail.states.size(), "a state a channel");
+  CHECK(
+      !trail.states.empty() && !trail.bets.empty() && trail.bets.size() % trail.states.size() == 0,
+      "a state a channel, bets for each in every cell");
   ByteWriter out(kRankTag, kVersion);
   out.put(trail.threshold);
   out.put(trail.bets.front()->options().half_life_events);
@@ -101,6 +108,8 @@ std::string save_trail(const RankTrail& trail) {
   out.put_all(trail.states);
   out.put_all(trail.steps);
   out.put_all(trail.bins);
+  out.put_all(trail.cells);
+  out.put(static_cast<std::uint64_t>(trail.bets.size() / trail.states.size()));
   for (const RankBets* bets : trail.bets) bets->reference().save(out);
   return out.take();
 }

@@ -24,10 +24,11 @@ struct RankStep {
 };
 struct RankTrail {
   double threshold = 0.0;
-  std::vector<const RankBets*> bets;  // a channel
+  std::vector<const RankBets*> bets;  // [cells, channels]; cells: those that occur in `steps`
   std::vector<RankState> states;      // a channel, at the checkpoint
   std::vector<RankStep> steps;        // since
   std::vector<std::uint8_t> bins;     // [steps, channels]
+  std::vector<std::uint8_t> cells;    // [steps]; empty: all 0
 };
 [[nodiscard]] std::string save_trail(const RankTrail& trail);
 

@@ -88,6 +88,17 @@ double loss_tolerance(const config::DriftSettings& settings) {
   return config::HarmMetricSettings{}.tolerance;
 }
 
+// e-d-BH at a decision (Dandapanthula and Ramdas 2025): of K detectors those with the k largest
+// evidences have changed, for the largest k with M_(k) >= K c / k. The thresholds are K c already,
+// so in ratios: >= 1/k. REQUIRES: sorted, the largest first.
+void mark_together(std::vector<SignalEvidence>& signals) {
+  std::size_t changed = 0;
+  for (std::size_t k = 1; k <= signals.size(); ++k) {
+    if (signals[k - 1].log10_ratio >= -std::log10(static_cast<double>(k))) changed = k;
+  }
+  for (std::size_t i = 0; i < changed; ++i) signals[i].together = true;
+}
+
 // A detector more raises every threshold: the promise is shared (e-Bonferroni).
 std::size_t count_detectors(const std::vector<Signal>& signals,
                             const config::DriftSettings& settings, std::size_t harm_metrics) {
@@ -139,6 +150,7 @@ std::string drift_sentence(const Alarm& alarm) {
   if (most != alarm.bins.end() && alarm.signal != "input_embedding") {
     text += ": " + most->label + " went from " + percent(most->reference) + " to " +
             percent(most->current);
+    if (!alarm.season.empty()) text += " (" + alarm.season + ")";
   }
   if (!alarm.words_gained.empty()) {
     text += "; new words:";
@@ -188,6 +200,8 @@ class Monitor::Impl {
     plan->half_life_events = static_cast<double>(settings.half_life_events);
     plan->min_theta = settings.min_theta;
     plan->threshold_ms = threshold;
+    plan->seasons = settings.seasons == config::Seasons::kAuto;
+    plan->utc_offset_hours = settings.utc_offset_hours;
     plan_ = std::move(plan);
     segments_.push_back(std::make_unique<Segment>(plan_, "all", "segment/0/", true));
     for (std::size_t i = 0; i < harm.size(); ++i) {
@@ -313,6 +327,7 @@ void Monitor::Impl::describe(Alarm& alarm, std::size_t segment) const {
                    [](const SignalEvidence& a, const SignalEvidence& b) {
                      return a.log10_ratio > b.log10_ratio;
                    });
+  mark_together(alarm.signals);
   const auto driving = std::find_if(alarm.signals.begin(), alarm.signals.end(),
                                     [&alarm](const SignalEvidence& each) {
                                       return each.segment != "all" && each.signal == alarm.signal;

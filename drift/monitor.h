@@ -54,6 +54,7 @@ struct SignalReport {
   std::int64_t reference_size = 0;
   double log10_ratio = 0.0;  // of evidence to threshold
   std::string bet;           // the alternative that leads
+  std::string season;        // the cell of the week behind `bins`; empty: all hours
   int channel = -1;          // of the embedding: the projection that leads; -1: one channel
   double psi = 0.0;
   double js = 0.0;

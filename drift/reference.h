@@ -40,6 +40,10 @@ class Reference {
   [[nodiscard]] static Reference from_categories(std::vector<CategoryCount> counts,
                                                  std::int64_t missing);
 
+  // The same bins with other counts: what the signal looked like in a part of the reference.
+  // REQUIRES: one count a bin, their sum above 0.
+  [[nodiscard]] Reference recounted(std::vector<std::int64_t> counts) const;
+
   [[nodiscard]] bool ordered() const { return ordered_; }
   // Value bins + 1; the last bin is `missing`.
   [[nodiscard]] std::size_t bins() const { return masses_.size(); }

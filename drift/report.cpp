@@ -69,6 +69,7 @@ void add_drift(const Alarm& alarm, Json& out) {
   out["ks"] = alarm.ks;
   out["wasserstein"] = optional_json(alarm.wasserstein);
   out["bet"] = alarm.bet;
+  out["season"] = alarm.season;
   out["window"] = alarm.window;
   out["driven_by"] = alarm.driven_by.empty() ? Json() : Json(alarm.driven_by);
   out["bins"] = bins_json(alarm.bins);
@@ -80,7 +81,8 @@ void add_drift(const Alarm& alarm, Json& out) {
   for (const SignalEvidence& signal : alarm.signals) {
     out["signals"].push_back({{"signal", signal.signal},
                               {"segment", signal.segment},
-                              {"log10_ratio", signal.log10_ratio}});
+                              {"log10_ratio", signal.log10_ratio},
+                              {"together", signal.together}});
   }
 }
 
@@ -112,6 +114,7 @@ Json to_json(const SignalReport& report) {
           {"reference_size", report.reference_size},
           {"log10_ratio", report.log10_ratio},
           {"bet", report.bet},
+          {"season", report.season},
           {"channel", report.channel < 0 ? Json() : Json(report.channel)},
           {"psi", report.psi},
           {"js", report.js},
@@ -175,6 +178,7 @@ Result<Alarm> alarm_from_json(const Json& document) {
   alarm.ks = json_or(document, "ks", 0.0);
   if (const auto area = json_get<double>(document, "wasserstein")) alarm.wasserstein = *area;
   alarm.bet = json_or<std::string>(document, "bet", "");
+  alarm.season = json_or<std::string>(document, "season", "");
   alarm.window = json_or<std::uint64_t>(document, "window", 0);
   alarm.driven_by = json_or<std::string>(document, "driven_by", "");
   alarm.promise_ms = json_or(document, "promise_ms", 0.0);
@@ -193,9 +197,9 @@ Result<Alarm> alarm_from_json(const Json& document) {
   alarm.words_gained = words_from(member(document, "words_gained"));
   alarm.words_lost = words_from(member(document, "words_lost"));
   for (const Json& signal : member(document, "signals")) {
-    alarm.signals.push_back({json_or<std::string>(signal, "signal", ""),
-                             json_or<std::string>(signal, "segment", ""),
-                             json_or(signal, "log10_ratio", 0.0)});
+    alarm.signals.push_back(
+        {json_or<std::string>(signal, "signal", ""), json_or<std::string>(signal, "segment", ""),
+         json_or(signal, "log10_ratio", 0.0), json_or(signal, "together", false)});
   }
   alarm.example_ids = json_or(document, "example_ids", std::vector<std::string>{});
   return alarm;

@@ -23,6 +23,7 @@
 #include "drift/pieces.h"
 #include "drift/projections.h"
 #include "drift/rank_e.h"
+#include "drift/seasons.h"
 #include "drift/words.h"
 
 namespace trimtab::drift {
@@ -34,6 +35,8 @@ struct SegmentPlan {
   double half_life_events = 5'000.0;
   double min_theta = 0.5;
   double threshold_ms = 0.0;  // period / allowed false alarms x detectors
+  bool seasons = true;        // references by hour of the week where a pooled one does not hold
+  double utc_offset_hours = 0.0;
 };
 
 class Segment {
@@ -107,8 +110,10 @@ class Segment {
     std::size_t signal = 0;
     Calibration calibration;
     double threshold_ms = 0.0;
-    std::vector<std::shared_ptr<const RankBets>> bets;  // one a channel: 1, or 32
-    std::vector<RankState> states;
+    std::size_t channels = 1;  // 1, or 32
+    std::size_t cells = 1;     // of the week; more than 1 only with one channel
+    std::vector<std::shared_ptr<const RankBets>> bets;  // [cells, channels]
+    std::vector<RankState> states;                      // a channel
     Checkpoint checkpoint;
     std::vector<std::uint8_t> bins;  // [kBinRing, channels]; 255 = the event did not feed it
     std::int64_t last_ts_ms = 0;
@@ -128,8 +133,14 @@ class Segment {
   void arm();
   void fit_text();
   [[nodiscard]] Watch make_watch(std::size_t signal);
+  [[nodiscard]] Watch make_watch(std::size_t signal, const CalibrationSample& sample) const;
   [[nodiscard]] CalibrationSample sample_of(std::size_t signal,
                                             std::vector<std::vector<double>>& values) const;
+  [[nodiscard]] CalibrationSample seasonal_sample(std::size_t signal,
+                                                  const std::vector<std::size_t>& order) const;
+  [[nodiscard]] std::vector<std::size_t> alternate_days() const;
+  [[nodiscard]] Reference numeric_reference(std::size_t signal,
+                                            const std::vector<std::size_t>& events) const;
   [[nodiscard]] std::vector<std::vector<double>> channel_values(std::size_t signal) const;
   [[nodiscard]] Reference category_reference(std::size_t signal, std::size_t from, std::size_t to,
                                              std::size_t step) const;
@@ -141,8 +152,11 @@ class Segment {
   [[nodiscard]] std::string trail_of(const Watch& watch) const;
   [[nodiscard]] std::optional<std::size_t> crossed() const;
   [[nodiscard]] Mark mark_of(std::uint64_t event) const;
+  [[nodiscard]] std::size_t cell_at(const Watch& watch, std::uint64_t event) const;
+  [[nodiscard]] std::size_t main_cell(const Watch& watch, std::uint64_t span) const;
+  [[nodiscard]] std::uint64_t span_of(std::uint64_t age) const;
   [[nodiscard]] std::vector<std::int64_t> counts_since(const Watch& watch, std::size_t channel,
-                                                       std::uint64_t age) const;
+                                                       std::size_t cell, std::uint64_t span) const;
   void save_reference(std::vector<StatePiece>& out) const;
   [[nodiscard]] Status restore_reference(const PieceMap& pieces);
   void save_watches(std::vector<StatePiece>& out) const;
@@ -177,6 +191,7 @@ class Segment {
 
   std::optional<WordModel> words_;
   std::optional<Projections> projections_;
+  Seasons seasons_;
   std::vector<Watch> watches_;
   ChunkedVector<Mark, 128> recent_marks_;  // ring of the last 1,024 events
   ChunkedVector<Mark, 128> sparse_marks_;  // ring of every 64th of the last 65,536
