@@ -29,6 +29,10 @@ struct HarmMetricSettings {
   std::int64_t max_reference = 5'000;  // outcomes after which it is frozen in any case
 };
 
+// kAuto: a signal whose pooled reference does not calibrate (it moves with the hour) gets one
+// reference an hour of the week, where there are enough events, else day/night x weekday/weekend.
+enum class Seasons { kAuto, kOff };
+
 struct DriftSettings {
   // The reference: 10,000 is what the delays in STATISTICS.md were measured with; 500 is the least.
   std::int64_t reference_size = 10'000;
@@ -50,6 +54,9 @@ struct DriftSettings {
   double embedding_rate = 1.0;
   // Calibration before arming refuses below this exponent of "run ~ c^theta" (STATISTICS.md 1).
   double min_theta = 0.5;
+  Seasons seasons = Seasons::kAuto;
+  // Local time of the traffic, for day and night; event time itself is UTC.
+  double utc_offset_hours = 0.0;
   // Harm. Empty: label_loss and complaint.
   std::vector<HarmMetricSettings> harm;
   // A harm alarm is latched until the rate is shown to be back (evidence 1 / this).

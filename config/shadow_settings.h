@@ -33,7 +33,8 @@ struct DwellSettings {
 // non_inferior is for operators only: no superiority is asked for, in shadow or live.
 enum class Ship { kImprove, kNonInferior };
 // auto: match of the greedy answer for short known-good texts, likelihood for longer ones.
-enum class PairScore { kAuto, kMatch, kLikelihood, kJudge };
+// token_f1, rougeL, chrf, bleu: a text metric of each greedy answer against the known-good text.
+enum class PairScore { kAuto, kMatch, kLikelihood, kJudge, kTokenF1, kRougeL, kChrf, kBleu };
 // The metric that must be superior live. auto: the one that alarmed, else complaint.
 enum class LiveMetric { kAuto, kComplaint, kAccuracy };
 
@@ -48,6 +49,8 @@ struct PlanSettings {
   PairScore score = PairScore::kAuto;  // what D of a pair is
   // Answers up to this many tokens are judged by match, longer ones by likelihood (score: auto).
   int short_answer_tokens = 32;
+  // Greedy answers are this long at most where a judge or a text metric looks at them.
+  int answer_tokens = 256;
   LiveMetric live_metric = LiveMetric::kAuto;
   std::vector<std::string> guardrails = {"error", "refusal", "slow", "long", "costly"};
   double slow_factor = 2.0;    // slow: latency above this many times the champion's frozen p95
@@ -86,8 +89,20 @@ struct PlanSettings {
   bool supersede = true;  // a newer candidate for the same drift may replace this one
 };
 
+// A language model that compares two answers, over the OpenAI API: plan.score judge.
+struct JudgeSettings {
+  std::string url;         // "http://127.0.0.1:8000": /v1/chat/completions is asked; empty: none
+  std::string model;       // as the judge's server names it
+  std::string token_file;  // bearer token; empty: none
+  std::int64_t timeout_ms = 30'000;            // one question; a pair asks two
+  std::int64_t max_tokens_per_hour = 500'000;  // cost cap: about 1,000 pairs of short answers
+  std::int64_t max_answer_bytes = 8'192;       // of each answer shown to it
+  std::string instructions;                    // what "better" means here; empty: a general text
+};
+
 struct PromotionSettings {
   PlanSettings plan;
+  JudgeSettings judge;
   std::int64_t cooldown_ms = 6 * kHourMs;  // after every end; automatic jobs only
   int max_tries = 3;                       // per drift, then an alert
   double retry_growth = 0.5;               // tried again once the data grew by this share

@@ -40,6 +40,10 @@ Table<DriftSettings> drift_table() {
   t.number("embedding_rate", &D::embedding_rate, 0, 1,
            "share of records that get the hashed-text embedding");
   t.number("min_theta", &D::min_theta, 0.1, 1, "calibration refuses to arm below it");
+  t.choice("seasons", &D::seasons, {"auto", "off"},
+           "auto: references by hour of the week for signals that move with it");
+  t.number("utc_offset_hours", &D::utc_offset_hours, -12, 14,
+           "local time of the traffic, for day and night");
   t.sections("harm", &D::harm, harm, "empty: label_loss and complaint");
   t.number("harm_recovery_alpha", &D::harm_recovery_alpha, 1e-6, 0.5,
            "a harm alarm is latched until the rate is shown to be back");

@@ -7,6 +7,10 @@ namespace {
 
 constexpr double kLongest = 90 * kDayInMs;
 
+std::string check_url_or_empty(const std::string& text) {
+  return text.empty() ? std::string() : check_http_url(text);
+}
+
 Table<DwellSettings> dwell_table() {
   using W = DwellSettings;
   Table<W> t;
@@ -31,9 +35,13 @@ void add_promises(Table<PlanSettings>& t) {
   t.number("margin", &P::margin, 0.001, 0.5, "shadow: how much worse on `old` is not worse");
   t.number("margin_live", &P::margin_live, 0.001, 0.5, "live: the same for each guardrail");
   t.choice("ship", &P::ship, {"improve", "non_inferior"}, "non_inferior: operator only");
-  t.choice("score", &P::score, {"auto", "match", "likelihood", "judge"}, "what a pair's D is");
+  t.choice("score", &P::score,
+           {"auto", "match", "likelihood", "judge", "token_f1", "rougeL", "chrf", "bleu"},
+           "what a pair's D is");
   t.integer("short_answer_tokens", &P::short_answer_tokens, 1, 100'000,
             "up to so many tokens an answer is judged by match (score auto)");
+  t.integer("answer_tokens", &P::answer_tokens, 1, 100'000,
+            "greedy answers for a judge or a text metric, at most");
   t.choice("live_metric", &P::live_metric, {"auto", "complaint", "accuracy"},
            "auto: what alarmed, else complaint");
   t.choices("guardrails", &P::guardrails, {"error", "refusal", "slow", "long", "costly"},
@@ -80,6 +88,19 @@ void add_live(Table<PlanSettings>& t) {
   t.boolean("supersede", &P::supersede, "a newer candidate for the same drift may replace one");
 }
 
+Table<JudgeSettings> judge_table() {
+  using J = JudgeSettings;
+  Table<J> t;
+  t.text("url", &J::url, "an OpenAI-compatible server; empty: no judge").check(check_url_or_empty);
+  t.text("model", &J::model, "as the judge's server names it");
+  t.path("token_file", &J::token_file, "file that holds its bearer token; empty: none");
+  t.duration("timeout", &J::timeout_ms, 100, 3'600'000, "one question; a pair asks two");
+  t.integer("max_tokens_per_hour", &J::max_tokens_per_hour, 100, 1e12, "cost cap of judging");
+  t.size("max_answer", &J::max_answer_bytes, 16, 1 << 20, "of each answer shown to it");
+  t.text("instructions", &J::instructions, "what `better` means; empty: a general text");
+  return t;
+}
+
 Table<PlanSettings> plan_table() {
   Table<PlanSettings> t;
   add_promises(t);
@@ -94,6 +115,7 @@ Table<PromotionSettings> promotion_table() {
   using P = PromotionSettings;
   Table<P> t;
   t.section("plan", &P::plan, plan_table(), "frozen into each trial when it starts");
+  t.section("judge", &P::judge, judge_table(), "asked where plan.score is judge");
   t.number("error_budget", &P::error_budget, 0, 1'000, "sum of alphas; above: approval needed");
   t.duration("budget_window", &P::budget_window_ms, 1'000, 20 * kYearInMs, "over which it sums");
   t.integer("keep_champions", &P::keep_champions, 1, 100, "former champions kept for undo");

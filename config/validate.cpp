@@ -198,6 +198,16 @@ void validate_plan(const PlanSettings& plan, const std::string& path, Findings& 
   }
 }
 
+void validate_judge(const PromotionSettings& promotion, const std::string& path, Findings& out) {
+  const bool asked = promotion.plan.score == PairScore::kJudge;
+  if (asked && promotion.judge.url.empty()) {
+    out.push_back({path + ".plan.score", "judge needs promotion.judge.url and .model"});
+  }
+  if (!promotion.judge.url.empty() && promotion.judge.model.empty()) {
+    out.push_back({path + ".judge.model", "which model of " + promotion.judge.url + " is asked?"});
+  }
+}
+
 void validate_serving(const ServingSettings& serving, const std::string& path, Findings& out) {
   if (serving.driver == ServingDriver::kVllm) {
     if (serving.endpoints.empty()) {
@@ -230,6 +240,7 @@ void validate_target(const TargetSettings& target, const std::string& path, Find
   validate_drift(target.drift, path + ".drift", out);
   validate_retrain(target, path, out);
   validate_plan(target.promotion.plan, path + ".promotion.plan", out);
+  validate_judge(target.promotion, path + ".promotion", out);
   validate_serving(target.serving, path + ".serving", out);
 }
 

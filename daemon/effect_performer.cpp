@@ -7,6 +7,7 @@
 #include "base/files.h"
 #include "base/hash.h"
 #include "base/json.h"
+#include "daemon/score_annotate.h"
 #include "daemon/worker_call.h"
 #include "retrain/launcher.h"
 #include "shadow/preflight.h"
@@ -19,6 +20,10 @@ namespace {
 
 Result<shadow::AdapterRef> adapter_of(const Json& payload, const char* key = "adapter") {
   return shadow::parse_adapter_ref(payload.value(key, Json::object()));
+}
+
+int answer_tokens(const config::TargetSettings& settings, const Json& payload) {
+  return json_or(payload, "answer_tokens", settings.promotion.plan.short_answer_tokens);
 }
 
 std::string adapter_argument(const shadow::AdapterRef& adapter) {
@@ -47,7 +52,13 @@ Result<std::unique_ptr<FleetPerformer>> FleetPerformer::create(const config::Set
   for (const auto& target : settings.targets) {
     auto driver = make_serving_driver(target.serving, routing.string(), target.base, clock);
     if (!driver) return fail_in("target " + target.name, driver.error());
-    made->targets_[target.name] = {.settings = target, .driver = std::move(*driver)};
+    TargetParts parts{.settings = target, .driver = std::move(*driver), .judge = nullptr};
+    if (!target.promotion.judge.url.empty()) {
+      auto judge = Judge::create(target.promotion.judge, clock);
+      if (!judge) return fail_in("target " + target.name, judge.error());
+      parts.judge = std::move(*judge);
+    }
+    made->targets_[target.name] = std::move(parts);
   }
   return made;
 }
@@ -163,24 +174,38 @@ Result<std::string> FleetPerformer::score(const TargetParts& target, const Effec
   TRIMTAB_TRY(const std::string input, shadow::score_input(order.items));
   const fs::path folder = state_dir_ / "scores" / order.subject;
   TRIMTAB_CHECK_OK(make_folders(folder));
-  const std::string name =
-      sha256_hex(input + "\x1f" + champion.label() + "\x1f" + candidate.label()).substr(0, 16);
-  const fs::path in = folder / (name + ".in.jsonl");
-  const fs::path out = folder / (name + ".out.jsonl");
+  const fs::path stem =
+      folder / sha256_hex(input + "\x1f" + champion.label() + "\x1f" + candidate.label() + "\x1f" +
+                          std::to_string(answer_tokens(target.settings, payload)))
+                   .substr(0, 16);
+  const auto in = fs::path(stem).concat(".in.jsonl");
+  if (!fs::exists(in)) TRIMTAB_CHECK_OK(write_atomic(in, input));
+  TRIMTAB_TRY(const std::string lines, worker_scores(target, payload, stem, std::move(stop)));
+  const auto score = static_cast<config::PairScore>(json_or(payload, "score", 0));
+  if (!needs_annotation(score)) return lines;
+  return annotate_scores(lines, order.items, score, target.judge.get(),
+                         fs::path(stem).concat(".judge.jsonl"));
+}
+
+Result<std::string> FleetPerformer::worker_scores(const TargetParts& target, const Json& payload,
+                                                  const fs::path& stem, std::stop_token stop) {
+  TRIMTAB_TRY(const auto champion, adapter_of(payload, "champion"));
+  TRIMTAB_TRY(const auto candidate, adapter_of(payload, "candidate"));
+  const auto in = fs::path(stem).concat(".in.jsonl");
+  const auto out = fs::path(stem).concat(".out.jsonl");
+  const auto part = fs::path(stem).concat(".part.jsonl");
   if (auto done = read_file(out)) return *done;
-  TRIMTAB_CHECK_OK(write_atomic(in, input));
-  const fs::path part = folder / (name + ".part.jsonl");
   const auto& limits = target.settings.retrain.limits;
   TRIMTAB_TRY(const auto worker, retrain::find_worker(limits.worker));
-  const WorkerCall call{.argv = {worker.string(), "score", "--base", target.settings.base,
-                                 "--adapter", adapter_argument(champion), "--adapter",
-                                 adapter_argument(candidate), "--max-new-tokens",
-                                 std::to_string(target.settings.promotion.plan.short_answer_tokens),
-                                 "--out", part.string(), in.string()},
-                        .log = folder / "worker.log",
-                        .deadline_ms = limits.max_duration_ms,
-                        .grace_ms = limits.kill_grace_ms,
-                        .nice = static_cast<int>(limits.nice)};
+  const WorkerCall call{
+      .argv = {worker.string(), "score", "--base", target.settings.base, "--adapter",
+               adapter_argument(champion), "--adapter", adapter_argument(candidate),
+               "--max-new-tokens", std::to_string(answer_tokens(target.settings, payload)), "--out",
+               part.string(), in.string()},
+      .log = stem.parent_path() / "worker.log",
+      .deadline_ms = limits.max_duration_ms,
+      .grace_ms = limits.kill_grace_ms,
+      .nice = static_cast<int>(limits.nice)};
   TRIMTAB_CHECK_OK(call_worker(call, clock_, std::move(stop)));
   TRIMTAB_CHECK_OK(rename_durable(part, out));
   return read_file(out);

@@ -13,6 +13,7 @@
 #include "config/settings.h"
 #include "daemon/drivers/serving_driver.h"
 #include "daemon/effects.h"
+#include "daemon/judge.h"
 
 namespace trimtab::daemon {
 
@@ -28,6 +29,7 @@ class FleetPerformer final : public EffectPerformer {
   struct TargetParts {
     config::TargetSettings settings;
     std::unique_ptr<ServingDriver> driver;
+    std::unique_ptr<Judge> judge;  // null where none is configured
   };
   FleetPerformer(const config::Settings& settings, Clock& clock);
   [[nodiscard]] Result<std::string> verify(const TargetParts& target,
@@ -36,6 +38,11 @@ class FleetPerformer final : public EffectPerformer {
                                            const nlohmann::json& payload);
   [[nodiscard]] Result<std::string> score(const TargetParts& target, const EffectOrder& order,
                                           const nlohmann::json& payload, std::stop_token stop);
+  // The worker's own lines, from its file or by a run.
+  [[nodiscard]] Result<std::string> worker_scores(const TargetParts& target,
+                                                  const nlohmann::json& payload,
+                                                  const std::filesystem::path& stem,
+                                                  std::stop_token stop);
   // Digest of a base folder and its tokenizer, computed once.
   struct Digests {
     std::string base, tokenizer;

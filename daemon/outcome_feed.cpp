@@ -14,24 +14,23 @@ Status OutcomeFeed::close_until(StateQueries& state, const std::string& target,
   const std::int64_t limit_ms = watermark_ms - wait_ms;
   for (int slice = 0; slice < kSlicesAStep; ++slice) {
     if (limit_ms - cursor_ms_ < kSliceMs) return {};
-    TRIMTAB_TRY(const auto next,
-                state.records(
-                    {.target = target, .since_ms = cursor_ms_, .until_ms = limit_ms, .limit = 1}));
-    if (next.empty()) {
-      cursor_ms_ = limit_ms - limit_ms % kSliceMs;
-      return {};
-    }
-    if (cursor_ms_ == 0) cursor_ms_ = next.front().ts_ms - next.front().ts_ms % kSliceMs;
+    TRIMTAB_TRY(const auto first, state.first_record_ms(target, cursor_ms_, limit_ms));
+    // Slices without records have nothing to close: an idle night is one step.
+    const std::int64_t next_ms = first.value_or(limit_ms);
+    cursor_ms_ = std::max(cursor_ms_, next_ms - next_ms % kSliceMs);
+    if (!first) return {};
     const std::int64_t end_ms = cursor_ms_ + kSliceMs;
     if (end_ms > limit_ms) return {};
     TRIMTAB_TRY(auto records, state.records({.target = target,
                                              .since_ms = cursor_ms_,
                                              .until_ms = end_ms,
+                                             .narrow = true,
                                              .limit = kRecordsASlice}));
     TRIMTAB_TRY(const auto labels, state.labels({.target = target,
                                                  .since_ms = cursor_ms_,
                                                  .until_ms = end_ms,
                                                  .selection = "user",
+                                                 .narrow = true,
                                                  .limit = kRecordsASlice}));
     std::set<std::uint64_t> complained;
     for (const auto& label : labels) {

@@ -1,4 +1,5 @@
 #include "daemon/pair_scoring.h"
+#include "daemon/score_annotate.h"
 
 #include <algorithm>
 #include <cstdlib>
@@ -147,12 +148,16 @@ Status PairScoring::order_pairs(Step& step, const std::string& key, const Scored
 
 Status PairScoring::order(Step& step, const std::string& key, const ScoredPairing& pairing,
                           const std::vector<shadow::PoolItem>& items, bool golden) {
+  const int answer_tokens =
+      needs_annotation(plan_.score) ? plan_.answer_tokens : plan_.short_answer_tokens;
   EffectOrder order{.key = key,
                     .kind = "score",
                     .target = settings_->name,
                     .subject = subject_,
                     .payload = dump_json(Json{{"champion", shadow::to_json(pairing.champion)},
-                                              {"candidate", shadow::to_json(pairing.candidate)}}),
+                                              {"candidate", shadow::to_json(pairing.candidate)},
+                                              {"score", static_cast<int>(plan_.score)},
+                                              {"answer_tokens", answer_tokens}}),
                     .slow = true};
   for (const auto& item : items) {
     TRIMTAB_TRY(const auto row, step.store.record_by_id(settings_->name, item.id));
@@ -253,6 +258,9 @@ Status PairScoring::on_pairs(Step& step, const std::vector<shadow::ScoreResult>&
     const auto side = [](const shadow::AdapterScore& score) {
       return Json{{"match", score.match ? Json(*score.match) : Json()},
                   {"mean_logprob", score.mean_logprob ? Json(*score.mean_logprob) : Json()},
+                  {"latency_s", score.latency_s ? Json(*score.latency_s) : Json()},
+                  {"text_metric", score.text_metric ? Json(*score.text_metric) : Json()},
+                  {"chars", score.greedy.size()},
                   {"tokens", score.tokens}};
     };
     const auto d = shadow::pair_difference(result, plan_);
@@ -260,6 +268,10 @@ Status PairScoring::on_pairs(Step& step, const std::vector<shadow::ScoreResult>&
                       {"stratum", std::string(shadow::stratum_name(item.stratum))},
                       {"source", item.source},
                       {"d", d ? Json(*d) : Json()},
+                      {"gate", std::string(advisory_  ? no_past_ ? "advisory, no_past" : "advisory"
+                                           : no_past_ ? "no_past"
+                                                      : "")},
+                      {"judge", result.judge ? Json(*result.judge) : Json()},
                       {"champion", side(result.champion)},
                       {"candidate", side(result.candidate)}};
     TRIMTAB_TRY(const auto seq, step.tx.append_decision(subject_, "pairs", dump_json(row)));

@@ -115,6 +115,7 @@ struct LabelQuery {
   std::string selection;         // empty: any
   bool with_correction = false;  // only those that carry the right output
   std::string name;              // empty: any
+  bool narrow = false;           // a short span of event time: found by its index
   std::int64_t after_row = 0;    // page on: only records with a larger row
   std::int64_t limit = 10'000;   // rows, in (record row, feedback id) order
 };
@@ -123,6 +124,7 @@ struct RecordQuery {
   std::string target;
   std::optional<std::int64_t> since_ms, until_ms;
   std::optional<bool> eval;
+  bool narrow = false;  // a short span of event time: found by its index
   std::int64_t after_row = 0;
   std::int64_t limit = 1'000;
   bool newest_first = false;

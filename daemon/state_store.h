@@ -30,7 +30,7 @@ struct sqlite3_stmt;
 
 namespace trimtab::daemon {
 
-inline constexpr int kStateSchema = 1;
+inline constexpr int kStateSchema = 2;
 
 // Reads, legal on the writer (inside a transaction it sees its own writes) and on a reader. One
 // thread per object.
@@ -68,6 +68,10 @@ class StateQueries {
   [[nodiscard]] Result<std::optional<RecordRow>> record_for_feedback(std::string_view id,
                                                                      std::string_view trace_id);
   [[nodiscard]] Result<std::vector<RecordRow>> records(const RecordQuery& query);
+  // The earliest event time of a target's records in [since, until); empty: there is none.
+  [[nodiscard]] Result<std::optional<std::int64_t>> first_record_ms(std::string_view target,
+                                                                    std::int64_t since_ms,
+                                                                    std::int64_t until_ms);
   [[nodiscard]] Result<std::vector<LabelRow>> labels(const LabelQuery& query);
   [[nodiscard]] Result<std::int64_t> count_labels(const LabelQuery& query);
   [[nodiscard]] Result<std::optional<FeedbackRow>> feedback(std::string_view feedback_id);

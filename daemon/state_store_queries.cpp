@@ -115,8 +115,16 @@ std::string select(std::string_view columns, std::string_view rest) {
 // -1 stands for "any" in the queries with optional truth values.
 std::int64_t tri(std::optional<bool> value) { return value ? (*value ? 1 : 0) : -1; }
 
+// A short span of event time is found by its index; a long one, paged by row, by the rows.
+std::string way_to_records(bool narrow) {
+  return narrow ? "INDEXED BY records_time " : "NOT INDEXED ";
+}
+
+std::string label_filter(bool narrow) {
+  return "FROM records r " + way_to_records(narrow) + "JOIN feedback f ON f.record_row = r.row ";
+}
+
 constexpr std::string_view kLabelFilter =
-    "FROM records r JOIN feedback f ON f.record_row = r.row "
     "WHERE r.target = ?1 AND r.ts_ms >= ?2 AND r.ts_ms < ?3 AND (?4 < 0 OR r.eval = ?4) "
     "AND (?5 < 0 OR f.quarantined = ?5) AND (?6 = '' OR f.selection = ?6) "
     "AND (?7 = 0 OR f.correction != '') AND (?8 = '' OR f.name = ?8) AND r.row > ?9 ";
@@ -268,10 +276,10 @@ Result<std::optional<RecordRow>> StateQueries::record_for_feedback(std::string_v
 Result<std::vector<RecordRow>> StateQueries::records(const RecordQuery& q) {
   TRIMTAB_TRY(auto s,
               connection().prepare(select(
-                  kRecordColumns,
-                  std::string("FROM records r WHERE r.target=?1 AND r.ts_ms>=?2 AND r.ts_ms<?3 "
-                              "AND (?4<0 OR r.eval=?4) AND r.row>?5 ORDER BY r.row ") +
-                      (q.newest_first ? "DESC LIMIT ?6" : "ASC LIMIT ?6"))));
+                  kRecordColumns, std::string("FROM records r ") + way_to_records(q.narrow) +
+                                      "WHERE r.target=?1 AND r.ts_ms>=?2 AND r.ts_ms<?3 "
+                                      "AND (?4<0 OR r.eval=?4) AND r.row>?5 ORDER BY r.row " +
+                                      (q.newest_first ? "DESC LIMIT ?6" : "ASC LIMIT ?6"))));
   s.bind(std::string_view(q.target))
       .bind(q.since_ms.value_or(INT64_MIN))
       .bind(q.until_ms.value_or(INT64_MAX))
@@ -281,10 +289,20 @@ Result<std::vector<RecordRow>> StateQueries::records(const RecordQuery& q) {
   return all_rows<RecordRow>(s, [](const Statement& r) { return read_record(r, 0); });
 }
 
+Result<std::optional<std::int64_t>> StateQueries::first_record_ms(std::string_view target,
+                                                                  std::int64_t since_ms,
+                                                                  std::int64_t until_ms) {
+  TRIMTAB_TRY(auto s, connection().prepare("SELECT ts_ms FROM records WHERE target=? AND ts_ms>=? "
+                                           "AND ts_ms<? ORDER BY ts_ms LIMIT 1"));
+  s.bind(target).bind(since_ms).bind(until_ms);
+  return one_row<std::int64_t>(s, [](const Statement& r) { return r.integer(0); });
+}
+
 Result<std::vector<LabelRow>> StateQueries::labels(const LabelQuery& q) {
-  TRIMTAB_TRY(auto s, connection().prepare(select(
-                          std::string(kRecordColumns) + "," + std::string(kFeedbackColumns),
-                          std::string(kLabelFilter) + "ORDER BY r.row, f.feedback_id LIMIT ?10")));
+  TRIMTAB_TRY(auto s, connection().prepare(
+                          select(std::string(kRecordColumns) + "," + std::string(kFeedbackColumns),
+                                 label_filter(q.narrow) + std::string(kLabelFilter) +
+                                     "ORDER BY r.row, f.feedback_id LIMIT ?10")));
   bind_labels(s, q);
   s.bind(q.limit);
   return all_rows<LabelRow>(s, [](const Statement& r) {
@@ -293,7 +311,8 @@ Result<std::vector<LabelRow>> StateQueries::labels(const LabelQuery& q) {
 }
 
 Result<std::int64_t> StateQueries::count_labels(const LabelQuery& q) {
-  TRIMTAB_TRY(auto s, connection().prepare(select("count(*)", kLabelFilter)));
+  TRIMTAB_TRY(auto s, connection().prepare(
+                          select("count(*)", label_filter(q.narrow) + std::string(kLabelFilter))));
   bind_labels(s, q);
   TRIMTAB_TRY(const bool row, s.step());
   return row ? s.integer(0) : 0;

@@ -58,6 +58,8 @@ CREATE INDEX feedback_pending ON feedback(arrived_ms) WHERE record_row = 0;
 CREATE TABLE segments(segment INTEGER PRIMARY KEY, bytes INTEGER NOT NULL, records INTEGER NOT NULL,
   first_ms INTEGER NOT NULL, last_ms INTEGER NOT NULL, closed INTEGER NOT NULL);
 )sql",
+    // 2: every slice of event time (complaints, pools, hold-outs) was a walk over all records
+    "CREATE INDEX records_time ON records(target, ts_ms);",
 };
 static_assert(std::size(kMigrations) == kStateSchema);
 

@@ -1,10 +1,10 @@
 #include "daemon/target.h"
 
 #include <algorithm>
-#include <array>
 
 #include "base/json.h"
 #include "daemon/complaint.h"
+#include "daemon/record_outcomes.h"
 #include "daemon/stored_text.h"
 #include "retrain/quarantine.h"
 #include "shadow/pools.h"
@@ -13,23 +13,6 @@ namespace trimtab::daemon {
 namespace {
 
 constexpr std::string_view kMonitorPrefix = "monitor/";
-
-// Openings with which models of many makes decline. A guardrail's yes or no, not a judgement; a
-// provider that filters says so in `finish`.
-bool is_refusal(const InferenceRecord& record) {
-  if (record.finish == "content_filter" || record.finish == "refusal") return true;
-  static constexpr std::array<std::string_view, 8> kOpenings = {
-      "I'm sorry, but I can", "I\u2019m sorry, but I can", "I cannot ", "I can't assist",
-      "I can\u2019t assist",  "I can't help with",         "As an AI",  "I am unable to"};
-  return std::any_of(kOpenings.begin(), kOpenings.end(),
-                     [&](std::string_view opening) { return record.output.starts_with(opening); });
-}
-
-bool is_error(const InferenceRecord& record) {
-  if (!record.error.empty()) return true;
-  const auto& status = record.status;
-  return !status.empty() && status != "ok" && status != "success" && status != "200";
-}
 
 std::optional<double> as_double(const std::optional<std::int64_t>& value) {
   if (!value) return std::nullopt;
@@ -148,14 +131,9 @@ Status Target::on_joined(Step& step, const Joined& joined) {
   live.complaint = is_complaint(feedback);
   if (feedback.selection == "random") live.label = feedback.score;
   trial_.on_feedback(live);
-  if (joined.record.arm == shadow::kArmCandidate || !feedback.score) return {};
-  if (feedback.selection == "random") {
-    return outcome(step, "label_loss", joined.record.id, joined.record.ts_ms,
-                   1.0 - *feedback.score);
-  }
-  if (feedback.selection == "judge") {
-    return outcome(step, "judge_loss", joined.record.id, joined.record.ts_ms,
-                   1.0 - *feedback.score);
+  if (joined.record.arm == shadow::kArmCandidate) return {};
+  if (const auto said = outcome_of(feedback)) {
+    return outcome(step, said->metric, joined.record.id, joined.record.ts_ms, said->value);
   }
   return {};
 }

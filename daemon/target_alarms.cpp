@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "daemon/target.h"
+#include "drift/derivation.h"
 #include "drift/report.h"
 
 namespace trimtab::daemon {
@@ -43,6 +44,10 @@ Status Target::raise(Step& step, const drift::Alarm& alarm) {
                                             .reason = open.kind,
                                             .message = alarm.summary}));
   (void)seq;
+  // What the evidence was made of, for `trimtab explain`.
+  TRIMTAB_TRY(const auto trail,
+              step.tx.append_decision(open.id, "trail", drift::trail_text(alarm.trail)));
+  (void)trail;
   log::warn("{} {} {}: {}", settings_.name, open.id, open.kind, alarm.summary);
   step.metrics
       .counter("trimtab_drift_alarms_total", "Drift and harm alarms raised", {"target", "kind"})

@@ -4,6 +4,7 @@
 
 #include "base/json.h"
 #include "base/log.h"
+#include "daemon/policy_journal.h"
 #include "daemon/target.h"
 
 namespace trimtab::daemon {
@@ -29,7 +30,7 @@ std::int64_t Target::job_onset_ms() const {
 retrain::PolicyInputs Target::policy_inputs(const Step& step) const {
   retrain::PolicyInputs inputs;
   inputs.now_ms = step.now_ms;
-  const bool harmed = monitor_.harm_latched() ||
+  const bool harmed = monitor_.harm_latched() || monitor_.accuracy_declined() ||
                       std::any_of(alarms_.begin(), alarms_.end(),
                                   [](const OpenAlarm& alarm) { return alarm.kind == "harm"; });
   for (const auto& alarm : alarms_) {
@@ -91,13 +92,19 @@ Status Target::consider_job(Step& step) {
   } else if (labels != counted_labels_) {
     counted_examples_ = std::min(counted_examples_, labels);
   }
-  auto decision = retrain::decide(policy_inputs(step), settings_.retrain);
+  const auto inputs = policy_inputs(step);
+  auto decision = retrain::decide(inputs, settings_.retrain);
   waits_for_ = asked && !decision.start ? decision.message : "";
   if (!decision.start) return {};
   if (!material) {
     TRIMTAB_TRY(material, job_.gather(step, job_onset_ms(), released_bursts_));
   }
-  return start_job(step, decision, *material);
+  const std::string row = dump_json(policy_row(inputs, settings_.retrain, decision));
+  TRIMTAB_CHECK_OK(start_job(step, decision, *material));
+  if (!job_.open()) return {};  // no_data: it waits on
+  TRIMTAB_TRY(const auto seq, step.tx.append_decision(job_.job()->id, "policy", row));
+  (void)seq;
+  return {};
 }
 
 Status Target::start_job(Step& step, const retrain::Decision& decision,

@@ -23,7 +23,12 @@ Json log10_ratio(const std::string& state, double evidence, double threshold) {
 
 }  // namespace
 
-Json Target::drift_view() const { return drift::to_json(monitor_.status()); }
+Json Target::drift_view() const {
+  Json view = drift::to_json(monitor_.status());
+  view["reports"] = Json::array();
+  for (const auto& report : monitor_.reports()) view["reports"].push_back(drift::to_json(report));
+  return view;
+}
 
 Json Target::signals_view() const {
   const auto status = monitor_.status();

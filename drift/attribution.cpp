@@ -20,6 +20,24 @@ double reference_share(const Reference& reference, std::size_t bin) {
   return static_cast<double>(reference.count(bin)) / static_cast<double>(reference.size());
 }
 
+std::optional<double> inner_area(const Reference& reference, std::span<const std::int64_t> counts,
+                                 double total) {
+  const auto edges = reference.edges();
+  if (!reference.ordered() || edges.size() < 2) return std::nullopt;
+  double area = 0.0;
+  double gap = 0.0;  // of the cumulated shares at the edge before
+  for (std::size_t i = 0; i < edges.size(); ++i) {
+    const double before = gap;
+    gap += static_cast<double>(counts[i]) / total - reference_share(reference, i);
+    if (i == 0) continue;
+    const double width = edges[i] - edges[i - 1];
+    const bool crosses = before * gap < 0.0;
+    const double sum = std::fabs(before) + std::fabs(gap);
+    area += width * (crosses ? (before * before + gap * gap) / (2.0 * sum) : sum / 2.0);
+  }
+  return area;
+}
+
 double kl_to_middle(double p, double middle) { return p > 0.0 ? p * std::log(p / middle) : 0.0; }
 
 }  // namespace
@@ -45,6 +63,7 @@ BinDistances bin_distances(const Reference& reference, std::span<const std::int6
     }
   }
   result.js = std::sqrt(std::max(0.0, js));
+  result.wasserstein = inner_area(reference, counts, total);
   return result;
 }
 

@@ -2,9 +2,12 @@
 //
 // PSI = sum (c - r) ln(c / r) with empty shares as 1e-4 (Evidently's rule); JS = the
 // Jensen-Shannon *distance*, natural log; KS = the largest difference of the cumulated shares over
-// ordered bins (missing left out): a lower bound of the sample's KS.
+// ordered bins (missing left out): a lower bound of the sample's KS. Wasserstein = the area between
+// the two cumulated shares over the inner bins, straight within a bin; the two outer bins have no
+// width, so what happens inside them is left out.
 #pragma once
 
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -17,6 +20,7 @@ struct BinDistances {
   double psi = 0.0;
   double js = 0.0;
   double ks = 0.0;
+  std::optional<double> wasserstein;  // ordered references with two edges or more
 };
 
 // REQUIRES: counts.size() == reference.bins().

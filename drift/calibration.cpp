@@ -57,19 +57,24 @@ double correlation_time(const std::vector<double>& series) {
   return time * (1.0 + error);
 }
 
+using CellBets = std::vector<std::unique_ptr<RankBets>>;  // one a cell
+
 // What the bets see of a series of bins: how it moves (a shift's score) and how it spreads (a
 // scale's); for categories, each of the three heaviest.
-std::vector<std::vector<double>> scores(const RankBets& bets, const std::vector<std::uint8_t>& bins,
+std::vector<std::vector<double>> scores(const CellBets& cells,
+                                        const std::vector<std::uint8_t>& bins,
+                                        const std::vector<std::size_t>& cell_of,
                                         std::size_t channels, std::size_t channel) {
   constexpr std::size_t kShiftDown = 2;
   constexpr std::size_t kShiftUp = 5;
   constexpr std::size_t kWider = 11;
   const RankState fresh;
-  const Reference& reference = bets.reference();
-  std::vector<std::vector<double>> series(reference.ordered() ? 2 : 3);
+  const bool ordered = cells[0]->reference().ordered();
+  std::vector<std::vector<double>> series(ordered ? 2 : 3);
   for (std::size_t i = channel; i < bins.size(); i += channels) {
     const std::size_t bin = bins[i];
-    if (reference.ordered()) {
+    const RankBets& bets = *cells[cell_of[i / channels]];
+    if (ordered) {
       series[0].push_back(bets.log_ratio(fresh, kShiftUp, bin) -
                           bets.log_ratio(fresh, kShiftDown, bin));
       series[1].push_back(bets.log_ratio(fresh, kWider, bin));
@@ -81,19 +86,22 @@ std::vector<std::vector<double>> scores(const RankBets& bets, const std::vector<
 }
 
 // Replays events [from, to) by `step` against bets built elsewhere, restarting at each crossing.
-void replay_half(const CalibrationSample& sample,
-                 const std::vector<std::unique_ptr<RankBets>>& bets, std::size_t from,
-                 std::size_t to, std::size_t step, Replay& replay, std::vector<double>& times) {
+void replay_half(const CalibrationSample& sample, const std::vector<CellBets>& bets,
+                 std::size_t from, std::size_t to, std::size_t step, Replay& replay,
+                 std::vector<double>& times) {
   std::vector<RankState> states(sample.channels);
   std::vector<std::uint8_t> bins;
+  std::vector<std::size_t> cell_of;
   for (std::size_t i = from; i < to; i += step) {
+    cell_of.push_back(sample.cells > 1 ? sample.cell(i) : 0);
     for (std::size_t channel = 0; channel < sample.channels; ++channel) {
-      bins.push_back(static_cast<std::uint8_t>(sample.bin(bets[channel]->reference(), channel, i)));
+      const Reference& reference = bets[channel][cell_of.back()]->reference();
+      bins.push_back(static_cast<std::uint8_t>(sample.bin(reference, channel, i)));
     }
     ++replay.events;
   }
   for (std::size_t channel = 0; channel < sample.channels; ++channel) {
-    for (const auto& series : scores(*bets[channel], bins, sample.channels, channel)) {
+    for (const auto& series : scores(bets[channel], bins, cell_of, sample.channels, channel)) {
       times.push_back(correlation_time(series));
     }
   }
@@ -102,8 +110,8 @@ void replay_half(const CalibrationSample& sample,
     for (std::size_t i = 0; i < bins.size(); i += sample.channels) {
       double evidence = 0.0;
       for (std::size_t channel = 0; channel < sample.channels; ++channel) {
-        evidence +=
-            static_cast<double>(bets[channel]->update(states[channel], bins[i + channel], 1.0F));
+        const RankBets& mine = *bets[channel][cell_of[i / sample.channels]];
+        evidence += static_cast<double>(mine.update(states[channel], bins[i + channel], 1.0F));
       }
       if (evidence / static_cast<double>(sample.channels) < replay.thresholds[t]) continue;
       ++replay.crossings[t];
@@ -123,10 +131,11 @@ Replay replay_both(const CalibrationSample& sample, const RankOptions& options, 
   const std::array<std::array<std::size_t, 2>, 2> halves = {{{0, half}, {half, sample.size}}};
   std::array<std::vector<double>, 2> times;
   for (std::size_t h = 0; h < 2; ++h) {
-    std::vector<std::unique_ptr<RankBets>> bets;
+    std::vector<CellBets> bets(sample.channels);
     for (std::size_t channel = 0; channel < sample.channels; ++channel) {
-      bets.push_back(std::make_unique<RankBets>(
-          sample.build(channel, halves[h][0], halves[h][1], step), options));
+      for (auto& reference : sample.build(channel, halves[h][0], halves[h][1], step)) {
+        bets[channel].push_back(std::make_unique<RankBets>(std::move(reference), options));
+      }
     }
     replay_half(sample, bets, halves[1 - h][0], halves[1 - h][1], step, replay, times[h]);
   }

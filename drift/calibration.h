@@ -17,6 +17,7 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "drift/rank_e.h"
 
@@ -36,8 +37,12 @@ struct Calibration {
 struct CalibrationSample {
   std::size_t size = 0;
   std::size_t channels = 1;
-  // Reference of one channel from the events `from, from + step, ..` below `to`.
-  std::function<Reference(std::size_t channel, std::size_t from, std::size_t to, std::size_t step)>
+  // Cells of the week (seasons.h): each event is compared with its cell's reference.
+  std::size_t cells = 1;
+  std::function<std::size_t(std::size_t event)> cell;  // not asked while cells is 1
+  // References of one channel, one a cell, from the events `from, from + step, ..` below `to`.
+  std::function<std::vector<Reference>(std::size_t channel, std::size_t from, std::size_t to,
+                                       std::size_t step)>
       build;
   std::function<std::size_t(const Reference&, std::size_t channel, std::size_t event)> bin;
 };

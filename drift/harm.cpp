@@ -4,11 +4,15 @@
 #include <cmath>
 #include <cstdio>
 
+#include "drift/derivation.h"
+
 namespace trimtab::drift {
 namespace {
 
 constexpr std::uint32_t kTag = make_tag("HARM");
-constexpr std::uint32_t kVersion = 1;
+constexpr std::uint32_t kVersion = 2;  // 2: checkpoints
+constexpr std::uint64_t kCheckpointEvery = 128;
+constexpr double kQuiet = 0.01;  // of the threshold: a rise has not begun
 constexpr double kBaselineAlpha = 0.05;
 constexpr double kRecentDecay = 0.99309249543703593;  // half-life 100 outcomes
 
@@ -29,6 +33,7 @@ void HarmWatch::renew(std::int64_t since_ts_ms) {
   core_.collected_sum = 0.0;
   core_.evidence = {};
   core_.recovery = {};
+  set_checkpoint();
 }
 
 void HarmWatch::note(const Outcome& outcome) {
@@ -62,6 +67,35 @@ void HarmWatch::collect(const Outcome& outcome, bool reference_complete) {
   core_.reference_size = core_.collected;
   core_.evidence = {};
   core_.last_ts_ms = outcome.ts_ms;
+  set_checkpoint();
+}
+
+void HarmWatch::set_checkpoint() {
+  core_.checkpoint = core_.evidence;
+  core_.checkpoint_outcomes = core_.outcomes;
+  core_.checkpoint_ts_ms = core_.last_ts_ms;
+}
+
+// As a segment's detectors: while the evidence is low, and before the ring forgets.
+void HarmWatch::note_checkpoint() {
+  const std::uint64_t span = core_.outcomes - core_.checkpoint_outcomes;
+  const bool quiet = core_.evidence.evidence < kQuiet * threshold_ms_;
+  if ((span >= kCheckpointEvery && quiet) || span + 1 >= kRecent) set_checkpoint();
+}
+
+std::string HarmWatch::trail() const {
+  MeanTrail trail;
+  trail.threshold = threshold_ms_;
+  trail.level = level();
+  trail.state = core_.checkpoint;
+  std::int64_t last_ts_ms = core_.checkpoint_ts_ms;
+  for (std::uint64_t i = core_.checkpoint_outcomes; i < core_.outcomes; ++i) {
+    const Mark& mark = recent_[i % kRecent];
+    trail.steps.push_back(
+        {mark.value, static_cast<double>(std::max<std::int64_t>(0, mark.ts_ms - last_ts_ms))});
+    last_ts_ms = std::max(last_ts_ms, mark.ts_ms);
+  }
+  return save_trail(trail);
 }
 
 std::optional<Alarm> HarmWatch::observe(const Outcome& outcome, bool reference_complete) {
@@ -82,10 +116,14 @@ std::optional<Alarm> HarmWatch::observe(const Outcome& outcome, bool reference_c
       core_.recovery = {};
       core_.evidence = {};
     }
+    set_checkpoint();
     return std::nullopt;
   }
   const MeanBets bets(level());
-  if (bets.update(core_.evidence, outcome.value, dt) < threshold_ms_) return std::nullopt;
+  if (bets.update(core_.evidence, outcome.value, dt) < threshold_ms_) {
+    note_checkpoint();
+    return std::nullopt;
+  }
   Alarm alarm = make_alarm(outcome);
   core_.latched = true;
   core_.evidence = {};
@@ -120,6 +158,7 @@ Alarm HarmWatch::make_alarm(const Outcome& outcome) const {
       alarm.example_ids.emplace_back(mark.id.view());
     }
   }
+  alarm.trail = trail();
   alarm.rate = kept > 0 ? sum / static_cast<double>(kept) : 0.0;
   char text[256];
   std::snprintf(text, sizeof text,
@@ -162,6 +201,9 @@ void HarmWatch::save(SaveMode mode, std::vector<StatePiece>& out) const {
   bytes.put(c.refused);
   bytes.put(c.evidence);
   bytes.put(c.recovery);
+  bytes.put(c.checkpoint);
+  bytes.put(c.checkpoint_outcomes);
+  bytes.put(c.checkpoint_ts_ms);
   out.push_back({prefix_ + "core", bytes.take()});
   recent_.save(prefix_ + "recent/", mode, out);
 }
@@ -187,6 +229,10 @@ Status HarmWatch::restore(const PieceMap& pieces) {
   in.get_into(c.refused);
   in.get_into(c.evidence);
   in.get_into(c.recovery);
+  in.get_into(c.checkpoint);
+  in.get_into(c.checkpoint_outcomes);
+  in.get_into(c.checkpoint_ts_ms);
+  if (c.checkpoint_outcomes > c.outcomes) in.reject();
   TRIMTAB_CHECK_OK(in.finish());
   TRIMTAB_CHECK_OK(recent_.restore(prefix_ + "recent/", pieces));
   if (recent_.size() != std::min<std::uint64_t>(c.outcomes, kRecent)) {

@@ -33,6 +33,8 @@ class HarmWatch {
 
   [[nodiscard]] const std::string& name() const { return settings_.name; }
   [[nodiscard]] bool latched() const { return core_.latched; }
+  // Could raise an alarm now.
+  [[nodiscard]] bool armed() const { return core_.armed && !core_.latched; }
   [[nodiscard]] HarmStatus status() const;
 
   void save(SaveMode mode, std::vector<StatePiece>& out) const;
@@ -64,11 +66,18 @@ class HarmWatch {
     double recent_weight = 0.0;
     MeanState evidence;
     MeanState recovery;
+    // Where an alarm's trail begins (derivation.h).
+    MeanState checkpoint;
+    std::uint64_t checkpoint_outcomes = 0;
+    std::int64_t checkpoint_ts_ms = 0;
   };
   void collect(const Outcome& outcome, bool reference_complete);
   void note(const Outcome& outcome);
   [[nodiscard]] double level() const { return core_.baseline + settings_.tolerance; }
   [[nodiscard]] Alarm make_alarm(const Outcome& outcome) const;
+  void set_checkpoint();
+  void note_checkpoint();
+  [[nodiscard]] std::string trail() const;
 
   config::HarmMetricSettings settings_;
   double threshold_ms_;

@@ -9,7 +9,9 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/hash.h"
+#include "config/units.h"
 #include "drift/harm.h"
+#include "drift/label_free.h"
 #include "drift/recent.h"
 #include "drift/segment.h"
 #include "drift/sessions.h"
@@ -23,6 +25,7 @@ constexpr std::uint32_t kVersion = 1;
 const char kCorePiece[] = "monitor";
 constexpr std::size_t kShownSignals = 12;
 constexpr std::size_t kShownExamples = 5;
+constexpr double kDriving = -2.0;  // log10 ratio from which a segment is worth naming
 
 std::vector<config::HarmMetricSettings> harm_settings(const config::DriftSettings& settings) {
   if (!settings.harm.empty()) return settings.harm;
@@ -78,6 +81,24 @@ Status check_settings(const config::DriftSettings& s) {
   return {};
 }
 
+double loss_tolerance(const config::DriftSettings& settings) {
+  for (const auto& metric : harm_settings(settings)) {
+    if (metric.name == "label_loss") return metric.tolerance;
+  }
+  return config::HarmMetricSettings{}.tolerance;
+}
+
+// e-d-BH at a decision (Dandapanthula and Ramdas 2025): of K detectors those with the k largest
+// evidences have changed, for the largest k with M_(k) >= K c / k. The thresholds are K c already,
+// so in ratios: >= 1/k. REQUIRES: sorted, the largest first.
+void mark_together(std::vector<SignalEvidence>& signals) {
+  std::size_t changed = 0;
+  for (std::size_t k = 1; k <= signals.size(); ++k) {
+    if (signals[k - 1].log10_ratio >= -std::log10(static_cast<double>(k))) changed = k;
+  }
+  for (std::size_t i = 0; i < changed; ++i) signals[i].together = true;
+}
+
 // A detector more raises every threshold: the promise is shared (e-Bonferroni).
 std::size_t count_detectors(const std::vector<Signal>& signals,
                             const config::DriftSettings& settings, std::size_t harm_metrics) {
@@ -129,6 +150,7 @@ std::string drift_sentence(const Alarm& alarm) {
   if (most != alarm.bins.end() && alarm.signal != "input_embedding") {
     text += ": " + most->label + " went from " + percent(most->reference) + " to " +
             percent(most->current);
+    if (!alarm.season.empty()) text += " (" + alarm.season + ")";
   }
   if (!alarm.words_gained.empty()) {
     text += "; new words:";
@@ -136,11 +158,13 @@ std::string drift_sentence(const Alarm& alarm) {
       text += (i == 0 ? " " : ", ") + alarm.words_gained[i].word;
     }
   }
-  char tail[96];
-  std::snprintf(tail, sizeof tail, "; seen after %llu events, evidence %.3g of %.3g needed",
-                static_cast<unsigned long long>(alarm.delay_events), alarm.evidence,
-                alarm.threshold);
-  return text + tail;
+  if (!alarm.driven_by.empty()) text += "; most of all in " + alarm.driven_by;
+  char tail[128];
+  std::snprintf(
+      tail, sizeof tail,
+      "; seen after %llu events, evidence %.3g of %.3g needed: by chance at most once in ",
+      static_cast<unsigned long long>(alarm.delay_events), alarm.evidence, alarm.threshold);
+  return text + tail + config::format_duration(static_cast<std::int64_t>(alarm.promise_ms));
 }
 
 }  // namespace
@@ -164,6 +188,7 @@ class Monitor::Impl {
   Impl(const config::DriftSettings& settings, SignalExtractor extractor)
       : settings_(settings),
         extractor_(std::move(extractor)),
+        label_free_(loss_tolerance(settings)),
         sessions_(settings.session_window_ms) {
     const auto harm = harm_settings(settings);
     const double period = static_cast<double>(settings.false_alarms_per_ms) / settings.false_alarms;
@@ -175,6 +200,8 @@ class Monitor::Impl {
     plan->half_life_events = static_cast<double>(settings.half_life_events);
     plan->min_theta = settings.min_theta;
     plan->threshold_ms = threshold;
+    plan->seasons = settings.seasons == config::Seasons::kAuto;
+    plan->utc_offset_hours = settings.utc_offset_hours;
     plan_ = std::move(plan);
     segments_.push_back(std::make_unique<Segment>(plan_, "all", "segment/0/", true));
     for (std::size_t i = 0; i < harm.size(); ++i) {
@@ -183,6 +210,12 @@ class Monitor::Impl {
                          "harm/" + std::to_string(i) + "/");
     }
     fingerprint_ = fingerprint(extractor_, settings_, harm_names_);
+    for (std::size_t i = 0; i < extractor_.signals().size(); ++i) {
+      if (extractor_.signals()[i].source == Builtin::kMeanLogprob) logprob_ = i;
+    }
+    for (std::size_t i = 0; i < harm.size(); ++i) {
+      if (harm[i].name == "label_loss") label_metric_ = i;
+    }
   }
 
   std::optional<Alarm> observe(const Observation& event);
@@ -190,6 +223,7 @@ class Monitor::Impl {
   void tick(std::int64_t now_ms);
   void rereference(std::string_view reason);
   [[nodiscard]] MonitorStatus status() const;
+  [[nodiscard]] std::vector<SignalReport> reports() const;
   [[nodiscard]] std::vector<StatePiece> pieces(SaveMode mode) const;
   void mark_saved();
   [[nodiscard]] Status restore(const PieceMap& pieces);
@@ -201,10 +235,15 @@ class Monitor::Impl {
   SignalExtractor extractor_;
   std::vector<std::string> harm_names_;
   std::vector<HarmWatch> harm_;
+  LabelFree label_free_;
 
  private:
   [[nodiscard]] std::size_t segment_index(std::size_t field, std::string_view value);
   void describe(Alarm& alarm, std::size_t segment) const;
+  void describe_text(Alarm& alarm, const std::vector<const RecentRecord*>& since) const;
+  [[nodiscard]] double promise_ms() const {
+    return static_cast<double>(settings_.false_alarms_per_ms) / settings_.false_alarms;
+  }
   void after_alarm(std::size_t segment);
 
   std::shared_ptr<const SegmentPlan> plan_;
@@ -218,6 +257,8 @@ class Monitor::Impl {
   std::int64_t latest_ts_ms_ = 0;
   std::int64_t now_ms_ = 0;
   std::string reason_ = "cold start";
+  std::optional<std::size_t> logprob_;       // the signal that is the model's confidence
+  std::optional<std::size_t> label_metric_;  // the harm metric that is a label's loss
 };
 
 // Index of the segment of this value; values beyond the bound share "<field>=other".
@@ -244,6 +285,9 @@ std::optional<Alarm> Monitor::Impl::observe(const Observation& event) {
   CHECK(event.signal_count == extractor_.signals().size(), "an observation of another table");
   ++seen_;
   latest_ts_ms_ = std::max(latest_ts_ms_, event.ts_ms);
+  if (logprob_ && !event.candidate) {
+    label_free_.observe(event.id.view(), event.numbers[*logprob_], event.ts_ms);
+  }
   if (!sessions_.counts(event.session_hash, event.ts_ms)) return std::nullopt;
   ++counted_;
   RecentRecord record;
@@ -251,6 +295,7 @@ std::optional<Alarm> Monitor::Impl::observe(const Observation& event) {
   record.offset = event.offset;
   record.id = event.id;
   record.word_count = event.word_count;
+  if (event.has_embedding) record.vector = VectorRow::of(event);
   std::copy_n(event.words.begin(), event.word_count, record.words.begin());
   std::optional<std::size_t> crossed;
   if (all().observe(event)) crossed = 0;
@@ -282,6 +327,15 @@ void Monitor::Impl::describe(Alarm& alarm, std::size_t segment) const {
                    [](const SignalEvidence& a, const SignalEvidence& b) {
                      return a.log10_ratio > b.log10_ratio;
                    });
+  mark_together(alarm.signals);
+  const auto driving = std::find_if(alarm.signals.begin(), alarm.signals.end(),
+                                    [&alarm](const SignalEvidence& each) {
+                                      return each.segment != "all" && each.signal == alarm.signal;
+                                    });
+  if (driving != alarm.signals.end() && driving->segment != alarm.segment &&
+      driving->log10_ratio > kDriving) {
+    alarm.driven_by = driving->segment;
+  }
   if (alarm.signals.size() > kShownSignals) alarm.signals.resize(kShownSignals);
   std::vector<const RecentRecord*> since;
   std::vector<std::pair<double, const RecentRecord*>> payers;
@@ -294,24 +348,38 @@ void Monitor::Impl::describe(Alarm& alarm, std::size_t segment) const {
     since.push_back(record);
     payers.emplace_back(source.paid(event), record);
   }
-  if (const WordModel* words = all().words()) {
-    WordChanges changes = word_changes(*words, since);
-    alarm.words_gained = std::move(changes.gained);
-    alarm.words_lost = std::move(changes.lost);
-  }
+  describe_text(alarm, since);
   std::stable_sort(payers.begin(), payers.end(),
                    [](const auto& a, const auto& b) { return a.first > b.first; });
   for (const auto& [paid, record] : payers) {
     if (alarm.example_ids.size() == kShownExamples || paid <= 0.0) break;
     alarm.example_ids.emplace_back(record->id.view());
   }
+  alarm.promise_ms = promise_ms();
   alarm.summary = drift_sentence(alarm);
+}
+
+void Monitor::Impl::describe_text(Alarm& alarm,
+                                  const std::vector<const RecentRecord*>& since) const {
+  if (const WordModel* words = all().words()) {
+    WordChanges changes = word_changes(*words, since);
+    alarm.words_gained = std::move(changes.gained);
+    alarm.words_lost = std::move(changes.lost);
+  }
+  const Projections* projections = all().projections();
+  if (projections == nullptr) return;
+  std::vector<const VectorRow*> current;
+  for (const RecentRecord* record : since) {
+    if (record->vector.present()) current.push_back(&record->vector);
+  }
+  alarm.embedding = embedding_shift(all().reference_vectors(), current, *projections);
 }
 
 // Latched: what alarmed takes a provisional reference from the records to come, and so does all
 // that would only see the same drift again.
 void Monitor::Impl::after_alarm(std::size_t segment) {
   reason_ = "provisional, after drift alarm " + std::to_string(alarms_);
+  if (segment == 0) label_free_.restart();
   for (std::size_t i = 0; i < segments_.size(); ++i) {
     if (segment == 0 || i == segment || i == 0) segments_[i]->collect(true);
   }
@@ -321,8 +389,15 @@ std::optional<Alarm> Monitor::Impl::observe_outcome(const Outcome& outcome) {
   CHECK(outcome.metric < harm_.size(), "an outcome of an unknown metric");
   const bool complete = all().state() != MonitorState::kCollecting;
   latest_ts_ms_ = std::max(latest_ts_ms_, outcome.ts_ms);
+  if (label_metric_ == outcome.metric) {
+    label_free_.observe_label(outcome.id.view(), 1.0 - outcome.value);
+  }
   std::optional<Alarm> alarm = harm_[outcome.metric].observe(outcome, complete);
-  if (alarm) alarm->seq = ++alarms_;
+  if (!alarm) return alarm;
+  alarm->seq = ++alarms_;
+  alarm->promise_ms = promise_ms();
+  alarm->summary += "; by chance at most once in " +
+                    config::format_duration(static_cast<std::int64_t>(alarm->promise_ms));
   return alarm;
 }
 
@@ -335,6 +410,7 @@ void Monitor::Impl::rereference(std::string_view reason) {
   reason_ = reason;
   for (auto& segment : segments_) segment->collect(false);
   for (HarmWatch& harm : harm_) harm.renew(latest_ts_ms_);
+  label_free_.renew();
 }
 
 MonitorStatus Monitor::Impl::status() const {
@@ -356,7 +432,24 @@ MonitorStatus Monitor::Impl::status() const {
   status.alarms = alarms_;
   for (const auto& segment : segments_) segment->status(status.signals);
   for (const HarmWatch& harm : harm_) status.harm.push_back(harm.status());
+  const LabelFreeStatus accuracy = label_free_.status();
+  status.accuracy = {accuracy.state,           accuracy.learned,  accuracy.reference,
+                     accuracy.reference_lower, accuracy.records,  accuracy.labels,
+                     accuracy.unanchored,      accuracy.estimate, accuracy.lower,
+                     accuracy.upper,           accuracy.declined, accuracy.since_ts_ms};
   return status;
+}
+
+std::vector<SignalReport> Monitor::Impl::reports() const {
+  std::vector<SignalReport> all_reports;
+  for (std::size_t i = 0; i < segments_.size(); ++i) {
+    std::vector<SignalReport> some;
+    segments_[i]->reports(some);
+    for (SignalReport& report : some) {
+      if (i == 0 || report.log10_ratio > kDriving) all_reports.push_back(std::move(report));
+    }
+  }
+  return all_reports;
 }
 
 std::vector<StatePiece> Monitor::Impl::pieces(SaveMode mode) const {
@@ -376,6 +469,7 @@ std::vector<StatePiece> Monitor::Impl::pieces(SaveMode mode) const {
   recent_.save(mode, out);
   for (const auto& segment : segments_) segment->save(mode, out);
   for (const HarmWatch& harm : harm_) harm.save(mode, out);
+  label_free_.save(mode, out);
   return out;
 }
 
@@ -384,6 +478,7 @@ void Monitor::Impl::mark_saved() {
   recent_.mark_saved();
   for (auto& segment : segments_) segment->mark_saved();
   for (HarmWatch& harm : harm_) harm.mark_saved();
+  label_free_.mark_saved();
 }
 
 Status Monitor::Impl::restore(const PieceMap& pieces) {
@@ -414,6 +509,7 @@ Status Monitor::Impl::restore(const PieceMap& pieces) {
   TRIMTAB_CHECK_OK(recent_.restore(pieces, added));
   for (auto& segment : segments_) TRIMTAB_CHECK_OK(segment->restore(pieces));
   for (HarmWatch& harm : harm_) TRIMTAB_CHECK_OK(harm.restore(pieces));
+  TRIMTAB_CHECK_OK(label_free_.restore(pieces));
   return {};
 }
 
@@ -438,12 +534,20 @@ void Monitor::tick(std::int64_t now_ms) { impl_->tick(now_ms); }
 void Monitor::rereference(std::string_view reason) { impl_->rereference(reason); }
 MonitorState Monitor::state() const { return impl_->all().state(); }
 MonitorStatus Monitor::status() const { return impl_->status(); }
+std::vector<SignalReport> Monitor::reports() const { return impl_->reports(); }
 const SignalExtractor& Monitor::extractor() const { return impl_->extractor_; }
 const std::vector<std::string>& Monitor::harm_metrics() const { return impl_->harm_names_; }
 
 bool Monitor::harm_latched() const {
   return std::any_of(impl_->harm_.begin(), impl_->harm_.end(),
                      [](const HarmWatch& harm) { return harm.latched(); });
+}
+
+bool Monitor::accuracy_declined() const { return impl_->label_free_.declined(); }
+
+bool Monitor::harm_armed(std::size_t metric) const {
+  CHECK(metric < impl_->harm_.size(), "an unknown harm metric");
+  return impl_->harm_[metric].armed();
 }
 
 std::optional<std::size_t> Monitor::harm_metric(std::string_view name) const {

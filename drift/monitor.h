@@ -46,6 +46,25 @@ struct SignalStatus {
   std::vector<float> history;        // log10(evidence / threshold), oldest first, bounded
 };
 
+// The newest events of one signal against its reference: a drift report at any moment.
+struct SignalReport {
+  std::string name;
+  std::string segment;
+  std::uint64_t window = 0;  // events behind `current`, at most 256
+  std::int64_t reference_size = 0;
+  double log10_ratio = 0.0;  // of evidence to threshold
+  std::string bet;           // the alternative that leads
+  std::string season;        // the cell of the week behind `bins`; empty: all hours
+  int channel = -1;          // of the embedding: the projection that leads; -1: one channel
+  double psi = 0.0;
+  double js = 0.0;
+  double ks = 0.0;
+  std::optional<double> wasserstein;
+  std::vector<BinShare> bins;
+  std::uint64_t history_every = 0;  // events a point
+  std::vector<float> history;
+};
+
 struct HarmStatus {
   std::string metric;
   std::string state;  // collecting | armed | latched
@@ -58,6 +77,20 @@ struct HarmStatus {
   double recent_rate = 0.0;  // faded mean, half-life 100 outcomes
   std::uint64_t outcomes = 0;
   std::uint64_t refused = 0;  // values that were not in [0, 1]
+};
+
+// The label-free estimate of accuracy (drift/label_free.h), as status shows it.
+struct AccuracyStatus {
+  std::string state;  // off | learning | running
+  std::int64_t learned = 0;
+  double reference = 0.0;  // accuracy that it was calibrated on, and its lower bound
+  double reference_lower = 0.0;
+  std::uint64_t records = 0;  // since the last drift alarm
+  std::uint64_t labels = 0;
+  double unanchored = 0.0;
+  std::optional<double> estimate, lower, upper;
+  bool declined = false;
+  std::int64_t since_ts_ms = 0;
 };
 
 struct MonitorStatus {
@@ -74,6 +107,7 @@ struct MonitorStatus {
   std::uint64_t alarms = 0;
   std::vector<SignalStatus> signals;
   std::vector<HarmStatus> harm;
+  AccuracyStatus accuracy;
 };
 
 // One piece of the saved state. Control stores pieces by (target, name); only changed ones need
@@ -103,9 +137,17 @@ class Monitor {
   [[nodiscard]] MonitorState state() const;
   // True while some harm metric is latched: harm was shown and recovery has not been.
   [[nodiscard]] bool harm_latched() const;
+  // True when the label-free estimate shows, anchored by labels, that accuracy has declined since
+  // the last drift alarm: that drift is confirmed.
+  [[nodiscard]] bool accuracy_declined() const;
   [[nodiscard]] MonitorStatus status() const;
+  // Armed signals of "all", and of segments those whose evidence has come within 1 % of its
+  // threshold.
+  [[nodiscard]] std::vector<SignalReport> reports() const;
   [[nodiscard]] const SignalExtractor& extractor() const;
   [[nodiscard]] const std::vector<std::string>& harm_metrics() const;
+  // Its baseline is frozen and it is not latched: an alarm could come. REQUIRES: a valid index.
+  [[nodiscard]] bool harm_armed(std::size_t metric) const;
   // Index of a harm metric by name, for Outcome::metric.
   [[nodiscard]] std::optional<std::size_t> harm_metric(std::string_view name) const;
 

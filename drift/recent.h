@@ -1,5 +1,5 @@
 // RecentRecords: the last 256 counted records with their words and ids, so that an alarm can name
-// examples and the words that came and went. Memory: 130 KB.
+// examples, the words that came and went, and how the text vectors moved. Memory: 200 KB.
 #pragma once
 
 #include <array>
@@ -8,6 +8,7 @@
 
 #include "drift/alarm.h"
 #include "drift/pieces.h"
+#include "drift/projections.h"
 #include "drift/words.h"
 
 namespace trimtab::drift {
@@ -18,6 +19,8 @@ struct RecentRecord {
   RecordId id;
   std::array<Word, kMaxWords> words{};
   std::uint64_t word_count = 0;
+  VectorRow vector;              // scale 0: none
+  std::uint32_t no_padding = 0;  // saved bytes are equal for equal histories
   // Its event number in segment "all", and in its other segments (index + 1; 0 = none).
   std::uint64_t all_event = 0;
   std::array<std::uint64_t, kMaxSegmentFields> segments{};

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdio>
 #include <limits>
+#include <numeric>
 
 #include "base/check.h"
 
@@ -118,6 +119,16 @@ Reference Reference::from_categories(std::vector<CategoryCount> counts, std::int
   }
   result.set_masses();
   return result;
+}
+
+Reference Reference::recounted(std::vector<std::int64_t> counts) const {
+  CHECK(counts.size() == bins(), "one count a bin");
+  Reference part = *this;
+  part.counts_ = std::move(counts);
+  part.size_ = std::accumulate(part.counts_.begin(), part.counts_.end(), std::int64_t{0});
+  CHECK(part.size_ > 0, "a reference of nothing");
+  part.set_masses();
+  return part;
 }
 
 double Reference::floor_excess() const {

@@ -40,6 +40,10 @@ class Reference {
   [[nodiscard]] static Reference from_categories(std::vector<CategoryCount> counts,
                                                  std::int64_t missing);
 
+  // The same bins with other counts: what the signal looked like in a part of the reference.
+  // REQUIRES: one count a bin, their sum above 0.
+  [[nodiscard]] Reference recounted(std::vector<std::int64_t> counts) const;
+
   [[nodiscard]] bool ordered() const { return ordered_; }
   // Value bins + 1; the last bin is `missing`.
   [[nodiscard]] std::size_t bins() const { return masses_.size(); }
@@ -54,6 +58,8 @@ class Reference {
   // Bins that the reference filled.
   [[nodiscard]] std::size_t filled() const;
   [[nodiscard]] std::string label(std::size_t bin) const;
+  // Bin b of an ordered reference is [edges()[b - 1], edges()[b]).
+  [[nodiscard]] std::span<const double> edges() const { return {edges_.data(), edge_count_}; }
 
   // REQUIRES: ordered(). NaN and infinity -> missing_bin().
   [[nodiscard]] std::size_t bin_of(double x) const {

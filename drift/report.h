@@ -12,6 +12,7 @@ namespace trimtab::drift {
 // The drift report of one alarm: what changed, since when, how sure, what to do.
 [[nodiscard]] nlohmann::json to_json(const Alarm& alarm);
 [[nodiscard]] Result<Alarm> alarm_from_json(const nlohmann::json& document);
+[[nodiscard]] nlohmann::json to_json(const SignalReport& report);
 [[nodiscard]] nlohmann::json to_json(const MonitorStatus& status);
 
 }  // namespace trimtab::drift

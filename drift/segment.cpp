@@ -9,6 +9,7 @@
 #include <map>
 
 #include "base/check.h"
+#include "drift/derivation.h"
 
 namespace trimtab::drift {
 namespace {
@@ -16,8 +17,11 @@ namespace {
 constexpr std::uint8_t kNotFed = 255;
 constexpr std::size_t kRecentMarks = 1024;
 constexpr std::size_t kSparseEvery = 64;
-constexpr std::size_t kMaxNames = 4096;   // category names and words remembered while collecting
-constexpr std::size_t kFitEvery = 3;      // every third row fits the projections, others make bins
+constexpr std::size_t kMaxNames = 4096;  // category names and words remembered while collecting
+constexpr std::size_t kFitEvery = 3;     // every third row fits the projections, others make bins
+constexpr std::uint64_t kCheckpointEvery = 128;
+constexpr double kQuiet = -2.0;     // log10(evidence / threshold) below which a rise has not begun
+constexpr double kGoodTheta = 0.8;  // a pooled reference that calibrates so well needs no seasons
 constexpr double kNeverThreshold = 1e29;  // beyond what float wealth can reach
 
 bool is_text(const Signal& signal) {
@@ -66,6 +70,7 @@ void Segment::collect(bool provisional) {
   watches_.clear();
   words_.reset();
   projections_.reset();
+  kept_vectors_.clear();
   reference_changed_ = true;
   forget_rows();
 }
@@ -127,6 +132,11 @@ void Segment::fit_text() {
     }
     constexpr std::uint64_t kSeed = 0x70726f6a;  // fixed: the same records give the same directions
     projections_ = Projections::fit(rows, kSeed);
+    kept_vectors_.clear();
+    const std::size_t every = (vector_rows_.size() + kShiftVectors - 1) / kShiftVectors;
+    for (std::size_t i = 0; i < vector_rows_.size(); i += every) {
+      if (vector_rows_[i].present()) kept_vectors_.push_back(vector_rows_[i]);
+    }
   }
 }
 
@@ -182,7 +192,7 @@ CalibrationSample Segment::sample_of(std::size_t signal,
   if (plan_->signals[signal].kind == SignalKind::kCategorical) {
     sample.size = rows_.size();
     sample.build = [this, signal](std::size_t, std::size_t from, std::size_t to, std::size_t step) {
-      return category_reference(signal, from, to, step);
+      return std::vector<Reference>{category_reference(signal, from, to, step)};
     };
     sample.bin = [this, signal](const Reference& reference, std::size_t, std::size_t event) {
       return reference.bin_of_category(rows_[event].cells[signal]);
@@ -196,7 +206,7 @@ CalibrationSample Segment::sample_of(std::size_t signal,
                            std::size_t step) {
     std::vector<double> part;
     for (std::size_t i = from; i < to; i += step) part.push_back(values[channel][i]);
-    return Reference::from_numbers(std::move(part));
+    return std::vector<Reference>{Reference::from_numbers(std::move(part))};
   };
   sample.bin = [&values](const Reference& reference, std::size_t channel, std::size_t event) {
     return reference.bin_of(values[channel][event]);
@@ -204,16 +214,86 @@ CalibrationSample Segment::sample_of(std::size_t signal,
   return sample;
 }
 
-Segment::Watch Segment::make_watch(std::size_t signal) {
-  const Signal& what = plan_->signals[signal];
+// Events of even days, then those of odd days: either half has all hours, and each day stays whole.
+std::vector<std::size_t> Segment::alternate_days() const {
+  constexpr std::int64_t kDayMs = 86'400'000;
+  std::vector<std::size_t> order;
+  for (const std::int64_t parity : {0, 1}) {
+    for (std::size_t i = 0; i < rows_.size(); ++i) {
+      if (((rows_[i].ts_ms - rows_[0].ts_ms) / kDayMs & 1) == parity) order.push_back(i);
+    }
+  }
+  return order;
+}
+
+Reference Segment::numeric_reference(std::size_t signal,
+                                     const std::vector<std::size_t>& events) const {
+  std::vector<double> part;
+  for (const std::size_t i : events) {
+    part.push_back(std::bit_cast<double>(rows_[i].cells[signal]));
+  }
+  return Reference::from_numbers(std::move(part));
+}
+
+// A signal's events by cell of the week; `order` maps the sample's events to rows. Numbers get bins
+// of equal mass in every cell, so that the learned bet reads ranks; categories keep the pooled
+// bins.
+CalibrationSample Segment::seasonal_sample(std::size_t signal,
+                                           const std::vector<std::size_t>& order) const {
+  const bool categorical = plan_->signals[signal].kind == SignalKind::kCategorical;
+  CalibrationSample sample;
+  sample.size = order.size();
+  sample.cells = seasons_.cells();
+  sample.cell = [this, &order](std::size_t event) {
+    return seasons_.cell_of(rows_[order[event]].ts_ms);
+  };
+  sample.build = [this, &order, signal, categorical](std::size_t, std::size_t from, std::size_t to,
+                                                     std::size_t step) {
+    std::vector<std::vector<std::size_t>> by_cell(seasons_.cells());
+    for (std::size_t i = from; i < to; i += step) {
+      by_cell[0].push_back(order[i]);
+      const std::size_t cell = seasons_.cell_of(rows_[order[i]].ts_ms);
+      if (cell > 0) by_cell[cell].push_back(order[i]);
+    }
+    std::vector<Reference> references;
+    for (const auto& events : by_cell) {
+      // A cell that this part of the reference hardly saw is compared with all hours.
+      const bool few = events.size() < static_cast<std::size_t>(kLeastOfGroup) / 4;
+      const auto& used = few ? by_cell[0] : events;
+      if (!categorical) {
+        references.push_back(numeric_reference(signal, used));
+        continue;
+      }
+      if (references.empty()) references.push_back(category_reference(signal, from, to, step));
+      std::vector<std::int64_t> counts(references[0].bins(), 0);
+      for (const std::size_t i : used) {
+        ++counts[references[0].bin_of_category(rows_[i].cells[signal])];
+      }
+      Reference part = references[0].recounted(std::move(counts));
+      if (&events == &by_cell[0]) {
+        references[0] = std::move(part);
+      } else {
+        references.push_back(std::move(part));
+      }
+    }
+    return references;
+  };
+  sample.bin = [this, &order, signal, categorical](const Reference& reference, std::size_t,
+                                                   std::size_t event) {
+    const std::uint64_t value = rows_[order[event]].cells[signal];
+    return categorical ? reference.bin_of_category(value)
+                       : reference.bin_of(std::bit_cast<double>(value));
+  };
+  return sample;
+}
+
+Segment::Watch Segment::make_watch(std::size_t signal, const CalibrationSample& sample) const {
   const RankOptions options{.half_life_events = plan_->half_life_events,
-                            .min_effect = what.min_effect};
+                            .min_effect = plan_->signals[signal].min_effect};
   Watch watch;
   watch.signal = signal;
   watch.last_ts_ms = reference_ts_ms_;
   watch.last_event = events_;
-  std::vector<std::vector<double>> values;
-  const CalibrationSample sample = sample_of(signal, values);
   if (sample.size < static_cast<std::size_t>(kMinReference) / 2) {
     watch.calibration.reason = "only " + std::to_string(sample.size) +
                                " reference records carry it; at least 250 are needed";
@@ -226,13 +306,41 @@ Segment::Watch Segment::make_watch(std::size_t signal) {
     watch.calibration.armed = false;
     watch.calibration.reason += "; the raised threshold is out of reach";
   }
+  watch.channels = sample.channels;
+  watch.cells = sample.cells;
+  std::vector<std::vector<Reference>> of_channel;
   for (std::size_t c = 0; c < sample.channels; ++c) {
-    watch.bets.push_back(
-        std::make_shared<const RankBets>(sample.build(c, 0, sample.size, 1), options));
+    of_channel.push_back(sample.build(c, 0, sample.size, 1));
+  }
+  for (std::size_t cell = 0; cell < sample.cells; ++cell) {
+    for (auto& references : of_channel) {
+      watch.bets.push_back(std::make_shared<const RankBets>(std::move(references[cell]), options));
+    }
   }
   watch.states.resize(sample.channels);
+  watch.checkpoint = {watch.states, events_, watch.last_event, watch.last_ts_ms};
   watch.bins.assign(kBinRing * sample.channels, kNotFed);
   return watch;
+}
+
+Segment::Watch Segment::make_watch(std::size_t signal) {
+  std::vector<std::vector<double>> values;
+  Watch pooled = make_watch(signal, sample_of(signal, values));
+  const bool holds = pooled.calibration.armed && pooled.calibration.thin == 1 &&
+                     pooled.calibration.theta >= kGoodTheta;
+  if (holds || !plan_->seasons || seasons_.cells() == 1 || is_text(plan_->signals[signal])) {
+    return pooled;
+  }
+  const auto order = alternate_days();
+  Watch seasonal = make_watch(signal, seasonal_sample(signal, order));
+  if (!seasonal.calibration.armed || seasonal.threshold_ms >= pooled.threshold_ms) {
+    if (pooled.calibration.armed || !seasonal.calibration.armed) return pooled;
+  }
+  const std::string said = seasonal.calibration.reason;
+  seasonal.calibration.reason = "references by hour of the week, " +
+                                std::to_string(seasonal.cells) + " cells" +
+                                (said.empty() ? "" : "; " + said);
+  return seasonal;
 }
 
 void Segment::arm() {
@@ -242,6 +350,9 @@ void Segment::arm() {
   reference_ts_ms_ = rows_[0].ts_ms;
   for (const Row& row : rows_) reference_ts_ms_ = std::max(reference_ts_ms_, row.ts_ms);
   fit_text();
+  std::vector<std::int64_t> times;
+  for (const Row& row : rows_) times.push_back(row.ts_ms);
+  seasons_ = plan_->seasons ? Seasons::plan(times, plan_->utc_offset_hours) : Seasons();
   watches_.clear();
   bool any = false;
   for (std::size_t i = 0; i < plan_->signals.size(); ++i) {
@@ -285,7 +396,10 @@ bool Segment::observe(const Observation& event) {
   if (projections_ && event.has_embedding) projected = projections_->project(VectorRow::of(event));
   const double novelty =
       words_ ? words_->novelty(WordRow::of(event)) : std::numeric_limits<double>::quiet_NaN();
-  for (Watch& watch : watches_) feed(watch, event, projected ? &*projected : nullptr, novelty);
+  for (Watch& watch : watches_) {
+    feed(watch, event, projected ? &*projected : nullptr, novelty);
+    if (events_ - watch.checkpoint.event >= kCheckpointEvery) note_checkpoint(watch);
+  }
   note_history();
   return crossed().has_value();
 }
@@ -294,7 +408,7 @@ void Segment::feed(Watch& watch, const Observation& event, const Projections::Va
                    double novelty) {
   if (!watch.calibration.armed) return;
   const Signal& signal = plan_->signals[watch.signal];
-  const std::size_t channels = watch.bets.size();
+  const std::size_t channels = watch.channels;
   std::uint8_t* bins = watch.bins.data() + events_ % kBinRing * channels;
   std::fill_n(bins, channels, kNotFed);
   if (signal.about_output && event.candidate) return;
@@ -306,9 +420,11 @@ void Segment::feed(Watch& watch, const Observation& event, const Projections::Va
   watch.last_ts_ms = std::max(watch.last_ts_ms, event.ts_ms);
   watch.last_event = events_;
   ++watch.fed;
+  const std::size_t first = watch.cells > 1 ? seasons_.cell_of(event.ts_ms) : 0;
   double sum = 0.0;
   for (std::size_t c = 0; c < channels; ++c) {
-    const Reference& reference = watch.bets[c]->reference();
+    const RankBets& bets = *watch.bets[first * channels + c];
+    const Reference& reference = bets.reference();
     std::size_t bin = 0;
     switch (signal.kind) {
       case SignalKind::kCategorical:
@@ -321,10 +437,24 @@ void Segment::feed(Watch& watch, const Observation& event, const Projections::Va
         break;
     }
     bins[c] = static_cast<std::uint8_t>(bin);
-    sum += static_cast<double>(watch.bets[c]->update(watch.states[c], bin, dt, step));
+    sum += static_cast<double>(bets.update(watch.states[c], bin, dt, step));
   }
   watch.evidence = sum / static_cast<double>(channels);
   watch.interval_max = std::max(watch.interval_max, static_cast<float>(watch.log10_ratio()));
+}
+
+// Taken while the evidence is low, so that an alarm's trail shows its whole rise, and in any case
+// before the bins since the last one are overwritten. An alarm that is due keeps its trail.
+void Segment::note_checkpoint(Watch& watch) const {
+  if (!watch.calibration.armed) return;
+  const std::uint64_t span = events_ - watch.checkpoint.event;
+  const bool due = plan_->signals[watch.signal].alarm && watch.evidence >= watch.threshold_ms;
+  if (span + 1 < kBinRing && watch.log10_ratio() > kQuiet) return;
+  if (span < kBinRing && due) return;
+  watch.checkpoint.states = watch.states;
+  watch.checkpoint.event = events_;
+  watch.checkpoint.last_event = watch.last_event;
+  watch.checkpoint.last_ts_ms = watch.last_ts_ms;
 }
 
 // Keeps the history bounded by joining neighbours and doubling the interval.
@@ -371,13 +501,30 @@ Segment::Mark Segment::mark_of(std::uint64_t event) const {
   return slot < sparse_marks_.size() ? sparse_marks_[slot] : recent_marks_[events_ % kRecentMarks];
 }
 
+std::size_t Segment::cell_at(const Watch& watch, std::uint64_t event) const {
+  if (watch.cells == 1) return 0;
+  return seasons_.cell_of(recent_marks_[event % kRecentMarks].ts_ms);
+}
+
+std::uint64_t Segment::span_of(std::uint64_t age) const {
+  return std::min<std::uint64_t>({age, kBinRing, events_ - armed_at_});
+}
+
+// The cell in which most of the last `span` events lie: bins of different cells do not compare.
+std::size_t Segment::main_cell(const Watch& watch, std::uint64_t span) const {
+  std::vector<std::size_t> events(watch.cells, 0);
+  for (std::uint64_t back = 0; back < span; ++back) ++events[cell_at(watch, events_ - back)];
+  return static_cast<std::size_t>(std::max_element(events.begin(), events.end()) - events.begin());
+}
+
 std::vector<std::int64_t> Segment::counts_since(const Watch& watch, std::size_t channel,
-                                                std::uint64_t age) const {
-  std::vector<std::int64_t> counts(watch.bets[channel]->reference().bins(), 0);
-  const std::uint64_t span = std::min<std::uint64_t>({age, kBinRing, events_ - armed_at_});
+                                                std::size_t cell, std::uint64_t span) const {
+  std::vector<std::int64_t> counts(watch.bets[cell * watch.channels + channel]->reference().bins(),
+                                   0);
   for (std::uint64_t back = 0; back < span; ++back) {
-    const std::size_t slot = (events_ - back) % kBinRing * watch.bets.size() + channel;
-    if (watch.bins[slot] != kNotFed) ++counts[watch.bins[slot]];
+    const std::size_t slot = (events_ - back) % kBinRing * watch.channels + channel;
+    if (watch.bins[slot] == kNotFed || cell_at(watch, events_ - back) != cell) continue;
+    ++counts[watch.bins[slot]];
   }
   return counts;
 }
@@ -387,9 +534,10 @@ void Segment::attribute(Alarm& alarm) const {
   CHECK(index.has_value(), "attribute() without an alarm");
   const Watch& watch = watches_[*index];
   const std::size_t channel = watch.leading_channel();
-  const RankBets& bets = *watch.bets[channel];
   const RankState& state = watch.states[channel];
-  const auto age = static_cast<std::uint64_t>(state.age[bets.leader(state)]);
+  const auto age = static_cast<std::uint64_t>(state.age[watch.bets[channel]->leader(state)]);
+  const std::size_t cell = main_cell(watch, span_of(age));
+  const RankBets& bets = *watch.bets[cell * watch.channels + channel];
   alarm.kind = AlarmKind::kDrift;
   alarm.signal = plan_->signals[watch.signal].name;
   alarm.segment = name_;
@@ -400,12 +548,86 @@ void Segment::attribute(Alarm& alarm) const {
   const Mark onset = mark_of(events_ - std::min(age, events_ - armed_at_) + 1);
   alarm.onset_ts_ms = onset.ts_ms;
   alarm.onset_offset = onset.offset;
-  const auto counts = counts_since(watch, channel, age);
+  const auto counts = counts_since(watch, channel, cell, span_of(age));
   const BinDistances distances = bin_distances(bets.reference(), counts);
+  if (watch.cells > 1) alarm.season = seasons_.name(cell);
   alarm.psi = distances.psi;
   alarm.js = distances.js;
   alarm.ks = distances.ks;
+  alarm.wasserstein = distances.wasserstein;
+  alarm.bet = RankBets::bet_name(bets.leader(state));
   alarm.bins = bin_shares(bets, state, counts);
+  for (const std::int64_t count : counts) alarm.window += static_cast<std::uint64_t>(count);
+  alarm.history_every = history_every_;
+  alarm.history = watch.history;
+  alarm.history.push_back(static_cast<float>(watch.log10_ratio()));
+  alarm.trail = trail_of(watch);
+}
+
+std::string Segment::trail_of(const Watch& watch) const {
+  RankTrail trail;
+  trail.threshold = watch.threshold_ms;
+  trail.states = watch.checkpoint.states;
+  const std::size_t channels = watch.channels;
+  std::vector<std::size_t> cells;  // those that occur, in order of appearance
+  std::int64_t last_ts_ms = watch.checkpoint.last_ts_ms;
+  std::uint64_t last_event = watch.checkpoint.last_event;
+  for (std::uint64_t event = watch.checkpoint.event + 1; event <= events_; ++event) {
+    const std::uint8_t* bins = watch.bins.data() + event % kBinRing * channels;
+    if (*bins == kNotFed) continue;
+    const std::int64_t ts_ms = recent_marks_[event % kRecentMarks].ts_ms;
+    trail.steps.push_back({static_cast<float>(std::max<std::int64_t>(0, ts_ms - last_ts_ms)),
+                           static_cast<float>(event - last_event)});
+    trail.bins.insert(trail.bins.end(), bins, bins + channels);
+    const std::size_t cell = cell_at(watch, event);
+    const auto known = std::find(cells.begin(), cells.end(), cell);
+    trail.cells.push_back(static_cast<std::uint8_t>(known - cells.begin()));
+    if (known == cells.end()) cells.push_back(cell);
+    last_ts_ms = std::max(last_ts_ms, ts_ms);
+    last_event = event;
+  }
+  if (cells.empty()) cells.push_back(0);
+  for (const std::size_t cell : cells) {
+    for (std::size_t c = 0; c < channels; ++c) {
+      trail.bets.push_back(watch.bets[cell * channels + c].get());
+    }
+  }
+  return save_trail(trail);
+}
+
+void Segment::reports(std::vector<SignalReport>& out) const {
+  for (const Watch& watch : watches_) {
+    if (!watch.calibration.armed) continue;
+    const std::size_t channel = watch.leading_channel();
+    const std::uint64_t span = span_of(kBinRing);
+    const std::size_t cell = main_cell(watch, span);
+    const RankBets& bets = *watch.bets[cell * watch.channels + channel];
+    const auto counts = counts_since(watch, channel, cell, span);
+    const BinDistances distances = bin_distances(bets.reference(), counts);
+    SignalReport report;
+    report.name = plan_->signals[watch.signal].name;
+    report.segment = name_;
+    for (const std::int64_t count : counts) report.window += static_cast<std::uint64_t>(count);
+    report.reference_size = bets.reference().size();
+    report.log10_ratio = watch.log10_ratio();
+    report.bet = RankBets::bet_name(bets.leader(watch.states[channel]));
+    report.season = watch.cells > 1 ? seasons_.name(cell) : "";
+    report.channel = watch.channels > 1 ? static_cast<int>(channel) : -1;
+    report.psi = distances.psi;
+    report.js = distances.js;
+    report.ks = distances.ks;
+    report.wasserstein = distances.wasserstein;
+    report.bins = bin_shares(bets, watch.states[channel], counts);
+    report.history_every = history_every_;
+    report.history = watch.history;
+    out.push_back(std::move(report));
+  }
+}
+
+std::vector<const VectorRow*> Segment::reference_vectors() const {
+  std::vector<const VectorRow*> rows;
+  for (const VectorRow& row : kept_vectors_) rows.push_back(&row);
+  return rows;
 }
 
 double Segment::paid(std::uint64_t event) const {
@@ -413,10 +635,10 @@ double Segment::paid(std::uint64_t event) const {
   if (!index || event > events_ || events_ - event >= kBinRing) return 0.0;
   const Watch& watch = watches_[*index];
   const std::size_t channel = watch.leading_channel();
-  const std::uint8_t bin = watch.bins[event % kBinRing * watch.bets.size() + channel];
+  const std::uint8_t bin = watch.bins[event % kBinRing * watch.channels + channel];
   if (bin == kNotFed) return 0.0;
   const RankState& state = watch.states[channel];
-  const RankBets& bets = *watch.bets[channel];
+  const RankBets& bets = *watch.bets[cell_at(watch, event) * watch.channels + channel];
   return bets.log_ratio(state, bets.leader(state), bin);
 }
 

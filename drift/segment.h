@@ -4,7 +4,9 @@
 // collecting (rows are kept) -> calibrating (enough rows; the next event or tick builds and
 // calibrates) -> armed, or refused when no alarming signal could be armed. Text signals (novelty,
 // embedding) live in "all" only: their references cost 300 bytes a row.
-// Control's thread only. Memory: (280 + 512 + 200) bytes a signal besides references.
+// Each detector keeps a checkpoint of its state, so that an alarm can be derived again from it and
+// the events since (derivation.h).
+// Control's thread only. Memory: (280 + 304 + 256 + 160) bytes a signal besides references.
 #pragma once
 
 #include <array>
@@ -21,6 +23,7 @@
 #include "drift/pieces.h"
 #include "drift/projections.h"
 #include "drift/rank_e.h"
+#include "drift/seasons.h"
 #include "drift/words.h"
 
 namespace trimtab::drift {
@@ -32,12 +35,14 @@ struct SegmentPlan {
   double half_life_events = 5'000.0;
   double min_theta = 0.5;
   double threshold_ms = 0.0;  // period / allowed false alarms x detectors
+  bool seasons = true;        // references by hour of the week where a pooled one does not hold
+  double utc_offset_hours = 0.0;
 };
 
 class Segment {
  public:
-  static constexpr std::size_t kBinRing = 512;  // events whose bins are kept for attribution
-  static constexpr std::size_t kHistory = 48;   // points of the evidence history
+  static constexpr std::size_t kBinRing = 256;  // events whose bins are kept for attribution
+  static constexpr std::size_t kHistory = 40;   // points of the evidence history
 
   Segment(std::shared_ptr<const SegmentPlan> plan, std::string name, std::string prefix,
           bool with_text);
@@ -68,6 +73,13 @@ class Segment {
 
   void status(std::vector<SignalStatus>& out) const;
   void evidence(std::vector<SignalEvidence>& out) const;
+  // The last kBinRing events against the reference, a signal.
+  void reports(std::vector<SignalReport>& out) const;
+  // Reference vectors (at most kShiftVectors) and their projections; for EmbeddingShift.
+  [[nodiscard]] std::vector<const VectorRow*> reference_vectors() const;
+  [[nodiscard]] const Projections* projections() const {
+    return projections_ ? &*projections_ : nullptr;
+  }
 
   void save(SaveMode mode, std::vector<StatePiece>& out) const;
   void mark_saved();
@@ -87,13 +99,22 @@ class Segment {
     std::int64_t ts_ms = 0;
     std::uint64_t offset = 0;
   };
+  struct Checkpoint {
+    std::vector<RankState> states;
+    std::uint64_t event = 0;  // the segment's event number
+    std::uint64_t last_event = 0;
+    std::int64_t last_ts_ms = 0;
+  };
   // One signal's detector.
   struct Watch {
     std::size_t signal = 0;
     Calibration calibration;
     double threshold_ms = 0.0;
-    std::vector<std::shared_ptr<const RankBets>> bets;  // one a channel: 1, or 32
-    std::vector<RankState> states;
+    std::size_t channels = 1;  // 1, or 32
+    std::size_t cells = 1;     // of the week; more than 1 only with one channel
+    std::vector<std::shared_ptr<const RankBets>> bets;  // [cells, channels]
+    std::vector<RankState> states;                      // a channel
+    Checkpoint checkpoint;
     std::vector<std::uint8_t> bins;  // [kBinRing, channels]; 255 = the event did not feed it
     std::int64_t last_ts_ms = 0;
     std::uint64_t last_event = 0;
@@ -112,8 +133,14 @@ class Segment {
   void arm();
   void fit_text();
   [[nodiscard]] Watch make_watch(std::size_t signal);
+  [[nodiscard]] Watch make_watch(std::size_t signal, const CalibrationSample& sample) const;
   [[nodiscard]] CalibrationSample sample_of(std::size_t signal,
                                             std::vector<std::vector<double>>& values) const;
+  [[nodiscard]] CalibrationSample seasonal_sample(std::size_t signal,
+                                                  const std::vector<std::size_t>& order) const;
+  [[nodiscard]] std::vector<std::size_t> alternate_days() const;
+  [[nodiscard]] Reference numeric_reference(std::size_t signal,
+                                            const std::vector<std::size_t>& events) const;
   [[nodiscard]] std::vector<std::vector<double>> channel_values(std::size_t signal) const;
   [[nodiscard]] Reference category_reference(std::size_t signal, std::size_t from, std::size_t to,
                                              std::size_t step) const;
@@ -121,10 +148,15 @@ class Segment {
   void feed(Watch& watch, const Observation& event, const Projections::Values* projected,
             double novelty);
   void note_history();
+  void note_checkpoint(Watch& watch) const;
+  [[nodiscard]] std::string trail_of(const Watch& watch) const;
   [[nodiscard]] std::optional<std::size_t> crossed() const;
   [[nodiscard]] Mark mark_of(std::uint64_t event) const;
+  [[nodiscard]] std::size_t cell_at(const Watch& watch, std::uint64_t event) const;
+  [[nodiscard]] std::size_t main_cell(const Watch& watch, std::uint64_t span) const;
+  [[nodiscard]] std::uint64_t span_of(std::uint64_t age) const;
   [[nodiscard]] std::vector<std::int64_t> counts_since(const Watch& watch, std::size_t channel,
-                                                       std::uint64_t age) const;
+                                                       std::size_t cell, std::uint64_t span) const;
   void save_reference(std::vector<StatePiece>& out) const;
   [[nodiscard]] Status restore_reference(const PieceMap& pieces);
   void save_watches(std::vector<StatePiece>& out) const;
@@ -151,6 +183,7 @@ class Segment {
   ChunkedVector<Row, 64> rows_;
   ChunkedVector<WordRow, 128> word_rows_;
   ChunkedVector<VectorRow, 64> vector_rows_;
+  ChunkedVector<VectorRow, 64> kept_vectors_;  // of the reference, while armed
   ChunkedVector<CategoryName, 128> names_;
   ChunkedVector<NamedWord, 256> dictionary_;
   std::set<std::pair<std::uint64_t, std::uint64_t>> known_names_;
@@ -158,6 +191,7 @@ class Segment {
 
   std::optional<WordModel> words_;
   std::optional<Projections> projections_;
+  Seasons seasons_;
   std::vector<Watch> watches_;
   ChunkedVector<Mark, 128> recent_marks_;  // ring of the last 1,024 events
   ChunkedVector<Mark, 128> sparse_marks_;  // ring of every 64th of the last 65,536

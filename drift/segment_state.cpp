@@ -10,7 +10,7 @@ namespace {
 constexpr std::uint32_t kMetaTag = make_tag("SEGM");
 constexpr std::uint32_t kReferenceTag = make_tag("SEGR");
 constexpr std::uint32_t kWatchTag = make_tag("SEGW");
-constexpr std::uint32_t kVersion = 1;
+constexpr std::uint32_t kVersion = 2;  // 2: checkpoints
 
 Result<std::string_view> piece_of(const PieceMap& pieces, const std::string& name) {
   const auto at = pieces.find(name);
@@ -36,6 +36,7 @@ void Segment::save(SaveMode mode, std::vector<StatePiece>& out) const {
   rows_.save(prefix_ + "rows/", mode, out);
   word_rows_.save(prefix_ + "words/", mode, out);
   vector_rows_.save(prefix_ + "vectors/", mode, out);
+  kept_vectors_.save(prefix_ + "kept/", mode, out);
   names_.save(prefix_ + "names/", mode, out);
   dictionary_.save(prefix_ + "dictionary/", mode, out);
   recent_marks_.save(prefix_ + "marks/", mode, out);
@@ -48,6 +49,7 @@ void Segment::mark_saved() {
   rows_.mark_saved();
   word_rows_.mark_saved();
   vector_rows_.mark_saved();
+  kept_vectors_.mark_saved();
   names_.mark_saved();
   dictionary_.mark_saved();
   recent_marks_.mark_saved();
@@ -61,6 +63,7 @@ void Segment::save_reference(std::vector<StatePiece>& out) const {
   if (words_) words_->save(bytes);
   bytes.put(static_cast<std::uint8_t>(projections_.has_value()));
   if (projections_) projections_->save(bytes);
+  bytes.put(seasons_.bytes());
   bytes.put(static_cast<std::uint64_t>(watches_.size()));
   for (const Watch& watch : watches_) {
     bytes.put(static_cast<std::uint64_t>(watch.signal));
@@ -69,6 +72,7 @@ void Segment::save_reference(std::vector<StatePiece>& out) const {
     bytes.put(watch.calibration.thin);
     bytes.put_text(watch.calibration.reason);
     bytes.put(watch.threshold_ms);
+    bytes.put(static_cast<std::uint64_t>(watch.cells));
     bytes.put(static_cast<std::uint64_t>(watch.bets.size()));
     for (const auto& bets : watch.bets) bets->reference().save(bytes);
   }
@@ -80,6 +84,10 @@ void Segment::save_watches(std::vector<StatePiece>& out) const {
   for (const Watch& watch : watches_) {
     bytes.put_all(watch.states);
     bytes.put_all(watch.bins);
+    bytes.put_all(watch.checkpoint.states);
+    bytes.put(watch.checkpoint.event);
+    bytes.put(watch.checkpoint.last_event);
+    bytes.put(watch.checkpoint.last_ts_ms);
     bytes.put(watch.last_ts_ms);
     bytes.put(watch.last_event);
     bytes.put(watch.fed);
@@ -111,6 +119,7 @@ Status Segment::restore(const PieceMap& pieces) {
   TRIMTAB_CHECK_OK(rows_.restore(prefix_ + "rows/", pieces));
   TRIMTAB_CHECK_OK(word_rows_.restore(prefix_ + "words/", pieces));
   TRIMTAB_CHECK_OK(vector_rows_.restore(prefix_ + "vectors/", pieces));
+  TRIMTAB_CHECK_OK(kept_vectors_.restore(prefix_ + "kept/", pieces));
   TRIMTAB_CHECK_OK(names_.restore(prefix_ + "names/", pieces));
   TRIMTAB_CHECK_OK(dictionary_.restore(prefix_ + "dictionary/", pieces));
   TRIMTAB_CHECK_OK(recent_marks_.restore(prefix_ + "marks/", pieces));
@@ -139,6 +148,7 @@ Status Segment::restore_reference(const PieceMap& pieces) {
   watches_.clear();
   if (in.get<std::uint8_t>() != 0) words_ = WordModel::load(in);
   if (in.get<std::uint8_t>() != 0) projections_ = Projections::load(in);
+  seasons_ = Seasons::of(in.get<Seasons::Bytes>());
   const auto count = in.get<std::uint64_t>();
   if (count > plan_->signals.size()) in.reject();
   for (std::uint64_t i = 0; in.ok() && i < count; ++i) {
@@ -149,15 +159,18 @@ Status Segment::restore_reference(const PieceMap& pieces) {
     in.get_into(watch.calibration.thin);
     watch.calibration.reason = in.get_text();
     in.get_into(watch.threshold_ms);
-    const auto channels = in.get<std::uint64_t>();
-    if (watch.signal >= plan_->signals.size() || channels > kProjections ||
-        (watch.calibration.armed && channels == 0)) {
+    watch.cells = in.get<std::uint64_t>();
+    const auto all = in.get<std::uint64_t>();
+    if (watch.signal >= plan_->signals.size() || watch.cells == 0 ||
+        watch.cells > seasons_.cells() || all % watch.cells != 0 ||
+        all / watch.cells > kProjections || (watch.calibration.armed && all == 0)) {
       in.reject();
       break;
     }
+    watch.channels = all / watch.cells;
     const RankOptions options{.half_life_events = plan_->half_life_events,
                               .min_effect = plan_->signals[watch.signal].min_effect};
-    for (std::uint64_t c = 0; in.ok() && c < channels; ++c) {
+    for (std::uint64_t c = 0; in.ok() && c < all; ++c) {
       watch.bets.push_back(std::make_shared<const RankBets>(Reference::load(in), options));
     }
     watches_.push_back(std::move(watch));
@@ -169,9 +182,13 @@ Status Segment::restore_watches(const PieceMap& pieces) {
   TRIMTAB_TRY(const std::string_view piece, piece_of(pieces, prefix_ + "watch"));
   ByteReader in(piece, kWatchTag, kVersion, "drift detectors");
   for (Watch& watch : watches_) {
-    const std::size_t channels = watch.bets.size();
+    const std::size_t channels = watch.channels;
     watch.states = in.get_all<RankState>();
     watch.bins = in.get_all<std::uint8_t>();
+    watch.checkpoint.states = in.get_all<RankState>();
+    in.get_into(watch.checkpoint.event);
+    in.get_into(watch.checkpoint.last_event);
+    in.get_into(watch.checkpoint.last_ts_ms);
     in.get_into(watch.last_ts_ms);
     in.get_into(watch.last_event);
     in.get_into(watch.fed);
@@ -180,9 +197,18 @@ Status Segment::restore_watches(const PieceMap& pieces) {
     in.get_into(watch.interval_max);
     watch.history = in.get_all<float>();
     bool fits = watch.states.size() == channels && watch.bins.size() == kBinRing * channels &&
-                watch.history.size() <= kHistory;
+                watch.history.size() <= kHistory && watch.checkpoint.states.size() == channels &&
+                watch.checkpoint.event <= events_ &&
+                (!watch.calibration.armed || state_ != MonitorState::kArmed ||
+                 events_ - watch.checkpoint.event <= kBinRing);
     for (std::size_t i = 0; fits && i < watch.bins.size(); ++i) {
-      fits = watch.bins[i] == 255 || watch.bins[i] < watch.bets[i % channels]->reference().bins();
+      if (watch.bins[i] == 255) continue;
+      // The newest event whose slot this is.
+      const std::uint64_t event = events_ - (events_ - i / channels) % kBinRing;
+      if (event > events_) in.reject();
+      if (!in.ok()) break;
+      const std::size_t at = cell_at(watch, event) * channels + i % channels;
+      fits = watch.bins[i] < watch.bets[at]->reference().bins();
     }
     if (!fits) in.reject();
   }

@@ -19,11 +19,15 @@ using config::Ship;
 
 constexpr std::array<std::pair<Ship, std::string_view>, 2> kShips = {
     {{Ship::kImprove, "improve"}, {Ship::kNonInferior, "non_inferior"}}};
-constexpr std::array<std::pair<PairScore, std::string_view>, 4> kScores = {
+constexpr std::array<std::pair<PairScore, std::string_view>, 8> kScores = {
     {{PairScore::kAuto, "auto"},
      {PairScore::kMatch, "match"},
      {PairScore::kLikelihood, "likelihood"},
-     {PairScore::kJudge, "judge"}}};
+     {PairScore::kJudge, "judge"},
+     {PairScore::kTokenF1, "token_f1"},
+     {PairScore::kRougeL, "rougeL"},
+     {PairScore::kChrf, "chrf"},
+     {PairScore::kBleu, "bleu"}}};
 constexpr std::array<std::pair<LiveMetric, std::string_view>, 3> kLiveMetrics = {
     {{LiveMetric::kAuto, "auto"},
      {LiveMetric::kComplaint, "complaint"},
@@ -42,6 +46,7 @@ void plan_fields(S& p, V& visit) {
   visit("ship", p.ship);
   visit("score", p.score);
   visit("short_answer_tokens", p.short_answer_tokens);
+  visit("answer_tokens", p.answer_tokens);
   visit("live_metric", p.live_metric);
   visit("guardrails", p.guardrails);
   visit("slow_factor", p.slow_factor);

@@ -4,11 +4,16 @@
 
 namespace trimtab::shadow {
 
-ShadowReplay replay_shadow(const Plan& plan, bool no_past, std::span<const ReplayPair> rows) {
-  ShadowGate gate(plan, false, no_past);
+ShadowReplay replay_shadow(const Plan& plan, bool no_past, std::span<const ReplayPair> rows,
+                           bool advisory) {
+  ShadowGate gate(plan, advisory, no_past);
   ShadowReplay replay;
   for (std::size_t i = 0; i < rows.size(); ++i) {
-    gate.add_difference(rows[i].stratum, rows[i].d);
+    if (rows[i].scored) {
+      gate.add(rows[i].stratum, *rows[i].scored);
+    } else {
+      gate.add_difference(rows[i].stratum, rows[i].d);
+    }
     replay.verdict = gate.verdict();
     if (replay.verdict.ship && !replay.ship_at) replay.ship_at = i;
     if (replay.verdict.harm && !replay.harm_at) replay.harm_at = i;

@@ -21,7 +21,9 @@ namespace trimtab::shadow {
 
 struct ReplayPair {
   Stratum stratum = Stratum::kNew;
-  std::optional<double> d;  // absent: was missing
+  std::optional<double> d;  // absent: was missing. Looked at only without `scored`
+  // The scores themselves: D is made again under the plan (another `score`, another length).
+  std::optional<ScoreResult> scored;
 };
 
 struct ShadowReplay {
@@ -29,7 +31,7 @@ struct ShadowReplay {
   ShadowVerdict verdict;                          // after the last row
 };
 [[nodiscard]] ShadowReplay replay_shadow(const Plan& plan, bool no_past,
-                                         std::span<const ReplayPair> rows);
+                                         std::span<const ReplayPair> rows, bool advisory = false);
 
 struct LiveReplay {
   std::optional<std::uint64_t> ship_at, harm_at, srm_at;

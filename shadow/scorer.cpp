@@ -26,6 +26,7 @@ Result<AdapterScore> parse_score(const Json& json) {
   };
   score.mean_logprob = number("mean_logprob");
   score.latency_s = number("latency_s");
+  score.text_metric = number("text_metric");
   score.tokens = static_cast<int>(number("tokens").value_or(0.0));
   return score;
 }
@@ -40,6 +41,7 @@ Result<ScoreResult> parse_line(std::string_view line) {
   }
   TRIMTAB_TRY(result.champion, parse_score((*results)[0]));
   TRIMTAB_TRY(result.candidate, parse_score((*results)[1]));
+  if (const auto judge = json_get<double>(json, "judge")) result.judge = *judge;
   return result;
 }
 

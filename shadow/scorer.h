@@ -31,12 +31,14 @@ struct AdapterScore {
   std::optional<bool> match;           // greedy equals text, outer white space aside
   std::optional<double> mean_logprob;  // mean token log-probability of `text`
   std::optional<double> latency_s;     // remote scorers only
+  std::optional<double> text_metric;   // of `greedy` against `text`, in [0, 1]
   int tokens = 0;                      // of `text`
 };
 
 struct ScoreResult {
   std::string id;
   AdapterScore champion, candidate;
+  std::optional<double> judge;  // -1 champion, 0 tie, 1 candidate
 };
 
 // IN's lines. kInvalid when an item's messages are not a JSON array.

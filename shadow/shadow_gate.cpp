@@ -21,6 +21,14 @@ std::optional<double> match_difference(const ScoreResult& result) {
   return (*result.candidate.match ? 1.0 : 0.0) - (*result.champion.match ? 1.0 : 0.0);
 }
 
+std::optional<double> metric_difference(const ScoreResult& result) {
+  const auto& a = result.champion.text_metric;
+  const auto& b = result.candidate.text_metric;
+  const auto good = [](const std::optional<double>& x) { return x && *x >= 0.0 && *x <= 1.0; };
+  if (!good(a) || !good(b)) return std::nullopt;
+  return *b - *a;
+}
+
 // exp(mean log-probability) is the geometric-mean probability of a token: in [0, 1].
 std::optional<double> likelihood_difference(const ScoreResult& result) {
   const auto& a = result.champion.mean_logprob;
@@ -60,14 +68,18 @@ std::string progress(const EvidenceRow& row, bool superior) {
 
 }  // namespace
 
-std::optional<double> pair_difference(const ScoreResult& result, const Plan& plan,
-                                      std::optional<double> judge) {
+std::optional<double> pair_difference(const ScoreResult& result, const Plan& plan) {
+  const auto& judge = result.judge;
   switch (plan.score) {
     case PairScore::kMatch: return match_difference(result);
     case PairScore::kLikelihood: return likelihood_difference(result);
     case PairScore::kJudge:
       if (!judge || (*judge != -1.0 && *judge != 0.0 && *judge != 1.0)) return std::nullopt;
       return judge;
+    case PairScore::kTokenF1:
+    case PairScore::kRougeL:
+    case PairScore::kChrf:
+    case PairScore::kBleu: return metric_difference(result);
     case PairScore::kAuto: break;
   }
   const int tokens = std::max(result.champion.tokens, result.candidate.tokens);
@@ -84,9 +96,9 @@ ShadowGate::ShadowGate(const Plan& plan, bool advisory, bool no_past)
   for (const auto& name : names) streams_.emplace_back(name, params_of(plan, names.size()));
 }
 
-void ShadowGate::add(Stratum stratum, const ScoreResult& result, std::optional<double> judge) {
+void ShadowGate::add(Stratum stratum, const ScoreResult& result) {
   if (!advisory_) {
-    streams_[stratum == Stratum::kNew ? kNew : kOld].add(pair_difference(result, plan_, judge));
+    streams_[stratum == Stratum::kNew ? kNew : kOld].add(pair_difference(result, plan_));
     return;
   }
   const auto length = [](const AdapterScore& score) {

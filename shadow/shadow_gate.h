@@ -26,9 +26,8 @@ namespace trimtab::shadow {
 
 // D of one scored record. Absent when a score it needs is missing or NaN.
 // match: short known-good texts; likelihood: exp(mean_logprob), difference; never a clipped
-// log-probability. `judge` is -1, 0 or 1 where the plan's score is judge.
-[[nodiscard]] std::optional<double> pair_difference(const ScoreResult& result, const Plan& plan,
-                                                    std::optional<double> judge = {});
+// log-probability; judge: -1, 0 or 1; a text metric: difference of the two, each in [0, 1].
+[[nodiscard]] std::optional<double> pair_difference(const ScoreResult& result, const Plan& plan);
 
 // One stream of D with its test, its running-mean sequence and its counts.
 class PairedStream {
@@ -55,7 +54,7 @@ class ShadowGate {
   // `advisory`: the pool has no label that counts, on `new`. `no_past`: the target never served
   // before the onset, so `old` is not asked for (the caller knows; journaled with the trial).
   ShadowGate(const Plan& plan, bool advisory, bool no_past);
-  void add(Stratum stratum, const ScoreResult& result, std::optional<double> judge = {});
+  void add(Stratum stratum, const ScoreResult& result);
   // A journaled pair's D (replay.h). REQUIRES: the gate is not advisory.
   void add_difference(Stratum stratum, std::optional<double> d);
   // The pool is used up; no pair will follow.

@@ -30,6 +30,8 @@ int run_online(int argc, char** argv) {
   add_changing_commands(app, options, run);
   add_data_commands(app, options, run);
   add_local_commands(app, options, run);
+  add_backtest_command(app, options, run);
+  add_test_command(app, options, run);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -22,4 +22,8 @@ void add_data_commands(CLI::App& app, RestOptions& options, Run& run);
 // check-config, demo: no daemon needed
 void add_local_commands(CLI::App& app, RestOptions& options, Run& run);
 
+// backtest, test: past logs through the daemon's own monitor; no daemon needed
+void add_backtest_command(CLI::App& app, RestOptions& options, Run& run);
+void add_test_command(CLI::App& app, RestOptions& options, Run& run);
+
 }  // namespace trimtab::cli

@@ -113,7 +113,11 @@ Result<int> replay(const RestOptions& options, const Change& change) {
   TRIMTAB_TRY(Rest rest, Rest::open(options, clock));
   TRIMTAB_TRY(const Json answer,
               rest.post("/api/v1/replay/" + change.subject, Json{{"set", values}}));
-  std::printf("%s\n", dump_json(answer, 2).c_str());
+  if (options.json) {
+    std::printf("%s\n", dump_json(answer, 2).c_str());
+  } else {
+    std::printf("%s\n", json_or<std::string>(answer, "sentence", "").c_str());
+  }
   return 0;
 }
 

@@ -160,7 +160,7 @@ Result<int> explain(const RestOptions& options, const std::string& id) {
     std::printf("%s  %s -> %s  %s: %s\n  used: %s\n  %s\n", text(decision, "ts").c_str(),
                 text(decision, "from").c_str(), text(decision, "to").c_str(),
                 text(decision, "reason").c_str(), text(decision, "message").c_str(),
-                dump_json(json_or<Json>(decision, "evidence", Json::object())).c_str(),
+                dump_json(decision.value("evidence", Json())).c_str(),
                 json_or<bool>(decision, "agrees", false)
                     ? "derived again: agrees"
                     : ("derived again: DIFFERS, " + text(decision, "difference")).c_str());

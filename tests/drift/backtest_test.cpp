@@ -30,7 +30,9 @@ TEST(Backtest, FindsTheDriftOnceAndShowsWhatOtherPromisesWouldCost) {
     record.finish = random.chance(0.9) ? "stop" : "length";
     Observation event;
     ASSERT_TRUE(backtest->extractor().extract(record, event));
-    alarms += backtest->observe(event).has_value() ? 1 : 0;
+    std::vector<Backtest::Raised> raised;
+    backtest->observe(event, raised);
+    for (const auto& one : raised) alarms += one.run == 0 ? 1 : 0;
   }
   const BacktestResult result = backtest->result();
   EXPECT_EQ(alarms, 1);
@@ -45,6 +47,14 @@ TEST(Backtest, FindsTheDriftOnceAndShowsWhatOtherPromisesWouldCost) {
   EXPECT_EQ(result.records, 6000U);
   const Json document = to_json(result);
   EXPECT_EQ(document["promises"].size(), 4U);
+  EXPECT_EQ(document["promises"][0]["alarms"].size(), 1U);
+  const Json& rows = document["promises"][0]["signals"];
+  ASSERT_EQ(rows.size(), 4U);  // two signals, two harm metrics
+  EXPECT_EQ(rows[0]["signal"], "tokens_in");
+  EXPECT_EQ(rows[0]["alarms"], 1);
+  EXPECT_DOUBLE_EQ(rows[0]["measured_run_ms"].get<double>(), rows[0]["armed_ms"].get<double>());
+  EXPECT_EQ(rows[1]["alarms"], 0);
+  EXPECT_TRUE(rows[1]["measured_run_ms"].is_null());
   EXPECT_EQ(document["alarms"].size(), 1U);
   EXPECT_NE(to_table(result).find("<- configured"), std::string::npos);
   const std::string svg = to_svg(result);

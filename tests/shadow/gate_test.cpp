@@ -160,8 +160,16 @@ TEST(PairDifference, MatchForShortLikelihoodForLongNeverAClippedLogProbability) 
   Plan judged;
   judged.score = config::PairScore::kJudge;
   EXPECT_FALSE(pair_difference(longer, judged));
-  EXPECT_FALSE(pair_difference(longer, judged, 0.4));
-  EXPECT_EQ(-1.0, *pair_difference(longer, judged, -1.0));
+  longer.judge = 0.4;
+  EXPECT_FALSE(pair_difference(longer, judged)) << "a judge says -1, 0 or 1";
+  longer.judge = -1.0;
+  EXPECT_EQ(-1.0, *pair_difference(longer, judged));
+  Plan by_metric;
+  by_metric.score = config::PairScore::kChrf;
+  EXPECT_FALSE(pair_difference(longer, by_metric)) << "no metric";
+  longer.champion.text_metric = 0.25;
+  longer.candidate.text_metric = 0.75;
+  EXPECT_EQ(0.5, *pair_difference(longer, by_metric));
 }
 
 TEST(Scorer, FormatsThereAndBack) {
