@@ -232,6 +232,7 @@ Segment::Watch Segment::make_watch(std::size_t signal) {
   }
   watch.states.resize(sample.channels);
   watch.bins.assign(kBinRing * sample.channels, kNotFed);
+  watch.history.reserve(kHistory);
   return watch;
 }
 
@@ -324,6 +325,9 @@ void Segment::feed(Watch& watch, const Observation& event, const Projections::Va
     sum += static_cast<double>(watch.bets[c]->update(watch.states[c], bin, dt, step));
   }
   watch.evidence = sum / static_cast<double>(channels);
+  // A logarithm only where it can be the interval's new maximum.
+  if (watch.evidence <= watch.interval_evidence) return;
+  watch.interval_evidence = watch.evidence;
   watch.interval_max = std::max(watch.interval_max, static_cast<float>(watch.log10_ratio()));
 }
 
@@ -335,6 +339,7 @@ void Segment::note_history() {
   for (Watch& watch : watches_) {
     watch.history.push_back(watch.interval_max);
     watch.interval_max = -30.0F;
+    watch.interval_evidence = 0.0;
     full |= watch.history.size() >= kHistory;
   }
   if (!full) return;
