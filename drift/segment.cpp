@@ -49,6 +49,8 @@ Segment::Segment(std::shared_ptr<const SegmentPlan> plan, std::string name, std:
     wants_words_ |= with_text_ && signal.kind == SignalKind::kNovelty;
     wants_vectors_ |= with_text_ && signal.kind == SignalKind::kEmbedding;
   }
+  recent_marks_.reserve(kRecentMarks);
+  sparse_marks_.reserve(kRecentMarks);
 }
 
 std::optional<double> Segment::gap_ms() const {

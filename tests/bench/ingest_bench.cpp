@@ -30,7 +30,7 @@ namespace {
 constexpr std::size_t kSizes[] = {1024, 2048};
 constexpr double kShare = 0.1;  // of the records that get the embedding
 constexpr double kTarget = 0.60;
-constexpr std::uint64_t kWarmUpFrom = 10'000'000;
+constexpr std::uint64_t kTopicFrom = 100'000;  // the records before warm the path up
 
 double cpu_seconds() {
   rusage usage{};
@@ -55,7 +55,7 @@ int serve_broker(int records) {
   auto producer = *daemon::KafkaProducer::open(options);
   for (const std::size_t bytes : kSizes) {
     for (int n = 0; n < records; ++n) {
-      const std::string json = record_json(static_cast<std::uint64_t>(n), bytes);
+      const std::string json = record_json(kTopicFrom + static_cast<std::uint64_t>(n), bytes);
       while (!producer->send(topic_of(bytes), std::to_string(n), json)) SystemClock().sleep_ms(1);
     }
     if (!producer->flush(60'000)) return 1;
@@ -171,7 +171,7 @@ Stages measure_stages(std::size_t bytes, const Path& path, double share) {
   constexpr std::size_t kRecords = 2'000;
   constexpr int kRounds = 6;
   HotPath hot(hot_settings(path.segment_field, share));
-  std::uint64_t n = hot.warm_up(kWarmUpFrom, bytes, path.segments);
+  std::uint64_t n = hot.warm_up(0, bytes, path.segments);
   std::vector<std::string> messages;
   for (std::size_t i = 0; i < kRecords; ++i) messages.push_back(record_json(n++, bytes));
   Parser parser;
@@ -222,7 +222,7 @@ bool measure(const std::string& brokers, int records, Row& row) {
         brokers, row.bytes, records, [&](std::string_view text) { return parser.take(text); },
         [] {});
     HotPath hot(hot_settings(row.path.segment_field, row.share));
-    hot.warm_up(kWarmUpFrom, row.bytes, row.path.segments);
+    hot.warm_up(0, row.bytes, row.path.segments);
     row.armed = hot.armed();
     const double full = consume(
         brokers, row.bytes, records, [&](std::string_view text) { return hot.take(text); },
