@@ -372,10 +372,12 @@ void ControlLoop::observe(RecordBatch& batch) const {
     if (record == nullptr) continue;
     const auto it = extractors_.find(std::string(record->target));
     if (it == extractors_.end()) continue;
-    drift::Observation observation;
-    if (!it->second.extract(to_drift_view(*record, 0), observation)) continue;
-    batch.observed[i] = static_cast<std::int32_t>(batch.observations.size());
-    batch.observations.push_back(observation);
+    drift::Observation& observation = batch.observations.emplace_back();
+    if (!it->second.extract(to_drift_view(*record, 0), observation)) {
+      batch.observations.pop_back();
+      continue;
+    }
+    batch.observed[i] = static_cast<std::int32_t>(batch.observations.size()) - 1;
   }
 }
 

@@ -144,12 +144,20 @@ void RecordCodec::State::attach_pointers(Element root, InferenceRecord& record, 
   if (drift_pointers.empty()) return;
   const auto pointers = drift_pointers.find(record.target);
   if (pointers == drift_pointers.end()) return;
+  // The attributes have been found already, unless a mapping of one's own calls something else so.
+  constexpr std::string_view kAttributes = "/attributes";
+  const bool canonical = settings.mapping == config::Mapping::kCanonical && own.empty();
+  const Element* attributes = canonical ? found.get(Field::kAttributes) : nullptr;
   values.clear();
   for (const std::string& pointer : pointers->second) {
     drift::PointerValue value;
     Element element;
     std::string_view text;
-    if (root.at_pointer(pointer).get(element) == simdjson::SUCCESS) {
+    const bool near = attributes != nullptr && pointer.size() > kAttributes.size() &&
+                      pointer.starts_with(kAttributes) && pointer[kAttributes.size()] == '/';
+    const auto at = near ? attributes->at_pointer(pointer.c_str() + kAttributes.size())
+                         : root.at_pointer(pointer);
+    if (at.get(element) == simdjson::SUCCESS) {
       if (element.get_double().get(value.number) == simdjson::SUCCESS) {
         value.type = drift::PointerValue::Type::kNumber;
       } else if (element.get_string().get(text) == simdjson::SUCCESS) {

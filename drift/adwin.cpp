@@ -11,6 +11,7 @@ namespace {
 
 constexpr std::uint32_t kTag = make_tag("ADWN");
 constexpr std::uint32_t kVersion = 1;
+constexpr double kSurelyFinite = 1e300;  // beyond it the exact comparison decides
 
 constexpr Parameter kParameters[] = {
     {"delta", Parameter::Type::kNumber, "0.002", 1e-300, 1.0,
@@ -112,19 +113,36 @@ bool Adwin::cut_found() {
   double u1 = total_;
   const double least = static_cast<double>(parameters_.min_window_length);
   const double log_term = std::log(2.0 * std::log(width_) / parameters_.delta);
+  const double spread = 2.0 * (variance_ / width_) * log_term;
   for (std::size_t row = rows_; row-- > 0;) {
     const double n = bucket_size(row);
+    const Bucket* buckets = &at(row, 0);
     for (std::size_t i = 0; i < used_[row]; ++i) {
-      const double u = at(row, i).total;
+      const double u = buckets[i].total;
       n0 += n;
       n1 -= n;
       u0 += u;
       u1 -= u;
       if (row == 0 && i + 1 == used_[row]) return false;
-      if (n1 >= least && n0 >= least && differs(n0, n1, u0 / n0 - u1 / n1, log_term)) return true;
+      if (n1 < least || n0 < least) continue;
+      if (surely_alike(n0, n1, u0, u1, spread)) continue;
+      if (differs(n0, n1, u0 / n0 - u1 / n1, log_term)) return true;
     }
   }
   return false;
+}
+
+// Without a division or a root: |u0/n0 - u1/n1| is below the first term of eps alone. Most splits
+// end here. With a = n0 - L + 1, b = n1 - L + 1: m = (a + b) / (a b), so that reads
+// (u0 n1 - u1 n0)^2 a b < spread (a + b) (n0 n1)^2, here with a margin far above any rounding.
+bool Adwin::surely_alike(double n0, double n1, double u0, double u1, double spread) const {
+  const double shorter = static_cast<double>(parameters_.min_window_length) - 1.0;
+  const double a = n0 - shorter;
+  const double b = n1 - shorter;
+  const double off = u0 * n1 - u1 * n0;
+  const double size = n0 * n1;
+  const double most = spread * (a + b) * size * size;
+  return off * off * a * b <= 0.999999 * most && most <= kSurelyFinite;
 }
 
 bool Adwin::differs(double n0, double n1, double delta_mean, double log_term) const {

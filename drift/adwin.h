@@ -57,6 +57,7 @@ class Adwin final : public Detector {
   void compress();
   bool detect();
   bool cut_found();
+  [[nodiscard]] bool surely_alike(double n0, double n1, double u0, double u1, double spread) const;
   [[nodiscard]] bool differs(double n0, double n1, double delta_mean, double log_term) const;
   void drop_oldest();
 

@@ -261,23 +261,27 @@ class Monitor::Impl {
   std::optional<std::size_t> label_metric_;  // the harm metric that is a label's loss
 };
 
-// Index of the segment of this value; values beyond the bound share "<field>=other".
+// Index of the segment of this value; values beyond the bound share "<field>=other". Allocates for
+// a new segment only.
 std::size_t Monitor::Impl::segment_index(std::size_t field, std::string_view value) {
-  const std::string prefix = extractor_.segment_fields()[field] + "=";
-  const std::string name = prefix + std::string(value);
-  const std::string other = prefix + "other";
+  const std::string& name = extractor_.segment_fields()[field];
+  const auto is_of = [&](std::size_t i, std::string_view wanted) {
+    const std::string_view full = segments_[i]->name();
+    return full.size() == name.size() + 1 + wanted.size() && full.ends_with(wanted) &&
+           full.starts_with(name) && full[name.size()] == '=';
+  };
   std::size_t values = 0;
+  std::size_t other = 0;
   for (std::size_t i = 1; i < segments_.size(); ++i) {
-    if (segments_[i]->name() == name) return i;
+    if (is_of(i, value)) return i;
     if (!segments_[i]->name().ends_with("=other")) ++values;
+    if (is_of(i, "other")) other = i;
   }
   const bool full = values >= static_cast<std::size_t>(settings_.max_segments);
-  const std::string& wanted = full ? other : name;
-  for (std::size_t i = 1; i < segments_.size(); ++i) {
-    if (segments_[i]->name() == wanted) return i;
-  }
-  segments_.push_back(std::make_unique<Segment>(
-      plan_, wanted, "segment/" + std::to_string(segments_.size()) + "/", false));
+  if (full && other != 0) return other;
+  segments_.push_back(
+      std::make_unique<Segment>(plan_, name + "=" + (full ? "other" : std::string(value)),
+                                "segment/" + std::to_string(segments_.size()) + "/", false));
   return segments_.size() - 1;
 }
 

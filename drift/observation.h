@@ -5,6 +5,7 @@
 // decision, not the extractor's: it needs state.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <string_view>
@@ -28,7 +29,7 @@ struct ShortText {
       while (size > 0 && (static_cast<unsigned char>(text[size]) & 0xC0) == 0x80) --size;
     }
     data.fill('\0');
-    for (std::size_t i = 0; i < size; ++i) data[i] = text[i];
+    std::copy_n(text.begin(), size, data.begin());
   }
   [[nodiscard]] std::string_view view() const {
     std::size_t size = 0;

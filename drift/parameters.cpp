@@ -62,15 +62,30 @@ std::string known_names(std::span<const Parameter> table) {
   return names.empty() ? "none" : names;
 }
 
+// Of a number that from_chars finds out of range: its exponent is below zero, or it has none and
+// is a fraction of more zeros than a double holds.
+bool is_underflow(std::string_view text) {
+  const auto exponent = text.find_first_of("eE");
+  if (exponent != std::string_view::npos) return text.substr(exponent + 1).starts_with('-');
+  return text.find_first_of("123456789") > text.find('.');
+}
+
 }  // namespace
 
-Result<double> parse_number(std::string_view text) {
+Result<double> parse_number(std::string_view given) {
+  constexpr std::size_t kShown = 60;  // of a text that is none
+  std::string_view text = given;
+  if (text.size() > 1 && text.front() == '+' && text[1] != '-') text.remove_prefix(1);
   double value = 0.0;
   const char* end = text.data() + text.size();
-  if (!text.empty() && text.front() == '+') text.remove_prefix(1);
   const auto [at, error] = std::from_chars(text.data(), end, value);
-  if (text.empty() || error != std::errc{} || at != end || !std::isfinite(value)) {
-    return fail(Code::kInvalid, "'" + std::string(text) + "' is not a finite number");
+  // Too small for a double is 0; too large is no number.
+  const bool tiny = error == std::errc::result_out_of_range && is_underflow(text);
+  if (tiny) value = text.front() == '-' ? -0.0 : 0.0;
+  if (text.empty() || (error != std::errc{} && !tiny) || at != end || !std::isfinite(value)) {
+    const bool cut = given.size() > kShown;
+    return fail(Code::kInvalid, "'" + std::string(given.substr(0, kShown)) + (cut ? ".." : "") +
+                                    "' is not a finite number");
   }
   return value;
 }

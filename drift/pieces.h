@@ -31,6 +31,11 @@ class ChunkedVector {
   [[nodiscard]] auto begin() const { return items_.begin(); }
   [[nodiscard]] auto end() const { return items_.end(); }
 
+  // So that growing to `size` allocates nothing.
+  void reserve(std::size_t size) {
+    items_.reserve(size);
+    dirty_.reserve(size / kChunk + 1);
+  }
   void push_back(const T& item) {
     items_.push_back(item);
     touch(items_.size() - 1);

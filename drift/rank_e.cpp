@@ -26,25 +26,27 @@ constexpr float kWealthCap = 1e30F;  // only reached where nobody restarts (rese
 struct Alternative {
   double shift;
   double scale;
+  float weight;  // share of the evidence; with kPlugInWeight they sum to 1
   const char* name;
 };
+constexpr float kPlugInWeight = 0.095F;
 constexpr std::array<Alternative, kFixedBets> kAlternatives = {{
-    {-2.0, 1.0, "shift -2"},
-    {-1.0, 1.0, "shift -1"},
-    {-0.5, 1.0, "shift -.5"},
-    {-0.25, 1.0, "shift -.25"},
-    {0.25, 1.0, "shift +.25"},
-    {0.5, 1.0, "shift +.5"},
-    {1.0, 1.0, "shift +1"},
-    {2.0, 1.0, "shift +2"},
-    {0.0, 0.67, "scale .67"},
-    {0.0, 0.8, "scale .8"},
-    {0.0, 1.25, "scale 1.25"},
-    {0.0, 1.5, "scale 1.5"},
-    {0.0, 2.0, "scale 2"},
-    {0.0, 3.0, "scale 3"},
-    {-1.0, 1.5, "shift -1 scale 1.5"},
-    {1.0, 1.5, "shift +1 scale 1.5"},
+    {-2.0, 1.0, 0.03F, "shift -2"},
+    {-1.0, 1.0, 0.05F, "shift -1"},
+    {-0.5, 1.0, 0.07F, "shift -.5"},
+    {-0.25, 1.0, 0.165F, "shift -.25"},
+    {0.25, 1.0, 0.165F, "shift +.25"},
+    {0.5, 1.0, 0.07F, "shift +.5"},
+    {1.0, 1.0, 0.05F, "shift +1"},
+    {2.0, 1.0, 0.03F, "shift +2"},
+    {0.0, 0.67, 0.035F, "scale .67"},
+    {0.0, 0.8, 0.05F, "scale .8"},
+    {0.0, 1.25, 0.05F, "scale 1.25"},
+    {0.0, 1.5, 0.05F, "scale 1.5"},
+    {0.0, 2.0, 0.03F, "scale 2"},
+    {0.0, 3.0, 0.02F, "scale 3"},
+    {-1.0, 1.5, 0.02F, "shift -1 scale 1.5"},
+    {1.0, 1.5, 0.02F, "shift +1 scale 1.5"},
 }};
 
 double normal_cdf(double z) { return 0.5 * std::erfc(-z / std::sqrt(2.0)); }
@@ -94,8 +96,7 @@ RankBets::RankBets(Reference reference, const RankOptions& options)
   }
   if (ordered_) build_fixed();
   build_plug_in();
-  plug_in_weight_ = ordered_ ? 0.5F : 1.0F;
-  fixed_weight_ = ordered_ ? 0.5F / static_cast<float>(kFixedBets) : 0.0F;
+  plug_in_weight_ = ordered_ ? kPlugInWeight : 1.0F;
 }
 
 void RankBets::build_fixed() {
@@ -181,7 +182,20 @@ Four load_four(const float* from) {
 }
 void store_four(float* to, const Four& value) { std::memcpy(to, &value, sizeof value); }
 
-// One step of all fixed bets by one row of e-values. Returns the sum of the wealths.
+constexpr std::array<float, kFixedBets> kWeights = [] {
+  std::array<float, kFixedBets> weights{};
+  for (std::size_t k = 0; k < kFixedBets; ++k) weights[k] = kAlternatives[k].weight;
+  return weights;
+}();
+static_assert(
+    [] {
+      float sum = kPlugInWeight;
+      for (const float weight : kWeights) sum += weight;
+      return sum > 0.99999F && sum < 1.00001F;
+    }(),
+    "the evidence is a mean of the bets' wealth");
+
+// One step of all fixed bets by one row of e-values. Returns the weighted sum of the wealths.
 float step_fixed(const float* e_row, RankState& state, float dt, float step) {
   const Four one = {1.0F, 1.0F, 1.0F, 1.0F};
   const Four zero = {};
@@ -195,7 +209,7 @@ float step_fixed(const float* e_row, RankState& state, float dt, float step) {
     const Four age = load_four(&state.age[k]);
     Four wealth = e * (load_four(&state.wealth[k]) + gap);
     wealth = wealth < cap ? wealth : cap;
-    sum += wealth;
+    sum += wealth * load_four(&kWeights[k]);
     const auto running = best > one;
     const Four grown = e * (running ? best : one);
     store_four(&state.wealth[k], wealth);
@@ -215,16 +229,16 @@ float RankBets::update(RankState& state, std::size_t bin, float dt, float step) 
   state.age[p] = state.best[p] > 1.0F ? state.age[p] + step : 1.0F;
   state.best[p] = std::min(e * std::max(state.best[p], 1.0F), kWealthCap);
   const float fixed = ordered_ ? step_fixed(rows_[bin].e.data(), state, dt, step) : 0.0F;
-  state.evidence = fixed_weight_ * fixed + plug_in_weight_ * state.wealth[p];
+  state.evidence = fixed + plug_in_weight_ * state.wealth[p];
   return state.evidence;
 }
 
 std::size_t RankBets::leader(const RankState& state) const {
   std::size_t best = kFixedBets;
   float most = plug_in_weight_ * state.wealth[kFixedBets];
-  for (std::size_t k = 0; k < kFixedBets; ++k) {
-    if (fixed_weight_ * state.wealth[k] > most) {
-      most = fixed_weight_ * state.wealth[k];
+  for (std::size_t k = 0; ordered_ && k < kFixedBets; ++k) {
+    if (kWeights[k] * state.wealth[k] > most) {
+      most = kWeights[k] * state.wealth[k];
       best = k;
     }
   }

@@ -6,7 +6,8 @@
 //   e_k = q_k(b) / p0(b) / (1 + tau_k)      a fixed alternative q_k on the normal-score scale
 //   M_k <- e_k (M_k + dt)                   Shiryaev-Roberts; dt = 1 (in events) or the gap in
 //                                           event time before this event, known before its value
-//   evidence = 1/2 mean_k M_k + 1/2 M_p     half to the 16 fixed bets, half to the plug-in
+//   evidence = sum_k w_k M_k + w_p M_p      weights sum to 1: most to the small shifts, which need
+//                                           the longest; .095 to the plug-in (DECISIONS.md)
 //   alarm when evidence >= c                M minus elapsed time is a supermartingale: E[run] >= c
 // Fixed alternatives (ordered signals): shifts of -+.25, .5, 1, 2 sigma; scales .67, .8, 1.25, 1.5,
 // 2, 3; shift -+1 with scale 1.5; each mixed with 2 % of p0. The plug-in learns q_p: a Dirichlet
@@ -99,7 +100,6 @@ class RankBets {
   float prior_ = 0.0F;            // the prior's weight, in count units
   std::uint16_t unit_ = 1;        // counts of one event
   std::uint16_t fade_every_ = 1;  // events between two fadings by 2^(-1/8)
-  float fixed_weight_ = 0.0F;     // of each fixed bet
   float plug_in_weight_ = 1.0F;
   bool ordered_ = true;
 };

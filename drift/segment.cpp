@@ -53,6 +53,8 @@ Segment::Segment(std::shared_ptr<const SegmentPlan> plan, std::string name, std:
     wants_words_ |= with_text_ && signal.kind == SignalKind::kNovelty;
     wants_vectors_ |= with_text_ && signal.kind == SignalKind::kEmbedding;
   }
+  recent_marks_.reserve(kRecentMarks);
+  sparse_marks_.reserve(kRecentMarks);
 }
 
 std::optional<double> Segment::gap_ms() const {
@@ -320,6 +322,7 @@ Segment::Watch Segment::make_watch(std::size_t signal, const CalibrationSample& 
   watch.states.resize(sample.channels);
   watch.checkpoint = {watch.states, events_, watch.last_event, watch.last_ts_ms};
   watch.bins.assign(kBinRing * sample.channels, kNotFed);
+  watch.history.reserve(kHistory);
   return watch;
 }
 
@@ -440,6 +443,9 @@ void Segment::feed(Watch& watch, const Observation& event, const Projections::Va
     sum += static_cast<double>(bets.update(watch.states[c], bin, dt, step));
   }
   watch.evidence = sum / static_cast<double>(channels);
+  // A logarithm only where it can be the interval's new maximum.
+  if (watch.evidence <= watch.interval_evidence) return;
+  watch.interval_evidence = watch.evidence;
   watch.interval_max = std::max(watch.interval_max, static_cast<float>(watch.log10_ratio()));
 }
 
@@ -465,6 +471,7 @@ void Segment::note_history() {
   for (Watch& watch : watches_) {
     watch.history.push_back(watch.interval_max);
     watch.interval_max = -30.0F;
+    watch.interval_evidence = 0.0;
     full |= watch.history.size() >= kHistory;
   }
   if (!full) return;

@@ -121,7 +121,8 @@ class Segment {
     std::uint64_t fed = 0;
     std::int64_t phase = 0;
     double evidence = 0.0;
-    float interval_max = -30.0F;
+    float interval_max = -30.0F;     // of log10_ratio() since the last point of the history
+    double interval_evidence = 0.0;  // no less than what interval_max comes from; not saved
     std::vector<float> history;
 
     [[nodiscard]] double log10_ratio() const;

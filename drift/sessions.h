@@ -2,15 +2,41 @@
 //
 // Keeps the sessions whose window is open, at most kMaxSessions; when full the oldest gives way
 // (its session may count once more, which costs independence, not correctness, and is counted).
-// Memory: about 3 MB when full.
+// Memory: 3 MB when full. No allocation once it has been full.
 #pragma once
 
 #include <cstdint>
-#include <unordered_map>
+#include <vector>
 
 #include "drift/pieces.h"
 
 namespace trimtab::drift {
+
+// Session -> time, by open addressing (Knuth 6.4, algorithms L and R): after it has grown nothing
+// is allocated. REQUIRES everywhere: session != 0.
+class SessionTable {
+ public:
+  // Null when the session is not there; valid until the next call that changes the table.
+  [[nodiscard]] std::int64_t* find(std::uint64_t session);
+  [[nodiscard]] const std::int64_t* find(std::uint64_t session) const;
+  // Puts or replaces.
+  void put(std::uint64_t session, std::int64_t ts_ms);
+  void erase(std::uint64_t session);
+  void clear();
+
+ private:
+  struct Slot {
+    std::uint64_t session = 0;  // 0 = free
+    std::int64_t ts_ms = 0;
+  };
+  [[nodiscard]] std::size_t home(std::uint64_t session) const;
+  // Where the session is, or the free slot where it would go.
+  [[nodiscard]] std::size_t place(std::uint64_t session) const;
+  void grow();
+
+  std::vector<Slot> slots_ = std::vector<Slot>(1024);  // a power of two, at most 3/4 full
+  std::size_t count_ = 0;
+};
 
 class SessionWindow {
  public:
@@ -37,7 +63,7 @@ class SessionWindow {
   ChunkedVector<Entry, 1024> ring_;
   std::size_t head_ = 0;
   std::size_t count_ = 0;
-  std::unordered_map<std::uint64_t, std::int64_t> first_ts_ms_;
+  SessionTable first_ts_ms_;
 };
 
 }  // namespace trimtab::drift

@@ -10,6 +10,7 @@
 
 #include "base/hash.h"
 #include "drift/rank_e.h"
+#include "drift/text_stats.h"
 
 namespace trimtab::drift {
 namespace {
@@ -116,16 +117,6 @@ const BuiltinRow* find_builtin(std::string_view name) {
 
 // ---- text ----------------------------------------------------------------------------------
 
-struct TextStats {
-  double chars = 0.0;
-  double words = 0.0;
-  double word_chars = 0.0;
-  double digits = 0.0;
-  double upper = 0.0;
-  double punctuation = 0.0;
-  double non_ascii = 0.0;
-};
-
 enum ByteClass : std::uint8_t { kSpace, kLower, kUpper, kDigit, kPunctuation, kHigh };
 
 ByteClass classify(unsigned char c) {
@@ -147,39 +138,21 @@ char normal_byte(char c, ByteClass kind) {
   return kind == kDigit ? '0' : c;
 }
 
-// Calls on_word(view of the normalized word) and fills the statistics in one pass.
+// Calls on_word(view of the normalized word, at most 64 bytes of it).
 template <typename OnWord>
-TextStats scan(std::string_view text, OnWord&& on_word) {
-  text = text.substr(0, kMaxTextBytes);
-  TextStats stats;
+void each_word(std::string_view text, OnWord&& on_word) {
   std::array<char, 64> word;
   std::size_t size = 0;
-  std::size_t bytes_in_word = 0;
-  const auto close = [&] {
-    if (bytes_in_word == 0) return;
-    stats.words += 1.0;
-    on_word(std::string_view(word.data(), size));
-    size = bytes_in_word = 0;
-  };
-  for (const char raw : text) {
-    const auto c = static_cast<unsigned char>(raw);
-    const ByteClass kind = classify(c);
-    const bool continuation = (c & 0xC0) == 0x80;
-    stats.chars += continuation ? 0.0 : 1.0;
-    stats.digits += kind == kDigit ? 1.0 : 0.0;
-    stats.upper += kind == kUpper ? 1.0 : 0.0;
-    stats.punctuation += kind == kPunctuation ? 1.0 : 0.0;
-    stats.non_ascii += kind == kHigh && !continuation ? 1.0 : 0.0;
-    if (!is_word_byte(kind)) {
-      close();
-      continue;
+  for (const char raw : text.substr(0, kMaxTextBytes)) {
+    const ByteClass kind = classify(static_cast<unsigned char>(raw));
+    if (is_word_byte(kind)) {
+      if (size < word.size()) word[size++] = normal_byte(raw, kind);
+    } else if (size > 0) {
+      on_word(std::string_view(word.data(), size));
+      size = 0;
     }
-    ++bytes_in_word;
-    stats.word_chars += continuation ? 0.0 : 1.0;
-    if (size < word.size()) word[size++] = normal_byte(raw, kind);
   }
-  close();
-  return stats;
+  if (size > 0) on_word(std::string_view(word.data(), size));
 }
 
 // Collects distinct words and the signed feature-hash vector.
@@ -363,8 +336,8 @@ Result<SignalExtractor> SignalExtractor::create(const config::DriftSettings& set
   SignalExtractor result;
   const auto wanted = settings.signals.empty() ? default_signals() : settings.signals;
   if (wanted.size() > kMaxSignals) {
-    return fail(Code::kInvalid, "drift.signals: at most 32 signals, not " +
-                                    std::to_string(wanted.size()));
+    return fail(Code::kInvalid,
+                "drift.signals: at most 32 signals, not " + std::to_string(wanted.size()));
   }
   for (const auto& given : wanted) {
     TRIMTAB_TRY(Signal signal, make_signal(given, result.pointers_.size()));
@@ -479,11 +452,15 @@ bool SignalExtractor::extract(const RecordView& record, Observation& out) const 
 
   const bool sampled =
       wants_embedding_ && (embedding_rate_ >= 1.0 || stable_fraction(record.id) < embedding_rate_);
-  WordSink sink(out, wants_words_, sampled && record.embedding.empty());
-  const TextStats in = scan(record.input_text, sink);
-  sink.finish();
+  const bool hashed = sampled && record.embedding.empty();
+  if (wants_words_ || hashed) {
+    WordSink sink(out, wants_words_, hashed);
+    each_word(record.input_text, sink);
+    sink.finish();
+  }
   if (sampled && !record.embedding.empty()) store_logged(record.embedding, out);
-  const TextStats answer = scan(record.output_text, [](std::string_view) {});
+  const TextStats in = text_stats(record.input_text.substr(0, kMaxTextBytes));
+  const TextStats answer = text_stats(record.output_text.substr(0, kMaxTextBytes));
 
   for (std::size_t i = 0; i < signals_.size(); ++i) {
     set_signal(signals_[i], record, in, answer, out, i);

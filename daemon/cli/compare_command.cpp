@@ -2,10 +2,14 @@
 #include <fmt/format.h>
 
 #include <cctype>
+#include <filesystem>
+#include <map>
 
 #include "base/json.h"
+#include "daemon/cli/compare_report.h"
 #include "daemon/cli/offline.h"
 #include "daemon/cli/value_reader.h"
+#include "drift/compare/counts.h"
 #include "drift/compare/window_test.h"
 
 namespace trimtab::cli {
@@ -15,6 +19,8 @@ using drift::Sample;
 using drift::SampleKind;
 using drift::Samples;
 using drift::WindowTest;
+
+constexpr const char* kReport = "report";
 
 std::string list_tests() {
   std::string text;
@@ -48,51 +54,92 @@ bool is_non_finite(std::string_view text) {
   return lower == "nan" || lower == "inf" || lower == "infinity";
 }
 
-// What a column of values holds. A NaN or infinity among numbers is an error; among other texts it
-// is a text like any.
+// Standard input and pipes give their values once.
+bool reads_twice(const std::string& path) {
+  std::error_code error;
+  return path != "-" && std::filesystem::is_regular_file(path, error);
+}
+
+// What a file of values holds: numbers as long as all are; texts only where it cannot be read
+// twice. A NaN or infinity among numbers is an error; among texts it is a text.
 struct ValueColumn {
+  std::vector<double> numbers;
   std::vector<std::string> texts;
-  std::int64_t numbers = 0;
   std::int64_t non_finite = 0;
   std::int64_t non_finite_line = 0;
+  bool is_text = false;
 };
 
-Status read_values(const std::string& path, const std::string& column, Sample& sample) {
+Result<ValueColumn> scan_values(const std::string& path, const std::string& column) {
+  const bool once = !reads_twice(path);
   ValueColumn values;
   TRIMTAB_CHECK_OK(each_item(path, column, [&](const Item& item) -> Status {
-    values.texts.emplace_back(item.text);
-    if (drift::parse_number(item.text)) {
-      ++values.numbers;
-    } else if (is_non_finite(item.text) && values.non_finite++ == 0) {
+    if (once) values.texts.emplace_back(item.text);
+    if (values.is_text) return {};
+    if (const auto number = drift::parse_number(item.text)) {
+      values.numbers.push_back(*number);
+    } else if (!is_non_finite(item.text)) {
+      values.is_text = true;
+    } else if (values.non_finite++ == 0) {
       values.non_finite_line = item.line;
     }
     return {};
   }));
-  const auto all = static_cast<std::int64_t>(values.texts.size());
-  if (values.numbers > 0 && values.non_finite > 0 && values.numbers + values.non_finite == all) {
+  if (!values.is_text && !values.numbers.empty() && values.non_finite > 0) {
     return tl::unexpected<Error>(
         at_line(path, values.non_finite_line, "not a finite number among numbers; remove it"));
   }
-  sample.categories = std::move(values.texts);
-  return {};
+  values.is_text |= values.numbers.empty();
+  return values;
 }
 
-// Numbers when every text of both sides is one, else categories.
-void numbers_if_all_are(Samples& samples) {
-  for (const Sample* side : {&samples.reference, &samples.current}) {
-    if (!all_numbers(side->categories)) return;
+using TextCounts = std::map<std::string, std::pair<double, double>, std::less<>>;
+
+void count_text(TextCounts& counts, std::string_view text, bool of_reference) {
+  auto at = counts.find(text);
+  if (at == counts.end()) at = counts.emplace(text, std::pair{0.0, 0.0}).first;
+  (of_reference ? at->second.first : at->second.second) += 1.0;
+}
+
+Status count_texts(const std::string& path, const std::string& column, const ValueColumn& scanned,
+                   bool of_reference, TextCounts& counts) {
+  for (const auto& text : scanned.texts) count_text(counts, text, of_reference);
+  if (!reads_twice(path)) return {};
+  return each_item(path, column, [&](const Item& item) -> Status {
+    count_text(counts, item.text, of_reference);
+    return {};
+  });
+}
+
+// Numbers when every value of both sides is one, else counts of texts.
+Result<Samples> read_values(const OfflineArguments& arguments) {
+  Samples samples;
+  TRIMTAB_TRY(ValueColumn reference, scan_values(arguments.files[0], arguments.column));
+  TRIMTAB_TRY(ValueColumn current, scan_values(arguments.files[1], arguments.column));
+  if (!reference.is_text && !current.is_text) {
+    samples.reference.numbers = std::move(reference.numbers);
+    samples.current.numbers = std::move(current.numbers);
+    return samples;
   }
-  for (Sample* side : {&samples.reference, &samples.current}) {
-    side->numbers.reserve(side->categories.size());
-    for (const auto& text : side->categories) {
-      side->numbers.push_back(drift::parse_number(text).value());
-    }
-    side->categories.clear();
+  TextCounts texts;
+  TRIMTAB_CHECK_OK(count_texts(arguments.files[0], arguments.column, reference, true, texts));
+  TRIMTAB_CHECK_OK(count_texts(arguments.files[1], arguments.column, current, false, texts));
+  drift::Counts counts;
+  for (const auto& [text, pair] : texts) {
+    counts.reference.push_back(pair.first);
+    counts.current.push_back(pair.second);
+    counts.reference_total += pair.first;
+    counts.current_total += pair.second;
   }
+  samples.reference.counted = static_cast<std::size_t>(counts.reference_total);
+  samples.current.counted = static_cast<std::size_t>(counts.current_total);
+  samples.counts = std::make_shared<const drift::Counts>(std::move(counts));
+  return samples;
 }
 
 Result<Samples> read_samples(const WindowTest& test, const OfflineArguments& arguments,
                              const drift::Parameters& parameters) {
+  if (test.kind == SampleKind::kValues) return read_values(arguments);
   Samples samples;
   const bool weighted = wants_weights(parameters);
   if ((weighted || test.kind == SampleKind::kVectors) && !arguments.column.empty()) {
@@ -105,13 +152,10 @@ Result<Samples> read_samples(const WindowTest& test, const OfflineArguments& arg
       TRIMTAB_TRY(side.vectors, read_vectors(path));
     } else if (weighted) {
       TRIMTAB_CHECK_OK(read_weighted(path, side));
-    } else if (test.kind == SampleKind::kNumbers) {
-      TRIMTAB_TRY(side.numbers, read_numbers(path, arguments.column));
     } else {
-      TRIMTAB_CHECK_OK(read_values(path, arguments.column, side));
+      TRIMTAB_TRY(side.numbers, read_numbers(path, arguments.column));
     }
   }
-  if (test.kind == SampleKind::kValues) numbers_if_all_are(samples);
   return samples;
 }
 
@@ -134,11 +178,13 @@ OrderedJson answer_json(const WindowTest& test, const Samples& samples,
 
 Result<OfflineAnswer> run_compare(const OfflineArguments& arguments) {
   if (arguments.list) return OfflineAnswer{.text = list_tests()};
+  const bool report = arguments.name == kReport;
+  if (report && arguments.help) return OfflineAnswer{.text = report_help()};
   const WindowTest* test = drift::find_window_test(arguments.name);
-  if (test == nullptr) {
+  if (test == nullptr && !report) {
     return fail(Code::kInvalid, "no test '" + arguments.name + "'; see trimtab compare --list");
   }
-  if (arguments.help) {
+  if (!report && arguments.help) {
     return OfflineAnswer{.text = fmt::format("{}: {}\n{}", test->name, test->doc,
                                              describe_parameters(test->parameters))};
   }
@@ -148,6 +194,7 @@ Result<OfflineAnswer> run_compare(const OfflineArguments& arguments) {
   if (arguments.files[0] == "-" && arguments.files[1] == "-") {
     return fail(Code::kInvalid, "only one of the two files can be standard input");
   }
+  if (report) return run_report(arguments);
   TRIMTAB_TRY(const auto parameters, drift::Parameters::parse(test->parameters, arguments.set));
   TRIMTAB_TRY(const Samples samples, read_samples(*test, arguments, parameters));
   const auto result = drift::compare_windows(*test, samples, parameters);

@@ -18,7 +18,7 @@ struct Verb {
 
 constexpr Verb kVerbs[] = {
     {"detect", "detect NAME [--set k=v].. [--column C] [--reference FILE] [FILE|-]", &run_detect},
-    {"compare", "compare NAME [--set k=v].. [--column C] [--exit-code] REFERENCE CURRENT",
+    {"compare", "compare NAME|report [--set k=v].. [--column C] [--exit-code] REFERENCE CURRENT",
      &run_compare},
     {"evidence", "evidence NAME [--set k=v].. [FILE|-] | [A B]", &run_evidence},
     {"score-text", "score-text METRIC [--set k=v].. --ref FILE [--ref FILE].. [FILE|-]",
@@ -94,7 +94,7 @@ int run_offline(std::string_view verb_name, const std::vector<std::string>& word
   if (!answer) {
     std::string line = answer.error().message;
     for (char& c : line) {
-      if (c == '\n') c = ' ';
+      if (static_cast<unsigned char>(c) < ' ' || c == '\x7f') c = ' ';  // one line, readable
     }
     std::fprintf(stderr, "%s\n", line.c_str());
     return 2;

@@ -1,145 +1,48 @@
 #include "daemon/cli/value_reader.h"
 
 #include <algorithm>
-#include <cerrno>
-#include <cstdio>
-#include <cstring>
-#include <memory>
 
 #include "base/json.h"
+#include "daemon/cli/line_reader.h"
 #include "drift/parameters.h"
 
 namespace trimtab::cli {
 namespace {
 
-constexpr std::size_t kMaxLineBytes = 64U << 20;
+using HeaderHandler = std::function<Status(const std::vector<std::string>&)>;
+using RowHandler = std::function<Status(const std::vector<std::string>&, std::int64_t)>;
 
-// Lines of a file or of standard input, without their ends ("\n", "\r\n").
-class LineReader {
- public:
-  [[nodiscard]] static Result<LineReader> open(const std::string& path) {
-    if (path == "-") return LineReader(stdin, false);
-    std::FILE* file = std::fopen(path.c_str(), "rb");
-    if (file == nullptr) {
-      return fail(Code::kNotFound, path + ": cannot open: " + std::strerror(errno));
-    }
-    return LineReader(file, true);
+// Reads one record, with the line breaks inside its quotes. False at the end of the input; `line`
+// is the record's first. Blank lines may only stand at the end.
+Result<bool> next_record(LineReader& lines, std::vector<std::string>& fields, std::int64_t& line) {
+  std::string_view text;
+  TRIMTAB_TRY(bool more, lines.next(text));
+  line = lines.line_number();
+  const bool blank = more && text.empty();
+  while (more && text.empty()) {
+    TRIMTAB_TRY(more, lines.next(text));
   }
-  LineReader(LineReader&& other) noexcept
-      : file_(std::exchange(other.file_, nullptr)), owned_(other.owned_) {
-    buffer_.resize(1 << 20);
+  if (!more) return false;
+  if (blank) return tl::unexpected<Error>(at_line(lines.path(), line, "a blank line; remove it"));
+  RecordSplitter splitter(separator_of(lines.path()));
+  std::size_t bytes = 0;
+  while (more && bytes <= LineReader::kMaxLineBytes) {
+    if (splitter.feed(text, fields)) return true;
+    bytes += text.size();
+    TRIMTAB_TRY(more, lines.next(text));
   }
-  LineReader& operator=(LineReader&&) = delete;
-  ~LineReader() {
-    if (file_ != nullptr && owned_) std::fclose(file_);
-  }
-
-  // False at the end. The line is valid until the next call.
-  [[nodiscard]] Result<bool> next(std::string_view& line) {
-    carried_.clear();
-    for (;;) {
-      if (at_ == end_ && !fill()) {
-        if (std::ferror(file_)) return fail(Code::kIo, "cannot read");
-        line = carried_;
-        if (carried_.empty()) return false;
-        return count_line(line);
-      }
-      const char* begin = buffer_.data() + at_;
-      const char* found = static_cast<const char*>(std::memchr(begin, '\n', end_ - at_));
-      const std::size_t size = (found ? static_cast<std::size_t>(found - begin) : end_ - at_);
-      const std::string_view piece(begin, size);
-      at_ += size + (found ? 1 : 0);
-      if (found && carried_.empty()) {
-        line = piece;
-        return count_line(line);
-      }
-      carried_.append(piece);
-      if (carried_.size() > kMaxLineBytes) return fail(Code::kExhausted, "line longer than 64 MiB");
-      if (found) {
-        line = carried_;
-        return count_line(line);
-      }
-    }
-  }
-  [[nodiscard]] std::int64_t line_number() const { return number_; }
-
- private:
-  LineReader(std::FILE* file, bool owned) : file_(file), owned_(owned) {}
-  bool fill() {
-    at_ = 0;
-    end_ = std::fread(buffer_.data(), 1, buffer_.size(), file_);
-    return end_ > 0;
-  }
-  Result<bool> count_line(std::string_view& line) {
-    ++number_;
-    if (!line.empty() && line.back() == '\r') line.remove_suffix(1);
-    return true;
-  }
-
-  std::FILE* file_;
-  bool owned_;
-  std::vector<char> buffer_;
-  std::size_t at_ = 0, end_ = 0;
-  std::string carried_;
-  std::int64_t number_ = 0;
-};
-
-bool ends_with(const std::string& path, std::string_view suffix) {
-  return path.size() >= suffix.size() &&
-         std::string_view(path).substr(path.size() - suffix.size()) == suffix;
-}
-
-// Splits one CSV record (RFC 4180: quotes, doubled quotes inside). False when a quote is open.
-bool split_record(std::string_view line, char separator, std::vector<std::string>& fields) {
-  fields.clear();
-  std::string field;
-  bool quoted = false;
-  for (std::size_t i = 0; i < line.size(); ++i) {
-    const char c = line[i];
-    if (quoted) {
-      if (c != '"') {
-        field += c;
-      } else if (i + 1 < line.size() && line[i + 1] == '"') {
-        field += line[++i];
-      } else {
-        quoted = false;
-      }
-    } else if (c == '"' && field.empty()) {
-      quoted = true;
-    } else if (c == separator) {
-      fields.push_back(std::move(field));
-      field.clear();
-    } else {
-      field += c;
-    }
-  }
-  fields.push_back(std::move(field));
-  return !quoted;
+  return tl::unexpected<Error>(at_line(lines.path(), line, "a quote is never closed"));
 }
 
 // Calls handle(fields, line) for every record after the header, given to `header` first.
-Status each_record(
-    const std::string& path, LineReader& lines,
-    const std::function<Status(const std::vector<std::string>&)>& header,
-    const std::function<Status(const std::vector<std::string>&, std::int64_t)>& row) {
-  const char separator = ends_with(path, ".tsv") ? '\t' : ',';
-  std::string record;
+Status each_record(const std::string& path, LineReader& lines, const HeaderHandler& header,
+                   const RowHandler& row) {
   std::vector<std::string> fields;
   std::size_t width = 0;
-  std::int64_t first_line = 0;
-  std::string_view line;
+  std::int64_t line = 0;
   for (;;) {
-    TRIMTAB_TRY(const bool more, lines.next(line));
+    TRIMTAB_TRY(const bool more, next_record(lines, fields, line));
     if (!more) break;
-    if (record.empty()) first_line = lines.line_number();
-    record.append(line);
-    if (record.empty()) continue;
-    if (!split_record(record, separator, fields)) {  // a line break inside quotes
-      record += '\n';
-      if (record.size() > kMaxLineBytes) break;
-      continue;
-    }
-    record.clear();
     Status handled;
     if (width == 0) {
       width = fields.size();
@@ -149,14 +52,9 @@ Status each_record(
           fail(Code::kInvalid, "has " + std::to_string(fields.size()) + " fields, the header " +
                                    std::to_string(width) + "; make the rows alike");
     } else {
-      handled = row(fields, first_line);
+      handled = row(fields, line);
     }
-    if (!handled) {
-      return tl::unexpected<Error>(at_line(path, first_line, handled.error().message));
-    }
-  }
-  if (!record.empty()) {
-    return tl::unexpected<Error>(at_line(path, first_line, "a quote is never closed"));
+    if (!handled) return tl::unexpected<Error>(at_line(path, line, handled.error().message));
   }
   if (width == 0) return fail(Code::kInvalid, path + ":1: the file is empty; a header is needed");
   return {};
@@ -164,6 +62,9 @@ Status each_record(
 
 Result<std::size_t> find_column(const std::vector<std::string>& header, const std::string& name) {
   const auto found = std::find(header.begin(), header.end(), name);
+  if (found != header.end() && std::find(found + 1, header.end(), name) != header.end()) {
+    return fail(Code::kInvalid, "the header has '" + name + "' twice; rename one");
+  }
   if (found != header.end()) return static_cast<std::size_t>(found - header.begin());
   std::string known;
   for (const auto& field : header) known += (known.empty() ? "" : ", ") + field;
@@ -294,7 +195,9 @@ Result<std::vector<std::vector<double>>> read_rows(const std::string& path, std:
   std::vector<std::vector<double>> rows;
   std::vector<std::string> fields;
   TRIMTAB_CHECK_OK(each_item(path, "", [&](const Item& item) -> Status {
-    split_record(item.text, ',', fields);
+    if (!RecordSplitter(',').feed(item.text, fields)) {
+      return fail(Code::kInvalid, "a quote is never closed");
+    }
     if (width == 0) width = fields.size();
     if (fields.size() != width) {
       return fail(Code::kInvalid, std::to_string(fields.size()) + " values where " +
@@ -356,11 +259,6 @@ Result<std::vector<std::vector<std::string>>> read_columns(const std::string& pa
       }));
   if (columns.front().empty()) return fail(Code::kInvalid, path + ":2: no rows after the header");
   return columns;
-}
-
-bool all_numbers(const std::vector<std::string>& texts) {
-  return std::all_of(texts.begin(), texts.end(),
-                     [](const std::string& text) { return drift::parse_number(text).has_value(); });
 }
 
 }  // namespace trimtab::cli

@@ -43,6 +43,5 @@ using ItemHandler = std::function<Status(const Item&)>;
 
 // "path:line: message"; standard input is "-".
 [[nodiscard]] Error at_line(const std::string& path, std::int64_t line, const std::string& message);
-[[nodiscard]] bool all_numbers(const std::vector<std::string>& texts);
 
 }  // namespace trimtab::cli

@@ -19,6 +19,7 @@ Range range_of(const std::vector<double>& values) {
 }
 
 Range pooled_range(const Samples& samples) {
+  if (samples.ties) return {samples.ties->front().value, samples.ties->back().value};
   const Range a = range_of(samples.reference.numbers);
   const Range b = range_of(samples.current.numbers);
   return {std::min(a.low, b.low), std::max(a.high, b.high)};
@@ -56,16 +57,46 @@ double doane_width(const std::vector<double>& values) {
          (1.0 + std::log2(n) + std::log2(1.0 + std::abs(cube) / expected));
 }
 
-bool few_distinct(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  const auto end = std::unique(values.begin(), values.end());
-  return static_cast<std::size_t>(end - values.begin()) <= kDistinctAsCategories;
+// At most so many distinct values that each is a category. One pass, which ends early.
+bool few_distinct(const std::vector<double>& values) {
+  std::vector<double> seen;  // sorted
+  for (const double x : values) {
+    const auto at = std::lower_bound(seen.begin(), seen.end(), x);
+    if (at != seen.end() && *at == x) continue;
+    if (seen.size() == kDistinctAsCategories) return false;
+    seen.insert(at, x);
+  }
+  return true;
+}
+
+// How many values lie below each edge. REQUIRES: both ascending.
+std::vector<double> values_below(const std::vector<double>& edges,
+                                 const std::vector<double>& sorted) {
+  std::vector<double> below;
+  for (const double edge : edges) {
+    below.push_back(
+        static_cast<double>(std::lower_bound(sorted.begin(), sorted.end(), edge) - sorted.begin()));
+  }
+  return below;
 }
 
 // Cells 0..bins-1 between the outer edges, and one more (index bins) for all outside.
-void fill_closed(const std::vector<double>& edges, const std::vector<double>& values,
-                 std::vector<double>& cells) {
-  cells.assign(edges.size(), 0.0);
+std::vector<double> closed_sorted(const std::vector<double>& edges,
+                                  const std::vector<double>& sorted) {
+  std::vector<double> below = values_below(edges, sorted);
+  const double outside = below.front();
+  below.back() = static_cast<double>(std::upper_bound(sorted.begin(), sorted.end(), edges.back()) -
+                                     sorted.begin());
+  std::vector<double> cells;
+  for (std::size_t i = 0; i + 1 < below.size(); ++i) cells.push_back(below[i + 1] - below[i]);
+  cells.push_back(outside + static_cast<double>(sorted.size()) - below.back());
+  return cells;
+}
+
+// The same of values in any order.
+std::vector<double> closed_unsorted(const std::vector<double>& edges,
+                                    const std::vector<double>& values) {
+  std::vector<double> cells(edges.size(), 0.0);
   for (const double x : values) {
     const std::size_t above = cell_of(edges, x);  // edges <= x
     if (x == edges.back()) {
@@ -76,12 +107,13 @@ void fill_closed(const std::vector<double>& edges, const std::vector<double>& va
       cells[above - 1] += 1;
     }
   }
+  return cells;
 }
 
 Counts closed_cells(const Samples& samples, const std::vector<double>& edges) {
-  Counts counts;
-  fill_closed(edges, samples.reference.numbers, counts.reference);
-  fill_closed(edges, samples.current.numbers, counts.current);
+  const auto fill = samples.ties ? &closed_sorted : &closed_unsorted;
+  Counts counts{.reference = fill(edges, samples.reference.numbers),
+                .current = fill(edges, samples.current.numbers)};
   if (counts.reference.back() + counts.current.back() == 0.0) {
     counts.reference.pop_back();
     counts.current.pop_back();
@@ -89,19 +121,24 @@ Counts closed_cells(const Samples& samples, const std::vector<double>& edges) {
   return counts;
 }
 
-Counts quantile_cells(const Samples& samples, std::int64_t bins) {
-  std::vector<double> sorted = samples.reference.numbers;
-  std::sort(sorted.begin(), sorted.end());
+Counts quantile_cells(const Samples& given, std::int64_t bins) {
+  Samples scratch;
+  const Samples& samples = in_order(given, scratch);
+  const std::vector<double>& sorted = samples.reference.numbers;
   std::vector<double> edges;
   for (std::int64_t i = 1; i < bins; ++i) {
     edges.push_back(sorted_quantile(sorted, static_cast<double>(i) / static_cast<double>(bins)));
   }
   edges.erase(std::unique(edges.begin(), edges.end()), edges.end());
   Counts counts;
-  counts.reference.assign(edges.size() + 1, 0.0);
-  counts.current.assign(edges.size() + 1, 0.0);
-  for (const double x : samples.reference.numbers) counts.reference[cell_of(edges, x)] += 1;
-  for (const double x : samples.current.numbers) counts.current[cell_of(edges, x)] += 1;
+  for (const bool first : {true, false}) {
+    const auto& values = first ? samples.reference.numbers : samples.current.numbers;
+    std::vector<double> below = values_below(edges, values);
+    below.insert(below.begin(), 0.0);
+    below.push_back(static_cast<double>(values.size()));
+    auto& cells = first ? counts.reference : counts.current;
+    for (std::size_t i = 0; i + 1 < below.size(); ++i) cells.push_back(below[i + 1] - below[i]);
+  }
   return counts;
 }
 
@@ -131,15 +168,34 @@ Result<Counts> cells(const Samples& samples, const Parameters& parameters) {
   return closed_cells(samples, equal_edges(range, bins));
 }
 
+// numpy's linear interpolation.
+double between(double low, double high, double part) {
+  const double gap = high - low;
+  return part >= 0.5 ? high - gap * (1.0 - part) : low + gap * part;
+}
+
 }  // namespace
 
 double sorted_quantile(const std::vector<double>& sorted, double q) {
   const double at = q * static_cast<double>(sorted.size() - 1);
   const auto low = static_cast<std::size_t>(std::floor(at));
   const std::size_t high = std::min(low + 1, sorted.size() - 1);
-  const double part = at - static_cast<double>(low);
-  const double gap = sorted[high] - sorted[low];
-  return part >= 0.5 ? sorted[high] - gap * (1.0 - part) : sorted[low] + gap * part;
+  return between(sorted[low], sorted[high], at - static_cast<double>(low));
+}
+
+double pooled_quantile(const std::vector<Tie>& ties, double q) {
+  double total = 0.0;
+  for (const Tie& tie : ties) total += tie.count();
+  const double at = q * (total - 1.0);
+  const double low = std::floor(at);
+  double before = 0.0;
+  for (std::size_t i = 0; i < ties.size(); ++i) {
+    before += ties[i].count();
+    if (before <= low) continue;
+    const bool next = before <= low + 1.0 && i + 1 < ties.size();
+    return between(ties[i].value, ties[next ? i + 1 : i].value, at - low);
+  }
+  return ties.back().value;
 }
 
 Result<Counts> shares_of_cells(const Samples& samples, const Parameters& parameters) {

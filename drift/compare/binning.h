@@ -21,5 +21,7 @@ namespace trimtab::drift {
 
 // Linear-interpolated quantile of sorted values (numpy's default), q in [0, 1].
 [[nodiscard]] double sorted_quantile(const std::vector<double>& sorted, double q);
+// The same of both samples pooled, from their ties. REQUIRES: not empty.
+[[nodiscard]] double pooled_quantile(const std::vector<Tie>& ties, double q);
 
 }  // namespace trimtab::drift

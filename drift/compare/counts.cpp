@@ -8,18 +8,12 @@ namespace trimtab::drift {
 namespace {
 
 // By sorting: numbers are often all distinct, where a hash table is far slower.
-Counts counts_of_numbers(std::vector<double> a, std::vector<double> b) {
-  std::sort(a.begin(), a.end());
-  std::sort(b.begin(), b.end());
+Counts counts_of_numbers(const Samples& given) {
+  Samples scratch;
   Counts counts;
-  std::size_t i = 0, j = 0;
-  while (i < a.size() || j < b.size()) {
-    const double x = j == b.size() || (i < a.size() && a[i] <= b[j]) ? a[i] : b[j];
-    double in_a = 0.0, in_b = 0.0;
-    for (; i < a.size() && a[i] == x; ++i) in_a += 1;
-    for (; j < b.size() && b[j] == x; ++j) in_b += 1;
-    counts.reference.push_back(in_a);
-    counts.current.push_back(in_b);
+  for (const Tie& tie : *in_order(given, scratch).ties) {
+    counts.reference.push_back(tie.in_reference());
+    counts.current.push_back(tie.in_current());
   }
   return counts;
 }
@@ -44,9 +38,10 @@ Counts sorted_counts(const Table& table) {
 }  // namespace
 
 Counts count_values(const Samples& samples) {
+  if (samples.counts) return *samples.counts;
   Counts counts;
   if (samples.numeric()) {
-    counts = counts_of_numbers(samples.reference.numbers, samples.current.numbers);
+    counts = counts_of_numbers(samples);
   } else {
     Table table;
     for (const auto& text : samples.reference.categories) table[text].first += 1;

@@ -14,11 +14,6 @@ constexpr double kMostCells = 1e9;
 constexpr Parameter kKs[] = {kAlternative, kMethod, kAlpha};
 constexpr Parameter kKuiper[] = {kAlpha};
 
-std::vector<double> sorted(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values;
-}
-
 double asymptotic_tail(double n, double m, double d, bool two_sided) {
   const double effective = n * m / (n + m);
   if (two_sided) return kolmogorov_tail(std::nearbyint(effective), d);
@@ -29,8 +24,7 @@ double asymptotic_tail(double n, double m, double d, bool two_sided) {
 }
 
 Result<TestResult> ks(const Samples& samples, const Parameters& parameters) {
-  const EcdfGaps gaps =
-      ecdf_gaps(sorted(samples.reference.numbers), sorted(samples.current.numbers));
+  const EcdfGaps gaps = ecdf_gaps(samples);
   const Alternative alternative = alternative_of(parameters);
   const bool two_sided = alternative == Alternative::kTwoSided;
   const double d = two_sided                              ? std::max(gaps.above, gaps.below)
@@ -70,8 +64,7 @@ double kuiper_tail(double v, double effective) {
 }
 
 Result<TestResult> kuiper(const Samples& samples, const Parameters&) {
-  const EcdfGaps gaps =
-      ecdf_gaps(sorted(samples.reference.numbers), sorted(samples.current.numbers));
+  const EcdfGaps gaps = ecdf_gaps(samples);
   const auto n = static_cast<double>(samples.reference.size());
   const auto m = static_cast<double>(samples.current.size());
   const double v = gaps.above + gaps.below;
@@ -88,17 +81,16 @@ constexpr WindowTest kTests[] = {
 
 std::span<const WindowTest> ecdf_tests() { return kTests; }
 
-EcdfGaps ecdf_gaps(const std::vector<double>& reference, const std::vector<double>& current) {
+EcdfGaps ecdf_gaps(const Samples& samples) {
+  Samples scratch;
+  const auto n = static_cast<double>(samples.reference.numbers.size());
+  const auto m = static_cast<double>(samples.current.numbers.size());
   EcdfGaps gaps;
-  std::size_t i = 0, j = 0;
-  while (i < reference.size() || j < current.size()) {
-    const double x = j == current.size() || (i < reference.size() && reference[i] <= current[j])
-                         ? reference[i]
-                         : current[j];
-    while (i < reference.size() && reference[i] == x) ++i;
-    while (j < current.size() && current[j] == x) ++j;
-    const double off = static_cast<double>(i) / static_cast<double>(reference.size()) -
-                       static_cast<double>(j) / static_cast<double>(current.size());
+  double i = 0.0, j = 0.0;
+  for (const Tie& tie : *in_order(samples, scratch).ties) {
+    i += tie.in_reference();
+    j += tie.in_current();
+    const double off = i / n - j / m;
     gaps.above = std::max(gaps.above, off);
     gaps.below = std::max(gaps.below, -off);
   }

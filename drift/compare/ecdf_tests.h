@@ -16,12 +16,11 @@ namespace trimtab::drift {
 
 [[nodiscard]] std::span<const WindowTest> ecdf_tests();
 
-// Largest F - G and G - F (both >= 0) of sorted samples.
+// Largest F - G and G - F (both >= 0).
 struct EcdfGaps {
   double above = 0.0;
   double below = 0.0;
 };
-[[nodiscard]] EcdfGaps ecdf_gaps(const std::vector<double>& reference,
-                                 const std::vector<double>& current);
+[[nodiscard]] EcdfGaps ecdf_gaps(const Samples& samples);
 
 }  // namespace trimtab::drift

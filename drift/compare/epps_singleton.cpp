@@ -13,6 +13,7 @@ namespace {
 
 constexpr std::size_t kTerms = 4;  // cos and sin at two points
 constexpr std::array kPoints = {0.4, 0.8};
+static_assert(kPoints[1] == 2.0 * kPoints[0]);
 constexpr std::size_t kSmallSample = 25;
 constexpr std::size_t kLeastValues = 5;
 constexpr Parameter kParameters[] = {kAlpha};
@@ -24,35 +25,43 @@ struct SideMoments {
   SquareMatrix covariance{kTerms};  // divided by n
 };
 
+// By the double angle from the first point to the second, which is twice it.
 Terms terms_of(double x, double sigma) {
-  return {std::cos(kPoints[0] * x / sigma), std::cos(kPoints[1] * x / sigma),
-          std::sin(kPoints[0] * x / sigma), std::sin(kPoints[1] * x / sigma)};
+  const double angle = kPoints[0] * x / sigma;
+  const double cosine = std::cos(angle);
+  const double sine = std::sin(angle);
+  return {cosine, (cosine - sine) * (cosine + sine), sine, 2.0 * sine * cosine};
 }
 
+// In one pass around the first value's terms, so that a sample without spread has none.
 SideMoments moments_of(const std::vector<double>& values, double sigma) {
   SideMoments side;
   const auto n = static_cast<double>(values.size());
+  const Terms pilot = terms_of(values.front(), sigma);
+  Terms sums{};
+  std::array<Terms, kTerms> products{};  // the lower triangle
   for (const double x : values) {
-    const Terms terms = terms_of(x, sigma);
-    for (std::size_t i = 0; i < kTerms; ++i) side.mean[i] += terms[i];
-  }
-  for (double& mean : side.mean) mean /= n;
-  for (const double x : values) {
-    const Terms terms = terms_of(x, sigma);
+    Terms terms = terms_of(x, sigma);
     for (std::size_t i = 0; i < kTerms; ++i) {
-      for (std::size_t j = 0; j < kTerms; ++j) {
-        side.covariance.at(i, j) += (terms[i] - side.mean[i]) * (terms[j] - side.mean[j]) / n;
-      }
+      terms[i] -= pilot[i];
+      sums[i] += terms[i];
+      for (std::size_t j = 0; j <= i; ++j) products[i][j] += terms[i] * terms[j];
+    }
+  }
+  for (std::size_t i = 0; i < kTerms; ++i) {
+    side.mean[i] = pilot[i] + sums[i] / n;
+    for (std::size_t j = 0; j <= i; ++j) {
+      const double covariance = (products[i][j] - sums[i] * sums[j] / n) / n;
+      side.covariance.at(i, j) = side.covariance.at(j, i) = covariance;
     }
   }
   return side;
 }
 
 Result<double> half_interquartile_range(const Samples& samples) {
-  std::vector<double> pooled = samples.reference.numbers;
-  pooled.insert(pooled.end(), samples.current.numbers.begin(), samples.current.numbers.end());
-  std::sort(pooled.begin(), pooled.end());
-  const double sigma = (sorted_quantile(pooled, 0.75) - sorted_quantile(pooled, 0.25)) / 2.0;
+  Samples scratch;
+  const std::vector<Tie>& ties = *in_order(samples, scratch).ties;
+  const double sigma = (pooled_quantile(ties, 0.75) - pooled_quantile(ties, 0.25)) / 2.0;
   if (sigma > 0.0) return sigma;
   return fail(Code::kInvalid, "epps_singleton is undefined: the interquartile range is 0");
 }

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <map>
 
 #include "drift/compare/rank_distributions.h"
 
@@ -18,35 +17,25 @@ constexpr Parameter kMannWhitney[] = {kAlternative, kMethod, kAlpha};
 constexpr Parameter kCvm[] = {kMethod, kAlpha};
 constexpr Parameter kAndersonDarling[] = {kAlpha};
 
-// One distinct value of the pooled samples: how often it occurs in each, and its midrank.
-struct Tie {
-  double reference = 0.0, current = 0.0, midrank = 0.0;
-  [[nodiscard]] double count() const { return reference + current; }
-};
-
-std::vector<Tie> ties_of(const Samples& samples) {
-  std::map<double, Tie> values;
-  for (const double x : samples.reference.numbers) values[x].reference += 1.0;
-  for (const double x : samples.current.numbers) values[x].current += 1.0;
-  std::vector<Tie> ties;
-  ties.reserve(values.size());
+// Calls use(tie, midrank) for every distinct value of the pooled samples, ascending.
+template <typename Use>
+void each_rank(const Samples& samples, Use use) {
+  Samples scratch;
   double before = 0.0;
-  for (auto& [value, tie] : values) {
-    tie.midrank = before + 0.5 * (tie.count() + 1.0);
+  for (const Tie& tie : *in_order(samples, scratch).ties) {
+    use(tie, before + 0.5 * (tie.count() + 1.0));
     before += tie.count();
-    ties.push_back(tie);
   }
-  return ties;
 }
 
 Result<TestResult> mann_whitney(const Samples& samples, const Parameters& parameters) {
   const auto n = static_cast<double>(samples.reference.size());
   const auto m = static_cast<double>(samples.current.size());
   double rank_sum = 0.0, tie_term = 0.0;
-  for (const Tie& tie : ties_of(samples)) {
-    rank_sum += tie.reference * tie.midrank;
+  each_rank(samples, [&](const Tie& tie, double midrank) {
+    rank_sum += tie.in_reference() * midrank;
     tie_term += tie.count() * (tie.count() * tie.count() - 1.0);
-  }
+  });
   TestResult result{.statistic = rank_sum - n * (n + 1.0) / 2.0};
   const double other = n * m - result.statistic;
   const Alternative alternative = alternative_of(parameters);
@@ -78,16 +67,16 @@ Result<TestResult> cvm(const Samples& samples, const Parameters& parameters) {
   const auto m = static_cast<double>(samples.current.size());
   if (n < 2.0 || m < 2.0) return fail(Code::kInvalid, "cvm wants two values a side at least");
   double of_reference = 0.0, of_current = 0.0, i = 0.0, j = 0.0;
-  for (const Tie& tie : ties_of(samples)) {
-    for (double k = 0.0; k < tie.reference; ++k) {
+  each_rank(samples, [&](const Tie& tie, double midrank) {
+    for (std::uint32_t k = 0; k < tie.reference; ++k) {
       i += 1.0;
-      of_reference += (tie.midrank - i) * (tie.midrank - i);
+      of_reference += (midrank - i) * (midrank - i);
     }
-    for (double k = 0.0; k < tie.current; ++k) {
+    for (std::uint32_t k = 0; k < tie.current; ++k) {
       j += 1.0;
-      of_current += (tie.midrank - j) * (tie.midrank - j);
+      of_current += (midrank - j) * (midrank - j);
     }
-  }
+  });
   const double u = n * of_reference + m * of_current, nm = n * m, total = n + m;
   TestResult result{.statistic = u / (nm * total) - (4.0 * nm - 1.0) / (6.0 * total)};
   const Method method = method_of(parameters);
@@ -128,7 +117,8 @@ double anderson_darling_deviation(double n, double m) {
 }
 
 Result<TestResult> anderson_darling(const Samples& samples, const Parameters&) {
-  const auto ties = ties_of(samples);
+  Samples scratch;
+  const std::vector<Tie>& ties = *in_order(samples, scratch).ties;
   const auto n = static_cast<double>(samples.reference.size());
   const auto m = static_cast<double>(samples.current.size());
   const double total = n + m;
@@ -140,12 +130,12 @@ Result<TestResult> anderson_darling(const Samples& samples, const Parameters&) {
   for (const Tie& tie : ties) {
     const double b = before + 0.5 * tie.count();
     const double weight = tie.count() / total / (b * (total - b) - total * tie.count() / 4.0);
-    const double of_reference = total * (reference_before + 0.5 * tie.reference) - b * n;
-    const double of_current = total * (current_before + 0.5 * tie.current) - b * m;
+    const double of_reference = total * (reference_before + 0.5 * tie.in_reference()) - b * n;
+    const double of_current = total * (current_before + 0.5 * tie.in_current()) - b * m;
     sum += weight * (of_reference * of_reference / n + of_current * of_current / m);
     before += tie.count();
-    reference_before += tie.reference;
-    current_before += tie.current;
+    reference_before += tie.in_reference();
+    current_before += tie.in_current();
   }
   const double statistic = (sum * (total - 1.0) / total - 1.0) / anderson_darling_deviation(n, m);
   return TestResult{.statistic = statistic, .p_value = anderson_darling_p(statistic)};

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -16,9 +17,12 @@
 #include <vector>
 
 #include "base/result.h"
+#include "drift/compare/ties.h"
 #include "drift/parameters.h"
 
 namespace trimtab::drift {
+
+struct Counts;  // drift/compare/counts.h
 
 enum class SampleKind : std::uint8_t {
   kNumbers,  // `numbers`; with the parameter weights=true also `weights`
@@ -31,15 +35,22 @@ struct Sample {
   std::vector<double> weights;
   std::vector<std::string> categories;
   std::vector<std::vector<double>> vectors;
+  std::size_t counted = 0;  // categories that are only in Samples::counts
 
   [[nodiscard]] std::size_t size() const {
-    return numbers.size() + categories.size() + vectors.size();
+    return numbers.size() + categories.size() + vectors.size() + counted;
   }
 };
 
 struct Samples {
   Sample reference;
   Sample current;
+  // Optional, for who runs many tests on one pair. `ties` (put_in_order): the numbers of both sides
+  // are ascending and these are their distinct values. `counts`: categories that were counted while
+  // they were read: `categories` is empty then, `counted` says how many.
+  std::shared_ptr<const std::vector<Tie>> ties;
+  std::shared_ptr<const Counts> counts;
+
   // True when both sides are numbers; the categorical tests then count the distinct values.
   [[nodiscard]] bool numeric() const {
     return !reference.numbers.empty() && !current.numbers.empty();

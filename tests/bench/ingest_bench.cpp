@@ -1,39 +1,36 @@
-// How close is the ingest path to its ceiling? In one run, on this machine: (a) consume and parse
-// alone, (b) consume and decode to records, (c) the ratio; and what decoding costs by itself.
-//   ingest_bench [RECORDS [BYTES]]    default 20000 records of about 1024 bytes, lz4
+// ingest_bench [--records N] [--write FILE] [--check]: from Kafka bytes to the verdict, against the
+// ceiling of consuming and parsing alone, in one run.
+//   CPU time of the whole process a record; the broker is another process. Turn about, three times,
+//   the best of each: a shared machine only ever makes it slower.
+//   Path: consume, decode, extract 20 signals (tests/bench/hot_path.h), observe, harm; 1 KB and 2
+//   KB records, watched in 1, 1 + 4 and 1 + 16 segments; without the embedding and with it on a
+//   tenth. Stages: thread time, from memory.
+// --check: exits 1 below 60 % of the ceiling (1 KB, one segment, no embedding).
 #include <simdjson.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
-#include <atomic>
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <new>
-#include <string>
-#include <vector>
+#include <ctime>
 
 #include "base/clock.h"
 #include "daemon/embedded_broker.h"
 #include "daemon/kafka_producer.h"
 #include "daemon/kafka_source.h"
-#include "daemon/record_codec.h"
+#include "tests/bench/hot_path.h"
+#include "tests/bench/markers.h"
 
+namespace trimtab::bench {
 namespace {
-std::atomic<std::uint64_t> allocations{0};
-}  // namespace
 
-// Counts allocations, so that "none in steady state" is a number.
-void* operator new(std::size_t size) {
-  ++allocations;
-  void* memory = std::malloc(size);
-  if (memory == nullptr) throw std::bad_alloc();
-  return memory;
-}
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
-
-namespace trimtab::daemon {
-namespace {
+constexpr std::size_t kSizes[] = {1024, 2048};
+constexpr double kShare = 0.1;  // of the records that get the embedding
+constexpr double kTarget = 0.60;
+constexpr std::uint64_t kTopicFrom = 100'000;  // the records before warm the path up
 
 double cpu_seconds() {
   rusage usage{};
@@ -47,150 +44,256 @@ double thread_seconds() {
   return static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) / 1e9;
 }
 
-std::string record_json(int n, std::size_t bytes) {
-  std::string json =
-      R"({"kind":"inference","schema":1,"id":"req-)" + std::to_string(n) +
-      R"(","ts":1763859000000,"ts_end":1763859001250,"target":"bot","user_id":"user-)" +
-      std::to_string(n % 997) + R"(","session_id":"s-)" + std::to_string(n / 3) +
-      R"(","tenant":"acme","route":"/chat","model_req":"bot","model":"llama-3",)" +
-      R"("provider":"vllm",)" +
-      R"("op":"chat","adapter":"bot-20260101T000000Z-abcdef12","arm":"champion","generation":12,)" +
-      R"("tok":{"in":120,"out":48},"latency_s":1.25,"ttft_s":0.21,"mean_logprob":-0.41,)" +
-      R"("finish":"stop","status":"ok","attributes":{"plan":"gold","score":0.75},)" +
-      R"("input":[{"role":"system","content":"You help."},{"role":"user","content":")";
-  static constexpr std::string_view kWords =
-      "please tell me how I can move money from my savings to the other account and when it "
-      "arrives \\\"today\\\" or tomorrow, thanks; ";
-  const std::size_t tail = 120;
-  while (json.size() + tail < bytes) {
-    json += kWords.substr(static_cast<std::size_t>(n) % 40);
+std::string topic_of(std::size_t bytes) { return "records-" + std::to_string(bytes); }
+
+// ---- the broker, a process of its own ---------------------------------------------------------
+
+int serve_broker(int records) {
+  auto broker = *daemon::EmbeddedBroker::start(8);
+  daemon::KafkaProducerOptions options;
+  options.connection.brokers = broker->bootstrap();
+  auto producer = *daemon::KafkaProducer::open(options);
+  for (const std::size_t bytes : kSizes) {
+    for (int n = 0; n < records; ++n) {
+      const std::string json = record_json(kTopicFrom + static_cast<std::uint64_t>(n), bytes);
+      while (!producer->send(topic_of(bytes), std::to_string(n), json)) SystemClock().sleep_ms(1);
+    }
+    if (!producer->flush(60'000)) return 1;
   }
-  json += R"("}],"output":"You can move it at once; it arrives within minutes on work days."})";
-  return json;
+  std::printf("%s\n", broker->bootstrap().c_str());
+  std::fflush(stdout);
+  char byte = 0;
+  while (read(STDIN_FILENO, &byte, 1) > 0) {
+  }
+  return 0;
 }
 
-// ns of the calling thread a record.
-void bench_decode(std::size_t bytes) {
-  std::vector<std::string> messages;
-  std::size_t total = 0;
-  for (int n = 0; n < 1'000; ++n) {
-    messages.push_back(record_json(n, bytes));
-    total += messages.back().size();
-  }
-  config::IngestSettings settings;
-  auto codec = *RecordCodec::create(settings, {"bot"});
-  TextArena arena;
-  simdjson::dom::parser parser;
-  std::vector<char> padded(64 * 1024);
-  constexpr int kRounds = 100;
-  double parse = 0;
-  double decode = 0;
-  std::uint64_t allocated = 0;
-  std::size_t read = 0;
-  for (int round = -2; round < kRounds; ++round) {  // two rounds to warm up
-    double start = thread_seconds();
-    for (const std::string& message : messages) {
-      std::memcpy(padded.data(), message.data(), message.size());
-      simdjson::dom::element root;
-      read += parser.parse(padded.data(), message.size(), false).get(root) == simdjson::SUCCESS;
+class BrokerProcess {
+ public:
+  explicit BrokerProcess(int records) {
+    int to[2], from[2];
+    if (pipe(to) != 0 || pipe(from) != 0) return;
+    pid_ = fork();
+    if (pid_ == 0) {
+      dup2(to[0], STDIN_FILENO);
+      dup2(from[1], STDOUT_FILENO);
+      for (const int fd : {to[0], to[1], from[0], from[1]}) close(fd);
+      const std::string count = std::to_string(records);
+      execl("/proc/self/exe", "ingest_bench", "--broker", count.c_str(), nullptr);
+      _exit(127);
     }
-    if (round >= 0) parse += thread_seconds() - start;
-    const std::uint64_t before = allocations;
-    start = thread_seconds();
-    for (const std::string& message : messages) {
-      read += std::holds_alternative<InferenceRecord>(
-          codec.decode(message, 1763859000000, 1763859100000, arena));
+    close(to[0]);
+    close(from[1]);
+    input_ = to[1];
+    std::FILE* out = fdopen(from[0], "r");
+    char line[256] = {};
+    if (out != nullptr && std::fgets(line, sizeof line, out) != nullptr) {
+      brokers_ = line;
+      brokers_.erase(brokers_.find_last_not_of("\n") + 1);
     }
-    arena.reset();
-    if (round < 0) continue;
-    decode += thread_seconds() - start;
-    allocated += allocations - before;
+    if (out != nullptr) std::fclose(out);
   }
-  const double count = 1'000.0 * kRounds;
-  std::printf(
-      "%5zu B: parse alone %6.0f ns, decode %6.0f ns (%.2f GB/s), %.4f allocations a record%s\n",
-      total / messages.size(), parse / count * 1e9, decode / count * 1e9,
-      static_cast<double>(total) * kRounds / decode / 1e9, static_cast<double>(allocated) / count,
-      read == 0 ? "!" : "");
-}
+  ~BrokerProcess() {
+    if (input_ >= 0) close(input_);
+    if (pid_ > 0) waitpid(pid_, nullptr, 0);
+  }
+  [[nodiscard]] const std::string& brokers() const { return brokers_; }
 
-// CPU-seconds of the whole process a record, from Kafka to parsed or decoded.
-double bench_consume(const std::string& brokers, int records, bool decode) {
+ private:
+  pid_t pid_ = -1;
+  int input_ = -1;
+  std::string brokers_;
+};
+
+// ---- through Kafka ----------------------------------------------------------------------------
+
+// CPU-seconds of the process a record; `take` answers whether the message was good. Negative when
+// something went wrong.
+template <typename Take, typename EndBatch>
+double consume(const std::string& brokers, std::size_t bytes, int records, Take take,
+               EndBatch end_batch) {
+  static int groups = 0;
   config::KafkaSettings kafka;
   kafka.connection.brokers = brokers;
-  kafka.group = decode ? "bench-decode" : "bench-parse";
+  kafka.group = "bench-" + std::to_string(++groups);
   kafka.session_timeout_ms = 6'000;
-  OffsetBook book;
+  daemon::OffsetBook book;
   SystemClock clock;
   Metrics metrics;
-  auto source = *KafkaSource::open(kafka, {"trimtab.records"}, book, clock, metrics);
-  auto codec = *RecordCodec::create({}, {"bot"});
-  TextArena arena;
-  simdjson::dom::parser parser;
-  std::vector<char> padded(64 * 1024);
-  RawBatch batch;
+  auto source = *daemon::KafkaSource::open(kafka, {topic_of(bytes)}, book, clock, metrics);
+  daemon::RawBatch batch;
   double start = 0;
-  int got = 0;
-  int good = 0;
+  int got = 0, good = 0;
   while (got < records) {
     if (!source->poll(batch)) return -1;
     if (got == 0) start = cpu_seconds();  // joining the group is not the path
-    for (const RawMessage& message : batch.messages) {
-      if (decode) {
-        good += std::holds_alternative<InferenceRecord>(
-            codec.decode(message.payload, message.timestamp_ms, 1763859100000, arena));
-      } else {
-        std::memcpy(padded.data(), message.payload.data(), message.payload.size());
-        simdjson::dom::element root;
-        good += parser.parse(padded.data(), message.payload.size(), false).get(root) ==
-                simdjson::SUCCESS;
-      }
+    for (const daemon::RawMessage& message : batch.messages) {
+      good += take(message.payload) ? 1 : 0;
       ++got;
     }
-    arena.reset();
+    end_batch();
     source->release();
     book.committed(batch.ranges);
   }
   const double used = cpu_seconds() - start;
-  (void)source->close(1'000);
+  static_cast<void>(source->close(1'000));
   return good == got ? used / got : -1;
 }
 
-int run(int records, std::size_t bytes) {
-  bench_decode(1024);
-  bench_decode(2048);
-  auto broker = *EmbeddedBroker::start(8);
-  KafkaProducerOptions options;
-  options.connection.brokers = broker->bootstrap();
-  {
-    auto producer = *KafkaProducer::open(options);
-    for (int n = 0; n < records; ++n) {
-      while (!producer->send("trimtab.records", std::to_string(n), record_json(n, bytes))) {
-        SystemClock().sleep_ms(1);
+class Parser {
+ public:
+  bool take(std::string_view message) {
+    std::memcpy(padded_.data(), message.data(), message.size());
+    simdjson::dom::element root;
+    return parser_.parse(padded_.data(), message.size(), false).get(root) == simdjson::SUCCESS;
+  }
+
+ private:
+  simdjson::dom::parser parser_;
+  std::vector<char> padded_ = std::vector<char>(64 * 1024);
+};
+
+struct Path {
+  const char* segment_field;  // "" = segment "all" alone
+  std::size_t segments;       // besides "all"
+};
+constexpr Path kPaths[] = {{"", 0}, {"route", 4}, {"tenant", 16}};
+
+// ---- stages -----------------------------------------------------------------------------------
+
+struct Stages {
+  double parse = 0, decode = 0, extract = 0, observe = 0, harm = 0;
+  [[nodiscard]] double path() const { return decode + extract + observe + harm; }
+};
+
+// ns a record, the best of some rounds. Each round's records are later and of other sessions.
+Stages measure_stages(std::size_t bytes, const Path& path, double share) {
+  constexpr std::size_t kRecords = 2'000;
+  constexpr int kRounds = 6;
+  HotPath hot(hot_settings(path.segment_field, share));
+  std::uint64_t n = hot.warm_up(0, bytes, path.segments);
+  std::vector<std::string> messages;
+  for (std::size_t i = 0; i < kRecords; ++i) messages.push_back(record_json(n++, bytes));
+  Parser parser;
+  Stages best{1e9, 1e9, 1e9, 1e9, 1e9};
+  std::vector<daemon::Decoded> decoded(kRecords);
+  std::vector<drift::Observation> events(kRecords);
+  const auto timed = [](double& least, const auto& work) {
+    const double start = thread_seconds();
+    for (std::size_t i = 0; i < kRecords; ++i) work(i);
+    least = std::min(least, (thread_seconds() - start) / kRecords * 1e9);
+  };
+  const auto record = [&](std::size_t i) -> const daemon::InferenceRecord& {
+    return std::get<daemon::InferenceRecord>(decoded[i]);
+  };
+  for (int round = 0; round < kRounds; ++round) {
+    timed(best.parse, [&](std::size_t i) { static_cast<void>(parser.take(messages[i])); });
+    timed(best.decode, [&](std::size_t i) { decoded[i] = hot.decode(messages[i]); });
+    timed(best.extract,
+          [&](std::size_t i) { static_cast<void>(hot.extract(record(i), events[i])); });
+    for (auto& event : events) {
+      event.session_hash += static_cast<std::uint64_t>(round) << 32;
+      event.ts_ms += round * 200'000;
+    }
+    timed(best.observe, [&](std::size_t i) { hot.observe(events[i]); });
+    timed(best.harm, [&](std::size_t i) { hot.harm(record(i)); });
+    hot.end_batch();
+  }
+  return best;
+}
+
+// ---- the run ----------------------------------------------------------------------------------
+
+struct Row {
+  std::size_t bytes = 0;
+  Path path{};
+  double share = 0.0;
+  double ceiling = 1.0, full = 1.0;  // CPU-seconds a record
+  Stages stages;
+  std::size_t armed = 0;
+  std::uint64_t alarms = 0;
+  [[nodiscard]] double ratio() const { return ceiling / full; }
+};
+
+bool measure(const std::string& brokers, int records, Row& row) {
+  for (int round = 0; round < 3; ++round) {
+    Parser parser;
+    const double ceiling = consume(
+        brokers, row.bytes, records, [&](std::string_view text) { return parser.take(text); },
+        [] {});
+    HotPath hot(hot_settings(row.path.segment_field, row.share));
+    hot.warm_up(0, row.bytes, row.path.segments);
+    row.armed = hot.armed();
+    const double full = consume(
+        brokers, row.bytes, records, [&](std::string_view text) { return hot.take(text); },
+        [&] { hot.end_batch(); });
+    if (ceiling <= 0 || full <= 0) return false;
+    row.alarms = hot.alarms();
+    row.ceiling = std::min(row.ceiling, ceiling);
+    row.full = std::min(row.full, full);
+  }
+  row.stages = measure_stages(row.bytes, row.path, row.share);
+  return true;
+}
+
+std::string line_of(const Row& row) {
+  char text[320];
+  std::snprintf(
+      text, sizeof text,
+      "| %zu B | %zu | %s | %.2f | %.2f | %.0f %% | %.0f | %.0f | %.0f | %.0f | %.0f | %zu |\n",
+      row.bytes, 1 + row.path.segments, row.share > 0 ? "10 %" : "none", row.ceiling * 1e6,
+      row.full * 1e6, 100 * row.ratio(), row.stages.parse, row.stages.decode, row.stages.extract,
+      row.stages.observe, row.stages.harm, row.armed);
+  return text;
+}
+
+int run(int records, const std::string& file, bool check) {
+  BrokerProcess broker(records);
+  if (broker.brokers().empty()) {
+    std::fprintf(stderr, "ingest_bench: the broker did not start\n");
+    return 1;
+  }
+  std::string table =
+      "| record | segments | embedding | ceiling, us of CPU a record | full path | share of the "
+      "ceiling | ns: parse | decode | extract | observe | harm | detectors armed |\n"
+      "|---|---|---|---|---|---|---|---|---|---|---|---|\n";
+  std::fputs(table.c_str(), stdout);
+  bool good = true;
+  for (const std::size_t bytes : kSizes) {
+    for (const double share : {0.0, kShare}) {
+      for (const Path& path : kPaths) {
+        Row row{.bytes = bytes, .path = path, .share = share};
+        if (!measure(broker.brokers(), records, row)) {
+          std::fprintf(stderr, "ingest_bench: records were lost or refused\n");
+          return 1;
+        }
+        std::fputs(line_of(row).c_str(), stdout);
+        std::fflush(stdout);
+        table += line_of(row);
+        if (bytes == 1024 && share == 0.0 && path.segments == 0) good = row.ratio() >= kTarget;
       }
     }
-    if (const Status sent = producer->flush(60'000); !sent) return 1;
   }
-  // Turn about, three times, the best of each: a shared machine only ever makes it slower.
-  double parse = 1;
-  double decode = 1;
-  for (int round = 0; round < 3; ++round) {
-    parse = std::min(parse, bench_consume(broker->bootstrap(), records, false));
-    decode = std::min(decode, bench_consume(broker->bootstrap(), records, true));
+  if (!file.empty() && !write_between_markers(file, "ingest", table)) {
+    std::fprintf(stderr, "%s: no markers, or it cannot be written\n", file.c_str());
+    return 1;
   }
-  if (parse <= 0 || decode <= 0) return 1;
-  std::printf(
-      "%d records of %zu B, lz4, process CPU with the broker's threads: consume+parse "
-      "%.0f/s, consume+decode %.0f/s, ratio %.2f\n",
-      records, bytes, 1 / parse, 1 / decode, parse / decode);
-  return 0;
+  return good || !check ? 0 : 1;
 }
 
 }  // namespace
-}  // namespace trimtab::daemon
+}  // namespace trimtab::bench
 
 int main(int argc, char** argv) {
-  const int records = argc > 1 ? std::atoi(argv[1]) : 20'000;
-  const std::size_t bytes = argc > 2 ? std::strtoul(argv[2], nullptr, 10) : 1024;
-  return trimtab::daemon::run(records, bytes);
+  int records = 20'000;
+  std::string file;
+  bool check = false;
+  for (int i = 1; i < argc; ++i) {
+    const std::string_view word = argv[i];
+    if (word == "--broker") return trimtab::bench::serve_broker(std::atoi(argv[i + 1]));
+    if (word == "--records" && i + 1 < argc) records = std::atoi(argv[++i]);
+    if (word == "--write" && i + 1 < argc) file = argv[++i];
+    if (word == "--check") check = true;
+  }
+  return trimtab::bench::run(records, file, check);
 }

@@ -53,7 +53,8 @@ std::vector<Law> laws() {
           {"t3", t3},
           {"80 % zeros", [](Random& r) { return r.chance(0.8) ? 0.0 : std::exp(r.normal()); }},
           {"two values", [](Random& r) { return r.chance(0.5) ? 10.0 : 13.0; }},
-          {"zipf 12", zipf12, true}};
+          {"zipf 12", zipf12, true},
+          {"80 % one of 12", [](Random& r) { return r.chance(0.8) ? 0.0 : zipf12(r); }, true}};
 }
 
 std::shared_ptr<const RankBets> make_bets(const Law& law, std::size_t n, Random& random) {
@@ -101,6 +102,41 @@ TEST(Promise, IsKeptForMoreThan95PercentOfReferences) {
                   kReferences * static_cast<int>(kEvents / kArl));
       EXPECT_LE(broken, kReferences / 20) << law.name << " " << n;
     }
+  }
+}
+
+// The house's figure: a promise of 1e5 kept for >= 95 % of 200 references. A reference keeps it
+// when its mean run is 1e5 or more; over two promised runs of a keeper 2 alarms are expected, so
+// one that exactly keeps it shows 6 or more with probability .017: those count as broken.
+TEST(Promise, Of1e5IsKeptForMoreThan95PercentOf200References) {
+  constexpr double kArl = 100'000.0;
+  constexpr int kReferences = 200;
+  constexpr int kEvents = 200'000;
+  constexpr int kTooMany = 6;
+  for (const Law& law : laws()) {
+    int broken = 0;
+    std::int64_t alarms_in_all = 0;
+    for (int reference = 0; reference < kReferences; ++reference) {
+      Random random(31'000'000 + static_cast<std::uint64_t>(reference));
+      const auto bets = make_bets(law, 10'000, random);
+      RankState state;
+      int alarms = 0;
+      for (int i = 0; i < kEvents; ++i) {
+        const std::size_t bin = bin_of(law, bets->reference(), law.draw(random));
+        if (bets->update(state, bin, 1.0F) < static_cast<float>(kArl)) continue;
+        ++alarms;
+        state.reset();
+      }
+      broken += alarms >= kTooMany ? 1 : 0;
+      alarms_in_all += alarms;
+    }
+    std::printf(
+        "promise 1e5, seeds 31000000..: %-10s %lld alarms over %d references, %d expected "
+        "at most; broken for %d\n",
+        law.name, static_cast<long long>(alarms_in_all), kReferences,
+        static_cast<int>(kReferences * (kEvents / kArl)), broken);
+    EXPECT_LE(broken, kReferences / 20) << law.name;
+    EXPECT_LE(static_cast<double>(alarms_in_all), kReferences * (kEvents / kArl)) << law.name;
   }
 }
 
@@ -268,8 +304,9 @@ TEST(Delay, IsNotBehindAdwinAtEqualFalseAlarms) {
   struct Change {
     double shift, scale, allowed;  // allowed: times ADWIN's delay
   };
-  for (const Change change : {Change{0.25, 1, 1.5}, Change{0.5, 1, 1.1}, Change{1, 1, 1.1},
-                              Change{2, 1, 1.1}, Change{0, 1.5, 0}}) {
+  // Required: 1.5 at a quarter, 1.1 elsewhere; the house's goal, kept here: never behind.
+  for (const Change change : {Change{0.25, 1, 1.0}, Change{0.5, 1, 1.0}, Change{1, 1, 1.0},
+                              Change{2, 1, 1.0}, Change{0, 1.5, 0}}) {
     std::vector<double> ours;
     std::vector<double> theirs;
     int found = 0;
@@ -322,8 +359,7 @@ TEST(Delay, StaysWithinTheHousesFigures) {
         if (detector.update(random.normal()).drift) detector.reset();
       }
       int i = 1;
-      while (i < 20'000 &&
-             !detector.update(figure.shift + figure.scale * random.normal()).drift) {
+      while (i < 20'000 && !detector.update(figure.shift + figure.scale * random.normal()).drift) {
         ++i;
       }
       delays.push_back(i);
