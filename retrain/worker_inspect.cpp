@@ -65,6 +65,13 @@ Result<OrderedJson> inspect_base(const Options& options) {
                      {"job_memory_fp32", memory}};
 }
 
+template <typename Value>
+OrderedJson pattern_json(const model::Patterns<Value>& patterns) {
+  OrderedJson json = OrderedJson::object();
+  for (const auto& [key, value] : patterns) json[key] = value;
+  return json;
+}
+
 Result<OrderedJson> inspect_adapter(const Options& options) {
   const fs::path folder = options.folder;
   TRIMTAB_TRY(const std::string text, read_file(folder / "adapter_config.json", 1ULL << 20));
@@ -79,8 +86,8 @@ Result<OrderedJson> inspect_adapter(const Options& options) {
                       {"lora_alpha", spec->alpha},
                       {"use_rslora", spec->use_rslora},
                       {"use_dora", spec->use_dora},
-                      {"rank_pattern", spec->rank_pattern},
-                      {"alpha_pattern", spec->alpha_pattern},
+                      {"rank_pattern", pattern_json(spec->rank_pattern)},
+                      {"alpha_pattern", pattern_json(spec->alpha_pattern)},
                       {"tensors", file.tensors().size()},
                       {"parameters", parameters},
                       {"adapter_sha256", digest}};

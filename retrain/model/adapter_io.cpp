@@ -27,23 +27,23 @@ bool switched_off(const Json& value) {
          ((value.is_object() || value.is_array()) && value.empty());
 }
 
-Status read_patterns(const Json& json, LoraSpec& spec) {
+// `text` in its own order: where two patterns fit, PEFT takes the first of the file.
+Status read_patterns(std::string_view text, LoraSpec& spec) {
   const auto wrong = [](const char* key) {
     return fail(Code::kInvalid, std::string("key '") + key + "' has the wrong type");
   };
-  if (json.contains("rank_pattern") && !switched_off(json["rank_pattern"])) {
-    if (!json["rank_pattern"].is_object()) return wrong("rank_pattern");
-    for (const auto& [key, value] : json["rank_pattern"].items()) {
-      if (!value.is_number_integer()) return wrong("rank_pattern");
-      spec.rank_pattern[key] = value.get<std::int64_t>();
-    }
+  const auto json = OrderedJson::parse(text, nullptr, false);
+  const OrderedJson ranks = json.value("rank_pattern", OrderedJson());
+  const OrderedJson alphas = json.value("alpha_pattern", OrderedJson());
+  if (!ranks.empty() && !ranks.is_object()) return wrong("rank_pattern");
+  for (const auto& [key, value] : ranks.items()) {
+    if (!value.is_number_integer()) return wrong("rank_pattern");
+    spec.rank_pattern.emplace_back(key, value.get<std::int64_t>());
   }
-  if (json.contains("alpha_pattern") && !switched_off(json["alpha_pattern"])) {
-    if (!json["alpha_pattern"].is_object()) return wrong("alpha_pattern");
-    for (const auto& [key, value] : json["alpha_pattern"].items()) {
-      if (!value.is_number()) return wrong("alpha_pattern");
-      spec.alpha_pattern[key] = value.get<double>();
-    }
+  if (!alphas.empty() && !alphas.is_object()) return wrong("alpha_pattern");
+  for (const auto& [key, value] : alphas.items()) {
+    if (!value.is_number()) return wrong("alpha_pattern");
+    spec.alpha_pattern.emplace_back(key, value.get<double>());
   }
   return {};
 }
@@ -83,9 +83,10 @@ Status refuse_uncovered(const Json& json) {
     return fail(Code::kInvalid, "bias other than 'none' is not supported");
   if (json.contains("init_lora_weights") && json["init_lora_weights"].is_string()) {
     // These rewrite the base's weights on load; the adapter alone would be another function.
-    static const std::set<std::string> kRewrites = {"pissa", "olora", "loftq", "corda"};
+    static const std::set<std::string> kRewrites = {"pissa", "olora", "loftq", "corda",
+                                                        "lora_ga"};
     const auto init = json["init_lora_weights"].get<std::string>();
-    if (kRewrites.count(init.substr(0, init.find('_'))) != 0) {
+    if (kRewrites.count(init) != 0 || kRewrites.count(init.substr(0, init.find('_'))) != 0) {
       return fail(Code::kInvalid,
                   "init_lora_weights '" + init +
                       "' changes the base's weights; convert it to a plain LoRA first");
@@ -108,7 +109,7 @@ Result<LoraSpec> parse_lora_spec(std::string_view adapter_config) {
   spec.dropout = json_or(json, "lora_dropout", 0.0);
   spec.use_rslora = json_or(json, "use_rslora", false);
   spec.use_dora = json_or(json, "use_dora", false);
-  TRIMTAB_CHECK_OK(read_patterns(json, spec));
+  TRIMTAB_CHECK_OK(read_patterns(adapter_config, spec));
   TRIMTAB_CHECK_OK(read_targets(json, spec));
   return spec;
 }
@@ -184,6 +185,13 @@ Result<std::shared_ptr<Adapter>> load_adapter(const std::filesystem::path& folde
 
 namespace {
 
+template <typename Value>
+OrderedJson pattern_json(const Patterns<Value>& patterns) {
+  OrderedJson json = OrderedJson::object();
+  for (const auto& [key, value] : patterns) json[key] = value;
+  return json;
+}
+
 OrderedJson config_json(const LoraLayout& layout, const std::string& base_name,
                         const ModelConfig& config) {
   const LoraSpec& spec = layout.spec();
@@ -204,8 +212,8 @@ OrderedJson config_json(const LoraLayout& layout, const std::string& base_name,
                       {"use_dora", spec.use_dora},
                       {"modules_to_save", nullptr},
                       {"init_lora_weights", true},
-                      {"rank_pattern", spec.rank_pattern},
-                      {"alpha_pattern", spec.alpha_pattern},
+                      {"rank_pattern", pattern_json(spec.rank_pattern)},
+                      {"alpha_pattern", pattern_json(spec.alpha_pattern)},
                       {"target_modules", modules},
                       {"layers_to_transform", nullptr},
                       {"layers_pattern", nullptr}};

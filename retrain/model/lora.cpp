@@ -75,7 +75,7 @@ bool targets(const LoraSpec& spec, const std::string& path, std::vector<bool>& u
 
 // PEFT's get_pattern_key: the first key for which (.*\.)?(key)$ matches from the start.
 template <typename Value>
-Result<const Value*> by_pattern(const std::map<std::string, Value>& patterns,
+Result<const Value*> by_pattern(const Patterns<Value>& patterns,
                                 const std::string& path) {
   for (const auto& [key, value] : patterns) {
     try {

@@ -14,10 +14,10 @@
 #include <array>
 #include <cstdint>
 #include <filesystem>
-#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/result.h"
@@ -41,6 +41,11 @@ struct SiteName {
 // Every site of one layer, in the group's order.
 [[nodiscard]] std::vector<SiteName> lora_sites(const ModelConfig& config);
 
+// PEFT's rank_pattern and alpha_pattern: regular expressions on the module path, the first that fits
+// decides, so their order is part of them.
+template <typename Value>
+using Patterns = std::vector<std::pair<std::string, Value>>;
+
 // adapter_config.json, as far as it changes the maths.
 struct LoraSpec {
   std::int64_t r = 16;
@@ -50,8 +55,8 @@ struct LoraSpec {
   std::vector<std::string> target_modules;  // used when all_linear is false; PEFT's suffix rule
   bool use_rslora = false;
   bool use_dora = false;
-  std::map<std::string, std::int64_t> rank_pattern;  // PEFT: regular expression on the module path
-  std::map<std::string, double> alpha_pattern;
+  Patterns<std::int64_t> rank_pattern;
+  Patterns<double> alpha_pattern;
   std::vector<std::int64_t> layers;  // layers_to_transform; empty: all
 };
 

@@ -189,7 +189,7 @@ LoraSpec lora_spec(const JobSpec& job) {
   spec.use_rslora = job.lora.use_rslora;
   spec.use_dora = job.lora.use_dora;
   for (const auto& [key, r] : job.lora.rank_pattern)
-    spec.rank_pattern[key] = static_cast<std::int64_t>(r);
+    spec.rank_pattern.emplace_back(key, static_cast<std::int64_t>(r));
   spec.alpha_pattern = {job.lora.alpha_pattern.begin(), job.lora.alpha_pattern.end()};
   return spec;
 }
