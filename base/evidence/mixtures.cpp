@@ -59,7 +59,7 @@ Result<Mixture> Mixture::gamma_exponential(const Tuning& tuning, double c) {
   mixture.c_ = c;
   const double k = rho / (c * c);
   mixture.constant_ =
-      k * std::log(k) - std::lgamma(k) - std::log(boost::math::gamma_p(k, k, Quiet()));
+      k * std::log(k) - boost::math::lgamma(k) - std::log(boost::math::gamma_p(k, k, Quiet()));
   return mixture;
 }
 
@@ -88,7 +88,7 @@ double Mixture::log_gamma_exponential(double s, double v) const {
   const double shape = (v + rho_) / c2;
   const double moved = (c_ * s + v) / c2;
   const double at = moved + rho_ / c2;
-  return constant_ + std::lgamma(shape) + std::log(boost::math::gamma_p(shape, at, Quiet())) -
+  return constant_ + boost::math::lgamma(shape) + std::log(boost::math::gamma_p(shape, at, Quiet())) -
          shape * std::log(at) + moved;
 }
 

@@ -1,7 +1,9 @@
 #include "drift/compare/mean_tests.h"
 
+#include <algorithm>
 #include <boost/math/special_functions/beta.hpp>
 #include <cmath>
+#include <utility>
 
 #include "drift/compare/counts.h"
 
@@ -19,18 +21,31 @@ struct Moments {
   double n, mean, variance;
 };
 
-Moments moments_of(const std::vector<double>& values) {
+// Of values times 2^-exponent. Corrected two-pass: the second sum removes the rounding of the mean.
+Moments moments_of(const std::vector<double>& values, int exponent) {
   Moments moments{static_cast<double>(values.size()), 0.0, 0.0};
-  for (const double x : values) moments.mean += x;
+  for (const double x : values) moments.mean += std::ldexp(x, -exponent);
   moments.mean /= moments.n;
-  // Corrected two-pass: the second sum removes the rounding of the mean.
   double squares = 0.0, rest = 0.0;
   for (const double x : values) {
-    squares += (x - moments.mean) * (x - moments.mean);
-    rest += x - moments.mean;
+    const double off = std::ldexp(x, -exponent) - moments.mean;
+    squares += off * off;
+    rest += off;
   }
+  moments.mean += rest / moments.n;
   moments.variance = (squares - rest * rest / moments.n) / (moments.n - 1.0);
   return moments;
+}
+
+// Both sides in one unit, a power of two near the widest value of either: t, df and d do not depend
+// on the unit, and squares of 1e300 or of 1e-300 would leave the range of doubles.
+std::pair<Moments, Moments> moments_of(const Samples& samples) {
+  double widest = 0.0;
+  for (const double x : samples.reference.numbers) widest = std::max(widest, std::abs(x));
+  for (const double x : samples.current.numbers) widest = std::max(widest, std::abs(x));
+  const int exponent = widest > 0.0 ? std::ilogb(widest) : 0;
+  return {moments_of(samples.reference.numbers, exponent),
+          moments_of(samples.current.numbers, exponent)};
 }
 
 bool constant(const std::vector<double>& values) {
@@ -62,8 +77,7 @@ double p_of(double x, double tail, Alternative alternative) {
 
 Result<TestResult> t(const Samples& samples, const Parameters& parameters) {
   TRIMTAB_CHECK_OK(check_spread(samples, "t"));
-  const Moments a = moments_of(samples.reference.numbers);
-  const Moments b = moments_of(samples.current.numbers);
+  const auto [a, b] = moments_of(samples);
   double square = a.variance / a.n + b.variance / b.n;  // of the standard error
   double df =
       square * square /
@@ -94,8 +108,7 @@ Result<TestResult> z(const Samples& samples, const Parameters& parameters) {
 
 Result<TestResult> cohens_d(const Samples& samples, const Parameters&) {
   TRIMTAB_CHECK_OK(check_spread(samples, "cohens_d"));
-  const Moments a = moments_of(samples.reference.numbers);
-  const Moments b = moments_of(samples.current.numbers);
+  const auto [a, b] = moments_of(samples);
   return TestResult{.statistic = (a.mean - b.mean) / std::sqrt(pooled_variance(a, b))};
 }
 

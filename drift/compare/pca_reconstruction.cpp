@@ -1,6 +1,7 @@
 #include "drift/compare/pca_reconstruction.h"
 
 #include <cmath>
+#include <limits>
 #include <numeric>
 
 #include "drift/compare/linear_algebra.h"
@@ -26,6 +27,12 @@ struct Fit {
   std::size_t kept = 0;
 };
 
+// scikit-learn's rule: a variance that is no more than rounding of n equal values.
+bool is_constant(double n, double mean, double variance) {
+  constexpr double kEps = std::numeric_limits<double>::epsilon();
+  return variance <= n * kEps * variance + (n * mean * kEps) * (n * mean * kEps);
+}
+
 void standardize(const Rows& rows, Fit& fit) {
   const std::size_t width = rows.front()->size();
   const auto n = static_cast<double>(rows.size());
@@ -39,8 +46,9 @@ void standardize(const Rows& rows, Fit& fit) {
       fit.deviation[k] += std::pow((*row)[k] - fit.mean[k], 2) / n;
     }
   }
-  for (double& deviation : fit.deviation) {
-    deviation = deviation > 0.0 ? std::sqrt(deviation) : 1.0;
+  for (std::size_t k = 0; k < width; ++k) {
+    double& deviation = fit.deviation[k];
+    deviation = is_constant(n, fit.mean[k], deviation) ? 1.0 : std::sqrt(deviation);
   }
 }
 

@@ -87,9 +87,10 @@ Status refuse_uncovered(const Json& json) {
     return fail(Code::kInvalid, "bias other than 'none' is not supported");
   if (json.contains("init_lora_weights") && json["init_lora_weights"].is_string()) {
     // These rewrite the base's weights on load; the adapter alone would be another function.
-    static const std::set<std::string> kRewrites = {"pissa", "olora", "loftq", "corda"};
+    static const std::set<std::string> kRewrites = {"pissa", "olora", "loftq", "corda",
+                                                    "lora_ga"};
     const auto init = json["init_lora_weights"].get<std::string>();
-    if (kRewrites.count(init.substr(0, init.find('_'))) != 0) {
+    if (kRewrites.count(init) != 0 || kRewrites.count(init.substr(0, init.find('_'))) != 0) {
       return fail(Code::kInvalid,
                   "init_lora_weights '" + init +
                       "' changes the base's weights; convert it to a plain LoRA first");

@@ -273,6 +273,13 @@ void read_rope(Reader& reader, std::int64_t head_dim, double default_theta, Mode
   partial = json_number(p, "partial_rotary_factor", partial);
   rope.original_max_positions = static_cast<std::int64_t>(json_number(
       p, "original_max_position_embeddings", static_cast<double>(rope.original_max_positions)));
+  if (config.family != "phi3" && partial != 1.0) {
+    // transformers reads the factor in phi3 alone; with a scaling the others cannot run it.
+    if (rope.kind != RopeKind::kDefault) {
+      reader.complain("partial_rotary_factor", "is not part of a " + config.family);
+    }
+    partial = 1.0;
+  }
   rope.rotary_dim = static_cast<std::int64_t>(static_cast<double>(head_dim) * partial);
   const bool factor_given = p.contains("factor") && p["factor"].is_number();
   rope.factor = json_number(p, "factor", 1.0);
@@ -421,6 +428,7 @@ void read_gemma2(Reader& reader, ModelConfig& config) {
 void read_phi3(Reader& reader, ModelConfig& config) {
   read_common(reader, config, 4096);
   config.fused_qkv = config.fused_gate_up = true;
+  config.norm_eps = reader.number("rms_norm_eps", 1e-5);
   reader.only("attention_bias", false);
   read_activation(reader, "hidden_act", "silu", config);
   const std::int64_t window = reader.count("sliding_window", 0);
@@ -466,7 +474,7 @@ void read_cohere(Reader& reader, ModelConfig& config) {
   config.logit_scale = reader.number("logit_scale", 0.0625);
   read_activation(reader, "hidden_act", "silu", config);
   never_slides(reader, config);
-  read_rope(reader, config.head_dim, 10000.0, config);
+  read_rope(reader, config.head_dim, 500000.0, config);
   config.rope.interleaved = true;
 }
 

@@ -151,7 +151,7 @@ Result<TokenIds> Tokenizer::encode(std::string_view text, bool add_special) cons
 }
 
 std::optional<std::string> Tokenizer::token_text(TokenId id) const {
-  if (const AddedToken* added = tables_->added.find(id)) return added->content;
+  if (const AddedToken* added = tables_->added.find(id)) return added->shown;
   if (const std::string* token = tables_->model.token(id)) return *token;
   return std::nullopt;
 }

@@ -127,11 +127,13 @@ Result<AddedTokens> AddedTokens::parse(const Json& json, const BpeModel& model,
   }
   for (const bool special : {true, false}) {  // the reference's order: specials win equal patterns
     for (std::size_t i = 0; i < added.tokens_.size(); ++i) {
-      const AddedToken& token = added.tokens_[i];
+      AddedToken& token = added.tokens_[i];
       if (token.special != special) continue;
-      std::string pattern = token.content;
-      if (token.normalized && normalizer != nullptr) TRIMTAB_CHECK_OK(normalizer->apply(pattern));
-      (token.normalized ? added.normalized_ : added.plain_).add(pattern, i);
+      token.shown = token.content;
+      if (token.normalized && normalizer != nullptr) {
+        TRIMTAB_CHECK_OK(normalizer->apply(token.shown));
+      }
+      (token.normalized ? added.normalized_ : added.plain_).add(token.shown, i);
     }
   }
   return added;

@@ -18,6 +18,8 @@ namespace trimtab::model {
 
 struct AddedToken {
   std::string content;
+  std::string shown;  // what it decodes to: with normalized=true the normalized content, as the
+                      // reference keeps it (and then does not skip it as special when they differ)
   TokenId id = 0;
   bool single_word = false;
   bool lstrip = false;

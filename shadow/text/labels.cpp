@@ -39,9 +39,10 @@ double expected_calibration_error(std::span<const double> confidences,
   for (std::size_t i = 0; i < confidences.size(); ++i) {
     auto index = static_cast<std::size_t>(
         std::clamp(std::ceil(confidences[i] * bins) - 1.0, 0.0, bins - 1.0));
-    // Edges are i/bins as doubles; the product above may land one bin off.
-    if (index > 0 && confidences[i] <= static_cast<double>(index) / bins) --index;
-    if (index + 1 < filled.size() && confidences[i] > static_cast<double>(index + 1) / bins) {
+    // Edges are numpy.linspace's, i * (1 / bins); the product above may land one bin off.
+    const double width = 1.0 / bins;
+    if (index > 0 && confidences[i] <= static_cast<double>(index) * width) --index;
+    if (index + 1 < filled.size() && confidences[i] > static_cast<double>(index + 1) * width) {
       ++index;
     }
     Bin& bin = filled[index];

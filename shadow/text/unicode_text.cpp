@@ -13,6 +13,37 @@ bool within(utf8proc_category_t value, utf8proc_category_t first, utf8proc_categ
   return value >= first && value <= last;
 }
 
+bool is_cased(char32_t c) {
+  const utf8proc_category_t value = category(c);
+  return within(value, UTF8PROC_CATEGORY_LU, UTF8PROC_CATEGORY_LT) || c == 0xAA || c == 0xBA ||
+         (c >= 0x2160 && c <= 0x217F) || (c >= 0x24B6 && c <= 0x24E9);  // numerals, circled letters
+}
+
+// Unicode's Case_Ignorable: marks, format characters, modifiers, and what stands within words.
+bool is_case_ignorable(char32_t c) {
+  switch (category(c)) {
+    case UTF8PROC_CATEGORY_MN:
+    case UTF8PROC_CATEGORY_ME:
+    case UTF8PROC_CATEGORY_CF:
+    case UTF8PROC_CATEGORY_LM:
+    case UTF8PROC_CATEGORY_SK: return true;
+    default: break;
+  }
+  return std::u32string_view(U"'.:\u00B7\u0387\u055F\u05F4\u2018\u2019\u2024\u2027\uFE13\uFE52"
+                             U"\uFE55\uFF07\uFF0E\uFF1A")
+             .find(c) != std::u32string_view::npos;
+}
+
+// Whether the capital sigma at `at` ends a word: a cased letter before it and none after it.
+bool is_final_sigma(const Text& text, std::size_t at) {
+  std::size_t before = at;
+  while (before > 0 && is_case_ignorable(text[before - 1])) --before;
+  if (before == 0 || !is_cased(text[before - 1])) return false;
+  std::size_t after = at + 1;
+  while (after < text.size() && is_case_ignorable(text[after])) ++after;
+  return after == text.size() || !is_cased(text[after]);
+}
+
 }  // namespace
 
 Result<Text> decode_text(std::string_view utf8) {
@@ -33,9 +64,12 @@ Result<Text> decode_text(std::string_view utf8) {
 Text lower(const Text& text) {
   Text result;
   result.reserve(text.size());
-  for (const char32_t c : text) {
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const char32_t c = text[i];
     if (c == 0x130) {  // the one whose lower case is two code points
       result += U"i\u0307";
+    } else if (c == 0x3A3) {
+      result.push_back(is_final_sigma(text, i) ? 0x3C2 : 0x3C3);
     } else {
       result.push_back(static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(c))));
     }

@@ -16,7 +16,8 @@ using Words = std::vector<Text>;
 
 // kInvalid when it is not UTF-8.
 [[nodiscard]] Result<Text> decode_text(std::string_view utf8);
-[[nodiscard]] Text lower(const Text& text);  // each code point by itself
+// str.lower(): code point by code point, but for a capital sigma at the end of a word.
+[[nodiscard]] Text lower(const Text& text);
 [[nodiscard]] bool is_space(char32_t c);
 [[nodiscard]] bool is_number(char32_t c);       // category N*
 [[nodiscard]] bool is_punctuation(char32_t c);  // category P*
