@@ -1,18 +1,12 @@
 #include "daemon/record_outcomes.h"
 
-#include <algorithm>
-#include <array>
-#include <string_view>
+#include "shadow/text/plain.h"
 
 namespace trimtab::daemon {
 
 bool is_refusal(const InferenceRecord& record) {
   if (record.finish == "content_filter" || record.finish == "refusal") return true;
-  static constexpr std::array<std::string_view, 8> kOpenings = {
-      "I'm sorry, but I can", "I\u2019m sorry, but I can", "I cannot ", "I can't assist",
-      "I can\u2019t assist",  "I can't help with",         "As an AI",  "I am unable to"};
-  return std::any_of(kOpenings.begin(), kOpenings.end(),
-                     [&](std::string_view opening) { return record.output.starts_with(opening); });
+  return shadow::is_refusal_text(record.output);
 }
 
 bool is_error(const InferenceRecord& record) {

@@ -9,8 +9,7 @@
 
 namespace trimtab::daemon {
 
-// Openings with which models of many makes decline. A guardrail's yes or no, not a judgement; a
-// provider that filters says so in `finish`.
+// By how the answer opens (shadow/text/plain.h); a provider that filters says so in `finish`.
 [[nodiscard]] bool is_refusal(const InferenceRecord& record);
 [[nodiscard]] bool is_error(const InferenceRecord& record);
 

@@ -5,6 +5,7 @@
 
 #include "base/json.h"
 #include "daemon/cli/offline.h"
+#include "daemon/cli/score_texts.h"
 #include "daemon/cli/value_reader.h"
 #include "shadow/text/answers.h"
 #include "shadow/text/bleu.h"
@@ -20,12 +21,6 @@ using drift::Parameter;
 using drift::Parameters;
 using shadow::Text;
 using Type = Parameter::Type;
-using Lines = std::vector<Text>;
-
-struct Texts {
-  Lines hypotheses;
-  std::vector<Lines> references;
-};
 
 // Answers "score" and what else the metric has.
 struct TextMetric {
@@ -120,20 +115,6 @@ Result<OrderedJson> run_rouge(const Parameters& given, const Texts& texts) {
       {"score", sum.f / n}, {"precision", sum.precision / n}, {"recall", sum.recall / n}};
 }
 
-// Mean over lines of the best reference's value.
-template <typename Score>
-OrderedJson best_of_references(const Texts& texts, const Score& score) {
-  double sum = 0.0;
-  for (std::size_t i = 0; i < texts.hypotheses.size(); ++i) {
-    double best = 0.0;
-    for (const Lines& reference : texts.references) {
-      best = std::max(best, score(texts.hypotheses[i], reference[i]));
-    }
-    sum += best;
-  }
-  return OrderedJson{{"score", sum / static_cast<double>(texts.hypotheses.size())}};
-}
-
 constexpr Parameter kExact[] = {{"normalize", Type::kText, "none", 0, 0,
                                  "squad: case, punctuation and articles do not count; one of: "
                                  "none|squad",
@@ -177,6 +158,18 @@ constexpr TextMetric kTextMetrics[] = {
      &run_ngram<&shadow::distinct_ngrams>},
     {"repetition", "mean share of repeated n-grams", kNgram, false,
      &run_ngram<&shadow::repetition>},
+    {"perplexity",
+     "of token log-probabilities, comma-separated a line",
+     {},
+     false,
+     &run_perplexity},
+    {"refusal", "share of texts that decline", {}, false, &run_refusal},
+    {"length", "mean words a line", {}, false, &run_length},
+    {"embedding_cosine",
+     "hashed bag-of-words vectors, mean cosine",
+     {},
+     true,
+     &run_embedding_cosine},
 };
 
 // The two characters \n are a line break.
@@ -241,7 +234,7 @@ Result<const Row*> find_metric(std::span<const Row> table, const OfflineArgument
 template <typename Row>
 std::string list_metrics(std::span<const Row> table) {
   std::string text;
-  for (const Row& row : table) text += fmt::format("{:<14} {}\n", row.name, row.doc);
+  for (const Row& row : table) text += fmt::format("{:<17} {}\n", row.name, row.doc);
   return text;
 }
 
