@@ -188,7 +188,7 @@ class Monitor::Impl {
   std::optional<Alarm> observe(const Observation& event);
   std::optional<Alarm> observe_outcome(const Outcome& outcome);
   void tick(std::int64_t now_ms);
-  void rereference(std::string_view reason);
+  void rereference(std::string_view reason, bool renew_harm);
   [[nodiscard]] MonitorStatus status() const;
   [[nodiscard]] std::vector<StatePiece> pieces(SaveMode mode) const;
   void mark_saved();
@@ -331,9 +331,10 @@ void Monitor::Impl::tick(std::int64_t now_ms) {
   for (auto& segment : segments_) segment->tick();
 }
 
-void Monitor::Impl::rereference(std::string_view reason) {
+void Monitor::Impl::rereference(std::string_view reason, bool renew_harm) {
   reason_ = reason;
   for (auto& segment : segments_) segment->collect(false);
+  if (!renew_harm) return;
   for (HarmWatch& harm : harm_) harm.renew(latest_ts_ms_);
 }
 
@@ -435,7 +436,8 @@ std::optional<Alarm> Monitor::observe_outcome(const Outcome& outcome) {
   return impl_->observe_outcome(outcome);
 }
 void Monitor::tick(std::int64_t now_ms) { impl_->tick(now_ms); }
-void Monitor::rereference(std::string_view reason) { impl_->rereference(reason); }
+void Monitor::rereference(std::string_view reason) { impl_->rereference(reason, true); }
+void Monitor::champion_changed(std::string_view reason) { impl_->rereference(reason, false); }
 MonitorState Monitor::state() const { return impl_->all().state(); }
 MonitorStatus Monitor::status() const { return impl_->status(); }
 const SignalExtractor& Monitor::extractor() const { return impl_->extractor_; }
@@ -444,6 +446,12 @@ const std::vector<std::string>& Monitor::harm_metrics() const { return impl_->ha
 bool Monitor::harm_latched() const {
   return std::any_of(impl_->harm_.begin(), impl_->harm_.end(),
                      [](const HarmWatch& harm) { return harm.latched(); });
+}
+
+bool Monitor::harm_latched(std::string_view metric) const {
+  return std::any_of(impl_->harm_.begin(), impl_->harm_.end(), [&](const HarmWatch& harm) {
+    return harm.name() == metric && harm.latched();
+  });
 }
 
 std::optional<std::size_t> Monitor::harm_metric(std::string_view name) const {

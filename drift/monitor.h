@@ -99,10 +99,15 @@ class Monitor {
 
   // PROMOTED (or an operator): every reference and harm baseline is taken anew from here on.
   void rereference(std::string_view reason);
+  // Another champion without a promotion (undo): the references are taken anew, harm's baselines
+  // stay, for nothing says that the rate they promise is lost for good.
+  void champion_changed(std::string_view reason);
 
   [[nodiscard]] MonitorState state() const;
   // True while some harm metric is latched: harm was shown and recovery has not been.
   [[nodiscard]] bool harm_latched() const;
+  // The same for one metric; false for a name that is not watched.
+  [[nodiscard]] bool harm_latched(std::string_view metric) const;
   [[nodiscard]] MonitorStatus status() const;
   [[nodiscard]] const SignalExtractor& extractor() const;
   [[nodiscard]] const std::vector<std::string>& harm_metrics() const;
