@@ -165,6 +165,7 @@ Status Target::advance(Step& step) {
   TRIMTAB_CHECK_OK(advance_reverse(step));
   TRIMTAB_CHECK_OK(advance_trial(step));
   TRIMTAB_CHECK_OK(advance_undo(step));
+  TRIMTAB_CHECK_OK(close_recovered(step));
   TRIMTAB_CHECK_OK(advance_jobs(step));
   TRIMTAB_CHECK_OK(serving_.renew(step));
   return reconcile(step);
@@ -215,6 +216,7 @@ Json Target::save_core() const {
           {"reverse", reverse_ ? shadow::to_json(*reverse_) : Json()},
           {"fleet_calls", fleet_calls_},
           {"quarantined", quarantined_},
+          {"bursts", retrain::to_json(bursts_)},
           {"outcomes_cursor_ms", outcomes_.cursor_ms()},
           {"latency", champion_numbers_.latency_s.save()},
           {"tokens_out", champion_numbers_.tokens_out.save()},
@@ -253,6 +255,7 @@ Status Target::restore_core(const Json& saved) {
   }
   fleet_calls_ = saved.at("fleet_calls").get<std::uint64_t>();
   quarantined_ = saved.at("quarantined").get<std::int64_t>();
+  TRIMTAB_TRY(bursts_, retrain::parse_bursts(saved.value("bursts", Json::array())));
   outcomes_.restore(saved.at("outcomes_cursor_ms").get<std::int64_t>());
   champion_numbers_.latency_s.restore(saved.at("latency"));
   champion_numbers_.tokens_out.restore(saved.at("tokens_out"));
@@ -296,6 +299,7 @@ Status Target::load(StateQueries& state) {
   alarms_.clear();
   queued_.reset();
   manual_.reset();
+  bursts_.clear();
   undo_.reset();
   reverse_.reset();
   reverse_scoring_.reset();

@@ -31,6 +31,7 @@
 #include "daemon/step.h"
 #include "daemon/trial_runner.h"
 #include "drift/monitor.h"
+#include "retrain/quarantine.h"
 #include "shadow/history.h"
 #include "shadow/reverse_shadow.h"
 
@@ -115,6 +116,7 @@ class Target {
                                std::int64_t ts_ms, double value);
   [[nodiscard]] Status set_alarm_state(Step& step, const std::string& id, const std::string& state);
   [[nodiscard]] Status close_alarms(Step& step, const std::string& state);
+  [[nodiscard]] Status close_recovered(Step& step);
   // target_jobs.cpp
   [[nodiscard]] Status advance_jobs(Step& step);
   [[nodiscard]] Status consider_job(Step& step);
@@ -155,6 +157,8 @@ class Target {
   [[nodiscard]] CommandAnswer on_trial_verb(Step& step, const CommandRequest& command);
   [[nodiscard]] CommandAnswer on_retrain(Step& step, const CommandRequest& command);
   [[nodiscard]] CommandAnswer on_target_verb(Step& step, const CommandRequest& command);
+  [[nodiscard]] Result<nlohmann::json> release_quarantine(Step& step, const std::string& burst,
+                                                          const std::string& source_id);
   [[nodiscard]] Status journal_command(Step& step, const CommandRequest& command,
                                        const std::string& subject, const std::string& message);
 
@@ -194,6 +198,7 @@ class Target {
   std::unique_ptr<PairScoring> reverse_scoring_;
   std::uint64_t fleet_calls_ = 0;  // numbers the INTENTs of reconciliation
   std::int64_t quarantined_ = 0;   // corrections held back when last looked at
+  std::vector<retrain::Burst> bursts_;  // the bursts they are in
   std::string waits_for_;
 
   // Not saved.

@@ -87,6 +87,33 @@ Status Target::close_alarms(Step& step, const std::string& state) {
   return {};
 }
 
+// Harm that was over before anybody answered it needs no training: a burst of complaints, an outage
+// upstream. While a job or a trial answers it, its end decides.
+Status Target::close_recovered(Step& step) {
+  if (answered_) return {};
+  for (auto alarm = alarms_.begin(); alarm != alarms_.end();) {
+    if (alarm->kind != "harm" || monitor_.harm_latched(alarm->signal)) {
+      ++alarm;
+      continue;
+    }
+    TRIMTAB_CHECK_OK(set_alarm_state(step, alarm->id, "recovered"));
+    TRIMTAB_TRY(const auto seq,
+                step.journal({.target = settings_.name,
+                              .kind = "alarm",
+                              .subject = alarm->id,
+                              .from = "open",
+                              .to = "recovered",
+                              .reason = "recovered",
+                              .message = alarm->signal + " is back below its tolerance"}));
+    (void)seq;
+    log::info("{} {}: {} has recovered", settings_.name, alarm->id, alarm->signal);
+    alarm = alarms_.erase(alarm);
+    next_policy_ms_ = 0;
+    counted_labels_ = -1;
+  }
+  return {};
+}
+
 Status Target::outcome(Step& step, const char* metric, const std::string& record_id,
                        std::int64_t ts_ms, double value) {
   const auto index = monitor_.harm_metric(metric);

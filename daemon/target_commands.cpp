@@ -126,6 +126,26 @@ CommandAnswer Target::on_trial_verb(Step& step, const CommandRequest& command) {
   return answer;
 }
 
+// By burst, by source, or (neither named) everything that is held back now. A burst goes on under
+// its id, so what still comes in it is released, too.
+Result<Json> Target::release_quarantine(Step& step, const std::string& burst,
+                                        const std::string& source_id) {
+  std::vector<std::string> released;
+  if (!burst.empty()) released.push_back(burst);
+  for (const auto& one : bursts_) {
+    const bool all = burst.empty() && source_id.empty();
+    if ((all || one.source == source_id) && one.id != burst) released.push_back(one.id);
+  }
+  for (const auto& id : released) {
+    const auto known = std::find(released_bursts_.begin(), released_bursts_.end(), id);
+    if (known == released_bursts_.end()) released_bursts_.push_back(id);
+  }
+  TRIMTAB_TRY(const auto rows, step.tx.release_quarantine(settings_.name, source_id));
+  counted_labels_ = -1;
+  next_policy_ms_ = 0;
+  return Json{{"released", rows}, {"bursts", released}};
+}
+
 CommandAnswer Target::on_target_verb(Step& step, const CommandRequest& command) {
   const Json body = body_of(command);
   Json answer = Json::object();
@@ -146,13 +166,10 @@ CommandAnswer Target::on_target_verb(Step& step, const CommandRequest& command) 
       return answer_error(done.error());
     }
   } else if (command.verb == "release_quarantine") {
-    const auto burst = json_or<std::string>(body, "burst", "");
-    if (!burst.empty()) released_bursts_.push_back(burst);
-    auto released =
-        step.tx.release_quarantine(settings_.name, json_or<std::string>(body, "source_id", ""));
+    auto released = release_quarantine(step, json_or<std::string>(body, "burst", ""),
+                                       json_or<std::string>(body, "source_id", ""));
     if (!released) return answer_error(released.error());
-    counted_labels_ = -1;
-    answer = {{"released", *released}};
+    answer = *released;
   } else if (command.verb == "lift_tombstone") {
     if (auto lifted = history_.lift_tombstone(json_or<std::string>(body, "digest", "")); !lifted) {
       return answer_error(lifted.error());

@@ -88,6 +88,7 @@ Status Target::consider_job(Step& step) {
     TRIMTAB_TRY(material, job_.gather(step, job_onset_ms(), released_bursts_));
     counted_examples_ = retrain::count_trainable(material->inputs, settings_.retrain.data);
     quarantined_ = material->quarantined;
+    bursts_ = material->inputs.bursts;
     counted_labels_ = labels;
   } else if (labels != counted_labels_) {
     counted_examples_ = std::min(counted_examples_, labels);

@@ -58,6 +58,9 @@ Status Target::advance_undo(Step& step) {
                             .message = from + " -> " + undo_->to.label() + ": " + undo_->reason}));
   (void)seq;
   log::warn("{}: undo: {} -> {} ({})", settings_.name, from, undo_->to.label(), undo_->reason);
+  // What the reference knows of outputs is another champion's.
+  monitor_.champion_changed("undo to " + undo_->to.label());
+  armed_since_ms_ = 0;
   undo_.reset();
   next_reconcile_ms_ = 0;
   return {};

@@ -120,6 +120,7 @@ Json Target::view(std::int64_t now_ms) const {
           {"waits_for", waits_for},
           {"cooldown_until_ms", history_.cooldown_until_ms()},
           {"quarantined", quarantined_},
+          {"quarantine", retrain::to_json(bursts_)},
           {"tombstones", history_.tombstones()},
           {"error_budget",
            {{"spent", history_.alpha_spent(settings_.promotion.budget_window_ms, now_ms)},

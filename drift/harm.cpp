@@ -103,6 +103,8 @@ std::optional<Alarm> HarmWatch::observe(const Outcome& outcome, bool reference_c
     ++core_.refused;
     return std::nullopt;
   }
+  // Late news of the champion before: after a promotion it says nothing about the present one.
+  if (outcome.ts_ms < core_.since_ts_ms) return std::nullopt;
   const bool was_armed = core_.armed;
   note(outcome);
   collect(outcome, reference_complete);

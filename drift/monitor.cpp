@@ -221,7 +221,7 @@ class Monitor::Impl {
   std::optional<Alarm> observe(const Observation& event);
   std::optional<Alarm> observe_outcome(const Outcome& outcome);
   void tick(std::int64_t now_ms);
-  void rereference(std::string_view reason);
+  void rereference(std::string_view reason, bool renew_harm);
   [[nodiscard]] MonitorStatus status() const;
   [[nodiscard]] std::vector<SignalReport> reports() const;
   [[nodiscard]] std::vector<StatePiece> pieces(SaveMode mode) const;
@@ -410,9 +410,10 @@ void Monitor::Impl::tick(std::int64_t now_ms) {
   for (auto& segment : segments_) segment->tick();
 }
 
-void Monitor::Impl::rereference(std::string_view reason) {
+void Monitor::Impl::rereference(std::string_view reason, bool renew_harm) {
   reason_ = reason;
   for (auto& segment : segments_) segment->collect(false);
+  if (!renew_harm) return;
   for (HarmWatch& harm : harm_) harm.renew(latest_ts_ms_);
   label_free_.renew();
 }
@@ -535,7 +536,8 @@ std::optional<Alarm> Monitor::observe_outcome(const Outcome& outcome) {
   return impl_->observe_outcome(outcome);
 }
 void Monitor::tick(std::int64_t now_ms) { impl_->tick(now_ms); }
-void Monitor::rereference(std::string_view reason) { impl_->rereference(reason); }
+void Monitor::rereference(std::string_view reason) { impl_->rereference(reason, true); }
+void Monitor::champion_changed(std::string_view reason) { impl_->rereference(reason, false); }
 MonitorState Monitor::state() const { return impl_->all().state(); }
 MonitorStatus Monitor::status() const { return impl_->status(); }
 std::vector<SignalReport> Monitor::reports() const { return impl_->reports(); }
@@ -552,6 +554,12 @@ bool Monitor::accuracy_declined() const { return impl_->label_free_.declined(); 
 bool Monitor::harm_armed(std::size_t metric) const {
   CHECK(metric < impl_->harm_.size(), "an unknown harm metric");
   return impl_->harm_[metric].armed();
+}
+
+bool Monitor::harm_latched(std::string_view metric) const {
+  return std::any_of(impl_->harm_.begin(), impl_->harm_.end(), [&](const HarmWatch& harm) {
+    return harm.name() == metric && harm.latched();
+  });
 }
 
 std::optional<std::size_t> Monitor::harm_metric(std::string_view name) const {

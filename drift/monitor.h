@@ -133,6 +133,9 @@ class Monitor {
 
   // PROMOTED (or an operator): every reference and harm baseline is taken anew from here on.
   void rereference(std::string_view reason);
+  // Another champion without a promotion (undo): the references are taken anew, harm's baselines
+  // stay, for nothing says that the rate they promise is lost for good.
+  void champion_changed(std::string_view reason);
 
   [[nodiscard]] MonitorState state() const;
   // True while some harm metric is latched: harm was shown and recovery has not been.
@@ -140,6 +143,8 @@ class Monitor {
   // True when the label-free estimate shows, anchored by labels, that accuracy has declined since
   // the last drift alarm: that drift is confirmed.
   [[nodiscard]] bool accuracy_declined() const;
+  // The same for one metric; false for a name that is not watched.
+  [[nodiscard]] bool harm_latched(std::string_view metric) const;
   [[nodiscard]] MonitorStatus status() const;
   // Armed signals of "all", and of segments those whose evidence has come within 1 % of its
   // threshold.

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "base/hash.h"
+#include "base/json.h"
 
 namespace trimtab::retrain {
 namespace {
@@ -162,6 +163,36 @@ std::vector<Burst> find_bursts(const std::vector<Example>& examples,
   std::sort(bursts.begin(), bursts.end(), [](const Burst& a, const Burst& b) {
     return std::pair(a.start_ms, a.source) < std::pair(b.start_ms, b.source);
   });
+  return bursts;
+}
+
+Json to_json(const std::vector<Burst>& bursts) {
+  Json list = Json::array();
+  for (const Burst& burst : bursts) {
+    list.push_back({{"id", burst.id},
+                    {"source", burst.source},
+                    {"start_ms", burst.start_ms},
+                    {"end_ms", burst.end_ms},
+                    {"count", burst.count},
+                    {"usual", burst.usual},
+                    {"peak", burst.peak}});
+  }
+  return list;
+}
+
+Result<std::vector<Burst>> parse_bursts(const Json& list) {
+  std::vector<Burst> bursts;
+  for (const auto& json : list) {
+    Burst burst;
+    TRIMTAB_TRY(burst.id, json_get<std::string>(json, "id"));
+    TRIMTAB_TRY(burst.source, json_get<std::string>(json, "source"));
+    TRIMTAB_TRY(burst.start_ms, json_get<std::int64_t>(json, "start_ms"));
+    TRIMTAB_TRY(burst.end_ms, json_get<std::int64_t>(json, "end_ms"));
+    TRIMTAB_TRY(burst.count, json_get<std::int64_t>(json, "count"));
+    TRIMTAB_TRY(burst.usual, json_get<double>(json, "usual"));
+    TRIMTAB_TRY(burst.peak, json_get<double>(json, "peak"));
+    bursts.push_back(std::move(burst));
+  }
   return bursts;
 }
 

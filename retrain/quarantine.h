@@ -13,10 +13,12 @@
 #pragma once
 
 #include <cstdint>
+#include <nlohmann/json_fwd.hpp>
 #include <set>
 #include <string>
 #include <vector>
 
+#include "base/result.h"
 #include "config/retrain_settings.h"
 #include "retrain/example.h"
 
@@ -40,6 +42,10 @@ struct Burst {
 [[nodiscard]] std::vector<Burst> find_bursts(const std::vector<Example>& examples,
                                              const config::DataSettings& settings,
                                              const std::set<std::string>& released = {});
+
+// [{id, source, start_ms, end_ms, count, usual, peak}, ..], as saved and as people see it.
+[[nodiscard]] nlohmann::json to_json(const std::vector<Burst>& bursts);
+[[nodiscard]] Result<std::vector<Burst>> parse_bursts(const nlohmann::json& list);
 
 [[nodiscard]] bool in_burst(const Example& example, const std::vector<Burst>& bursts);
 

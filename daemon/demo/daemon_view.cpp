@@ -33,13 +33,15 @@ AlarmView read_alarm(const Json& row) {
           .signal = text(row, "signal"),
           .summary = text(row, "summary"),
           .ts_ms = json_or<std::int64_t>(row, "ts_ms", 0),
-          .onset_ts_ms = json_or<std::int64_t>(row, "onset_ts_ms", 0),
           .delay_records = json_or<std::uint64_t>(row, "delay_events", 0),
           .provisional = json_or<bool>(row, "provisional_reference", false)};
 }
 
 JobView read_job(const Json& row) {
   const Json result = json_or<Json>(row, "result", Json::object());
+  const Json beat = json_or<Json>(row, "heartbeat", Json::object());
+  const Json dropped = json_or<Json>(json_or<Json>(row, "counts", Json::object()), "dropped",
+                                     Json::object());
   return {.id = text(row, "id"),
           .state = text(row, "state"),
           .reason = text(row, "reason"),
@@ -50,7 +52,11 @@ JobView read_job(const Json& row) {
           .first_loss = number(result, "first_loss"),
           .final_loss = number(result, "final_loss"),
           .tokens_per_s = number(result, "tokens_per_s"),
-          .seconds = number(result, "seconds")};
+          .seconds = number(result, "seconds"),
+          .step = json_or<std::int64_t>(beat, "step", 0),
+          .steps = json_or<std::int64_t>(beat, "steps", 0),
+          .loss = number(beat, "loss"),
+          .dropped_quarantined = json_or<std::int64_t>(dropped, "quarantined", 0)};
 }
 
 TrialView read_trial(const Json& row) {
@@ -63,6 +69,7 @@ TrialView read_trial(const Json& row) {
           .origin = text(row, "origin"),
           .job = text(row, "job"),
           .waits_for = text(row, "waits_for"),
+          .share = number(row, "share"),
           .ended = json_or<bool>(row, "ended", false)};
 }
 
@@ -110,13 +117,21 @@ Result<Json> DaemonView::post(const std::string& path, const Json& body) {
 Result<TargetView> DaemonView::target() {
   TRIMTAB_TRY(const Json row, get(target_path()));
   const Json drift = json_or<Json>(row, "drift", Json::object());
+  std::vector<std::string> bursts;
+  for (const auto& burst : json_or<Json>(row, "quarantine", Json::array())) {
+    bursts.push_back(text(burst, "source"));
+  }
   return TargetView{.drift_state = text(drift, "state"),
                     .provisional = json_or<bool>(drift, "provisional", false),
                     .champion = text(row, "champion"),
                     .generation = json_or<std::uint64_t>(row, "generation", 0),
                     .holdout = json_or<std::int64_t>(row, "holdout", 0),
                     .open_trial = text(row, "open_trial"),
-                    .paused = text(row, "paused")};
+                    .open_job = text(row, "open_job"),
+                    .paused = text(row, "paused"),
+                    .waits_for = text(row, "waits_for"),
+                    .quarantined = json_or<std::int64_t>(row, "quarantined", 0),
+                    .bursts = std::move(bursts)};
 }
 
 Result<std::vector<AlarmView>> DaemonView::alarms() {

@@ -21,12 +21,16 @@ struct TargetView {
   std::uint64_t generation = 0;
   std::int64_t holdout = 0;  // random-labelled evaluation records kept
   std::string open_trial;
-  std::string paused;  // reason; empty: not paused
+  std::string open_job;
+  std::string paused;     // reason; empty: not paused
+  std::string waits_for;  // one line
+  std::int64_t quarantined = 0;
+  std::vector<std::string> bursts;  // sources whose corrections are held back
 };
 
 struct AlarmView {
   std::string id, kind, signal, summary;
-  std::int64_t ts_ms = 0, onset_ts_ms = 0;
+  std::int64_t ts_ms = 0;
   std::uint64_t delay_records = 0;
   bool provisional = false;
 };
@@ -35,10 +39,14 @@ struct JobView {
   std::string id, state, reason, trigger, adapter, message;
   std::int64_t examples = 0;
   double first_loss = 0, final_loss = 0, tokens_per_s = 0, seconds = 0;
+  std::int64_t step = 0, steps = 0;  // of its last heartbeat
+  double loss = 0;
+  std::int64_t dropped_quarantined = 0;  // corrections that curation left out as quarantined
 };
 
 struct TrialView {
   std::string id, candidate, state, reason, detail, message, origin, job, waits_for;
+  double share = 0;  // of the units that the candidate answers now
   bool ended = false;
 };
 

@@ -32,7 +32,7 @@ targets:
       max_loras: 4
       max_lora_rank: 16
     drift:
-      reference_size: 1500
+      reference_size: {reference}
       session_window: 1h
       false_alarms: 1 per 30d
       harm:
@@ -46,6 +46,7 @@ targets:
       data:
         quarantine_window: 10s
         quarantine_factor_all: 100
+        max_examples: 900     # bounds a job's time: the newest teach
       training:
         init_from: champion
         lora: {{r: 16, lora_alpha: 32}}
@@ -127,6 +128,7 @@ Status DemoHouse::write_configs(int serve_port) {
       fmt::arg("port", options_.port), fmt::arg("target", kTarget),
       fmt::arg("base", options_.base.string()), fmt::arg("serve_url", serve_url_),
       fmt::arg("served_base", kServedBase), fmt::arg("lr", options_.learning_rate),
+      fmt::arg("reference", options_.reference_size),
       fmt::arg("epochs", options_.epochs), fmt::arg("minimum_examples", options_.minimum_examples),
       fmt::arg("job_limit", options_.phase_limit_s),
       fmt::arg("worker", (options_.bin / "trimtab-worker").string()));

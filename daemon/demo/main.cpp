@@ -152,6 +152,13 @@ int run(int argc, char** argv) {
   app.add_option("--epochs", options.epochs, "of the retraining")->capture_default_str();
   app.add_option("--minimum-examples", options.minimum_examples, "corrections before a job")
       ->capture_default_str();
+  app.add_option("--reference", options.reference_size, "records of the drift reference")
+      ->capture_default_str();
+  app.add_option("--evaluation-records", options.evaluation_records,
+                 "randomly labelled records before the first arrival")
+      ->capture_default_str();
+  app.add_option("--held-out", options.held_out_per_intent, "probed sentences an intent")
+      ->capture_default_str();
   app.add_option("--port", options.port, "of the web page; 0: any")->capture_default_str();
   add_data_command(app, options, pretrain, data_out, base_out);
   CLI11_PARSE(app, argc, argv);

@@ -38,8 +38,10 @@ const char* color_of(const std::string& kind) {
 // A chart's frame: maps time and value to the page.
 struct Frame {
   double end_s, low, high, height;
+  double start_s = 0;
   [[nodiscard]] double x(double t_s) const {
-    return kLeft + (kWidth - kLeft - kRight) * t_s / std::max(1.0, end_s);
+    const double share = (t_s - start_s) / std::max(1.0, end_s - start_s);
+    return kLeft + (kWidth - kLeft - kRight) * std::clamp(share, 0.0, 1.0);
   }
   [[nodiscard]] double y(double value) const {
     const double clipped = std::clamp(value, low, high);
@@ -55,8 +57,9 @@ std::string axis(const Frame& frame, const std::vector<double>& marks, const cha
     svg += fmt::format("<text class=axis x={} y={:.1f} text-anchor=end>{}</text>", kLeft - 6,
                        frame.y(mark) + 4, fmt::format(fmt::runtime(format), mark));
   }
-  const double step = frame.end_s > 600 ? 120 : frame.end_s > 240 ? 60 : 30;
-  for (double t = 0; t <= frame.end_s; t += step) {
+  const double span = frame.end_s - frame.start_s;
+  const double step = span > 600 ? 120 : span > 240 ? 60 : span > 60 ? 30 : 5;
+  for (double t = std::ceil(frame.start_s / step) * step; t <= frame.end_s; t += step) {
     svg += fmt::format("<text class=axis x={:.1f} y={} text-anchor=middle>{:.0f} s</text>",
                        frame.x(t), frame.height - 6, t);
   }
@@ -76,7 +79,7 @@ std::string event_marks(const Frame& frame, const std::vector<TimelineEvent>& ev
 }
 
 std::string accuracy_chart(const Timeline& timeline, double end_s) {
-  const Frame frame{end_s, 0, 1, 240};
+  const Frame frame{end_s, 0, 1, 240, 0};
   std::string path;
   for (const auto& point : timeline.points) {
     if (point.answered == 0) continue;
@@ -91,32 +94,58 @@ std::string accuracy_chart(const Timeline& timeline, double end_s) {
       event_marks(frame, timeline.events), path);
 }
 
-std::string evidence_chart(const Timeline& timeline, double end_s) {
-  const Frame frame{end_s, -12, 2, 260};
+using Curves = std::map<std::string, std::vector<EvidencePoint>>;
+
+// All curves in one frame, with a red line where a decision falls.
+std::string curves_chart(const Curves& curves, const Frame& frame, double threshold,
+                         const std::vector<double>& marks, const char* format,
+                         const std::vector<TimelineEvent>& events, const char* label) {
   static const char* const kColors[] = {"#c2410c", "#1d4ed8", "#15803d", "#7e22ce",
                                         "#0e7490", "#a16207", "#be185d", "#475569"};
   std::string lines;
   std::string legend;
   std::size_t index = 0;
-  for (const auto& [signal, points] : timeline.evidence) {
+  for (const auto& [name, points] : curves) {
     const char* color = kColors[index++ % std::size(kColors)];
     std::string path;
     for (const auto& point : points) {
       path += fmt::format("{}{:.1f},{:.1f}", path.empty() ? "M" : " L", frame.x(point.t_s),
-                          frame.y(point.log10_ratio));
+                          frame.y(point.value));
     }
     lines +=
         fmt::format("<path d='{}' fill=none stroke={} stroke-width=1.4><title>{}</title></path>",
-                    path, color, escape(signal));
-    legend += fmt::format("<span style='color:{}'>{}</span> ", color, escape(signal));
+                    path, color, escape(name));
+    legend += fmt::format("<span style='color:{}'>{}</span> ", color, escape(name));
   }
   lines += fmt::format("<line x1={0} x2={1} y1={2:.1f} y2={2:.1f} stroke=#b91c1c stroke-width=1 />",
-                       kLeft, kWidth - kRight, frame.y(0));
+                       kLeft, kWidth - kRight, frame.y(threshold));
   return fmt::format(
-      "<svg viewBox='0 0 {} {}' role=img aria-label='evidence over time'>{}{}{}</svg>"
-      "<p class=legend>{}</p>",
-      kWidth, frame.height, axis(frame, {-12, -9, -6, -3, 0}, "1e{:.0f}"),
-      event_marks(frame, timeline.events), lines, legend);
+      "<svg viewBox='0 0 {} {}' role=img aria-label='{}'>{}{}{}</svg><p class=legend>{}</p>",
+      kWidth, frame.height, label, axis(frame, marks, format), event_marks(frame, events), lines,
+      legend);
+}
+
+std::string trial_charts(const Timeline& timeline) {
+  std::string html;
+  for (const auto& trial : timeline.trials) {
+    double start_s = 1e12, end_s = 0;
+    for (const auto& [name, points] : trial.curves) {
+      start_s = std::min(start_s, points.front().t_s);
+      end_s = std::max(end_s, points.back().t_s);
+    }
+    const Frame frame{end_s + 1, -1, 1.5, 200, std::max(0.0, start_s - 1)};
+    std::vector<TimelineEvent> events;
+    for (const auto& event : timeline.events) {
+      const bool inside = event.t_s >= frame.start_s && event.t_s <= frame.end_s;
+      if (inside && event.text.starts_with(trial.trial + " ")) events.push_back(event);
+    }
+    html += "<h3>" + escape(trial.trial) + "</h3>" +
+            curves_chart(trial.curves, frame, 1, {-1, 0, 1}, "{:.0f}", events,
+                         "evidence of a trial over time");
+  }
+  return html.empty() ? html
+                      : "<h2>Evidence of each trial: log e over log threshold, decided at 1</h2>" +
+                            html;
 }
 
 std::string cell(const OrderedJson& value) {
@@ -174,8 +203,10 @@ std::string render_html(const OrderedJson& report, const Timeline& timeline) {
     html += "<p class=failed>" + cell(failure) + "</p>";
   }
   html += "<h2>Share of right answers, as users saw them</h2>" + accuracy_chart(timeline, end_s);
-  html +=
-      "<h2>Evidence of each detector against its threshold</h2>" + evidence_chart(timeline, end_s);
+  html += "<h2>Evidence of each detector against its threshold</h2>" +
+          curves_chart(timeline.evidence, {end_s, -12, 2, 260, 0}, 0, {-12, -9, -6, -3, 0},
+                       "1e{:.0f}", timeline.events, "evidence over time");
+  html += trial_charts(timeline);
   for (const auto& [key, title] : std::vector<std::pair<std::string, const char*>>{
            {"accuracy", "Accuracy on held-out sentences, through the gateway"},
            {"phases", "Phases"},

@@ -30,13 +30,20 @@ struct TimelineEvent {
 // One line of a curve: log10(evidence / threshold); an alarm is where it reaches 0.
 struct EvidencePoint {
   double t_s = 0;
-  double log10_ratio = 0;
+  double value = 0;
+};
+
+// Curves of one trial: log e over log threshold; a decision is where it reaches 1.
+struct TrialCurves {
+  std::string trial;
+  std::map<std::string, std::vector<EvidencePoint>> curves;  // "shadow new: superior", ..
 };
 
 struct Timeline {
   std::vector<TimelinePoint> points;
   std::vector<TimelineEvent> events;
   std::map<std::string, std::vector<EvidencePoint>> evidence;  // by signal
+  std::vector<TrialCurves> trials;                             // those with a series
 };
 
 // The whole page as text; `report` is what report.json holds.

@@ -8,23 +8,45 @@
 //   6 undo of the last promotion, and forward again
 //
 // The next phase starts when the state allows it, never by a timer. One thread.
+// Files: scenario.cpp (phases 1 to 3, probes), scenario_sabotage.cpp (phases 4 to 6),
+// scenario_report.cpp.
 #pragma once
 
 #include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "base/result.h"
+#include "daemon/demo/child_process.h"
 #include "daemon/demo/corpus.h"
 #include "daemon/demo/daemon_view.h"
 #include "daemon/demo/house.h"
 #include "daemon/demo/options.h"
 #include "daemon/demo/population.h"
+#include "daemon/demo/sabotage.h"
 #include "daemon/demo/watch.h"
 
 namespace trimtab::demo {
+
+// What the scenario did that an alarm may rightly be about. Alarms outside of all causes, and a
+// second drift alarm of one cause, are false alarms.
+struct Cause {
+  std::string name;    // arrival | poisoned_corrections | undo
+  std::string domain;  // arrival: which
+  double start_s = 0;
+  std::int64_t from_ms = 0, to_ms = 0;  // event time; to_ms 0: still going on
+};
+
+struct CausedAlarm {
+  const AlarmView* alarm = nullptr;
+  const Cause* cause = nullptr;  // nullptr: a false alarm
+};
+// Every alarm with its cause. Pure: `alarms` in order of time.
+[[nodiscard]] std::vector<CausedAlarm> explain_alarms(const std::vector<AlarmView>& alarms,
+                                                      const std::vector<Cause>& causes);
 
 class Scenario {
  public:
@@ -46,20 +68,34 @@ class Scenario {
   [[nodiscard]] Status arrival(int phase, const std::string& domain);
   [[nodiscard]] Status sabotage();
   [[nodiscard]] Status poisoned_retrain();
+  [[nodiscard]] Status poisoned_burst(std::uint64_t& corrections);
+  [[nodiscard]] Status bad_adapter(Sabotage kind, const std::filesystem::path& healthy);
   [[nodiscard]] Status disliked();
   [[nodiscard]] Status undo();
 
   [[nodiscard]] Status run_phase(int number, const std::string& title, Status (Scenario::*phase)());
-  [[nodiscard]] Status measure(const std::string& after, const std::vector<std::string>& domains);
+  [[nodiscard]] Status measure(const std::string& after, const std::vector<std::string>& domains,
+                               int per_intent);
   void judge_accuracy(const ProbeRun& before, const ProbeRun& after, const std::string& arrived);
   void mix_only(const std::vector<std::string>& domains);
   void check(bool held, const std::string& failure);
+  void open_cause(const std::string& name, const std::string& domain);
+  void close_cause();
+  [[nodiscard]] Status wait_for_quiet();  // no trial and no job open
   [[nodiscard]] Result<std::string> register_adapter(const std::filesystem::path& folder,
                                                      const std::string& ship);
-  [[nodiscard]] Result<TrialView> wait_for_end(const std::string& trial, double limit_s);
-  [[nodiscard]] Result<std::filesystem::path> retrain_champion_with_seed(std::uint64_t seed);
+  [[nodiscard]] Result<TrialView> wait_for_end(const std::string& trial);
+  // The champion's own job once more with another seed: as good, and another adapter.
+  [[nodiscard]] Status start_sibling();
+  [[nodiscard]] Result<std::filesystem::path> take_sibling();
+  // "OFFLINE_EVAL: screen_failed harm_on_holdout": the state in which a trial was ended, and why.
+  [[nodiscard]] std::string where_it_ended(const TrialView& trial);
   [[nodiscard]] nlohmann::ordered_json trials_report();
+  [[nodiscard]] nlohmann::ordered_json jobs_report() const;
+  [[nodiscard]] nlohmann::ordered_json drifts_report() const;
+  [[nodiscard]] nlohmann::ordered_json records_report();
   [[nodiscard]] nlohmann::ordered_json accuracy_report() const;
+  void judge_alarms();
 
   const DemoOptions& options_;
   const Corpus& corpus_;
@@ -71,12 +107,14 @@ class Scenario {
   std::vector<std::string> known_, arrivals_, present_;
   nlohmann::ordered_json phases_ = nlohmann::ordered_json::array();
   nlohmann::ordered_json sabotage_ = nlohmann::ordered_json::array();
-  nlohmann::ordered_json drifts_ = nlohmann::ordered_json::array();
+  std::vector<Cause> causes_;
   std::vector<ProbeRun> probes_;
   std::vector<std::string> failures_;
-  std::set<std::string> expected_alarms_;
   std::string arriving_;  // domain of the phase in play
-  int probe_number_ = 0;
+  std::optional<ChildProcess> sibling_;
 };
+
+// One row a test of a comparison, from a trial's evidence: {stage, metric, pairs, mean_d, ..}.
+[[nodiscard]] nlohmann::ordered_json evidence_rows(const nlohmann::json& evidence);
 
 }  // namespace trimtab::demo

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <nlohmann/json_fwd.hpp>
 #include <set>
 #include <string>
 #include <vector>
@@ -33,6 +34,10 @@ class Watch {
   static void request_stop();
 
   [[nodiscard]] double seconds() const;
+  // The same of a moment of wall time.
+  [[nodiscard]] double seconds_at(std::int64_t wall_ms) const;
+  // What a trial's evidence was, point by point (GET promotions/{id}/evidence), for the report.
+  void keep_series(const std::string& trial, const nlohmann::json& series);
   [[nodiscard]] const TargetView& target() const { return target_; }
   [[nodiscard]] const std::vector<AlarmView>& alarms() const { return alarms_; }
   [[nodiscard]] const std::vector<JobView>& jobs() const { return jobs_; }
@@ -45,13 +50,14 @@ class Watch {
   void sample();
   void announce();
   void draw();
+  [[nodiscard]] std::vector<std::string> screen() const;
 
   DemoHouse& house_;
   DaemonView& daemon_;
   Population& population_;
   Clock& clock_;
   const bool live_;
-  const std::int64_t start_ms_;
+  const std::int64_t start_ms_, start_wall_ms_;
   TargetView target_;
   std::vector<AlarmView> alarms_;
   std::vector<JobView> jobs_;
