@@ -7,7 +7,9 @@
 #include <prometheus/text_serializer.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <ctime>
+#include <filesystem>
 #include <fstream>
 #include <functional>
 #include <map>
@@ -15,6 +17,7 @@
 #include <string>
 
 #include "base/check.h"
+#include "base/clock.h"
 
 namespace trimtab {
 namespace {
@@ -186,13 +189,25 @@ void add_process_metrics(Metrics& metrics, std::string_view program) {
   auto& memory =
       metrics.gauge("process_resident_memory_bytes", "Resident memory size in bytes.").with();
   auto& cpu =
-      metrics.gauge("process_cpu_seconds", "User and system CPU time spent, in seconds.").with();
-  metrics.before_expose([&memory, &cpu] {
+      metrics.counter("process_cpu_seconds_total", "User and system CPU time spent, in seconds.")
+          .with();
+  auto& files = metrics.gauge("process_open_fds", "File descriptors that are open.").with();
+  metrics.gauge("process_start_time_seconds", "Start of the process, seconds since the epoch.")
+      .with()
+      .set(static_cast<double>(SystemClock().now_ms()) / 1000.0);
+  metrics.before_expose([&memory, &cpu, &files] {
     long pages_total = 0;
     long pages_resident = 0;
     std::ifstream("/proc/self/statm") >> pages_total >> pages_resident;
     memory.set(static_cast<double>(pages_resident) * static_cast<double>(::sysconf(_SC_PAGESIZE)));
-    cpu.set(static_cast<double>(std::clock()) / CLOCKS_PER_SEC);
+    cpu.add(std::max(0.0, static_cast<double>(std::clock()) / CLOCKS_PER_SEC - cpu.value()));
+    std::error_code error;
+    std::int64_t open = 0;
+    for (std::filesystem::directory_iterator it("/proc/self/fd", error), end; !error && it != end;
+         it.increment(error)) {
+      ++open;
+    }
+    files.set(static_cast<double>(open));
   });
 }
 

@@ -201,6 +201,26 @@ class Forecast {
               x_.units_per_day * share, "units an arm", plan.max_dwell.ab_ms,
               "promotion.plan.max_dwell.ab", equal_days);
     ab_days_ = std::max({ab_days_, equal_days, in_days(plan.ab_min_dwell_ms)});
+    honest_power(share);
+  }
+
+  // What labels can say live of a candidate that changes nothing (STATISTICS.md section 7).
+  void honest_power(double share) {
+    if (x_.label_rate <= 0) return;
+    const PlanSettings& plan = t_.promotion.plan;
+    const SampleSize size =
+        sample_size(Question::kNonInferior, plan.alpha, plan.margin_live, 0,
+                    discordance(x_.base_rate), std::numeric_limits<std::int64_t>::max());
+    const std::string what = "labels alone: accuracy non-inferior at no true gain (margin_live " +
+                             format_number(plan.margin_live) + ", error rate " +
+                             percent(x_.base_rate) + ")";
+    if (!size.median) {
+      note("ab", what + " is out of reach of any traffic; allow a larger margin");
+      return;
+    }
+    const double per_arm = x_.units_per_day * share * x_.label_rate;
+    note("ab", what + " takes " + std::to_string(*size.median) + " labelled units an arm (" +
+                   about(days_for(static_cast<double>(*size.median), per_arm)) + ")");
   }
 
   void bake() {

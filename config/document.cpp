@@ -293,7 +293,32 @@ void reference_section(const Section& section, const std::string& path, std::str
   }
 }
 
+void collect_changes(const Section& section, const void* a, const void* b, const std::string& path,
+                     std::vector<std::string>& out) {
+  for (const Row& row : section.rows) {
+    const std::string key = path + row.key;
+    if (row.kind == Kind::kSection) {
+      collect_changes(*row.section, row.element(a, 0), row.element(b, 0), key + ".", out);
+    } else if (row.kind != Kind::kSections) {
+      if (plain_json(row.fetch(a)) != plain_json(row.fetch(b))) out.push_back(key);
+    } else if (row.count(a) != row.count(b)) {
+      out.push_back(key);
+    } else {
+      for (std::size_t i = 0; i < row.count(a); ++i) {
+        collect_changes(*row.section, row.element(a, i), row.element(b, i),
+                        key + "[" + std::to_string(i) + "].", out);
+      }
+    }
+  }
+}
+
 }  // namespace
+
+std::vector<std::string> changed_keys(const Settings& a, const Settings& b) {
+  std::vector<std::string> keys;
+  collect_changes(settings_section(), &a, &b, "", keys);
+  return keys;
+}
 
 std::string canonical_json(const Section& section, const void* owner) {
   return dump_json(section_json(section, owner));

@@ -33,6 +33,10 @@ struct YamlStyle {
 [[nodiscard]] std::string gateway_schema();
 [[nodiscard]] std::string settings_reference();  // both files
 
+// The keys whose values differ, such as kafka.brokers or targets[0].drift.reference_size, in the
+// table's order; a list of sections that grew or shrank is one key.
+[[nodiscard]] std::vector<std::string> changed_keys(const Settings& a, const Settings& b);
+
 // The settings without anything secret in them (there is nothing: secrets are files).
 [[nodiscard]] std::string settings_yaml(const Settings& settings);
 

@@ -1,7 +1,6 @@
 #include "daemon/api.h"
 
 #include <algorithm>
-#include <charconv>
 #include <filesystem>
 
 #include "base/json.h"
@@ -21,13 +20,12 @@ Json text_as_json(const std::string& text) {
 
 }  // namespace
 
-std::int64_t query_number(const net::Request& request, const char* name, std::int64_t fallback,
-                          std::int64_t least, std::int64_t most) {
-  const auto text = request.query_value(name);
-  std::int64_t value = fallback;
-  const auto parsed = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (text.empty() || parsed.ec != std::errc()) value = fallback;
-  return std::clamp(value, least, most);
+// What an operator sees is of now: no cache keeps it, no browser guesses its type.
+net::Response json_answer(std::string body) {
+  auto response = net::json_text_response(200, std::move(body));
+  response.headers.set("Cache-Control", "no-store");
+  response.headers.set("X-Content-Type-Options", "nosniff");
+  return response;
 }
 
 Json event_json(const Event& event) {
@@ -67,13 +65,29 @@ Api::Reader::~Reader() {
   if (api_->readers_.size() < kReadersKept) api_->readers_.push_back(std::move(reader_));
 }
 
+Error Api::unknown_target(std::string_view asked) const {
+  std::string names;
+  for (const auto& target : parts_.settings->targets) {
+    names += (names.empty() ? "" : ", ") + target.name;
+  }
+  return {Code::kNotFound, "unknown target '" + std::string(asked) + "'; there are: " + names};
+}
+
+Result<std::string> Api::target_filter(const net::Request& request) const {
+  const std::string asked(request.query_value("target"));
+  for (const auto& target : parts_.settings->targets) {
+    if (asked.empty() || asked == target.name) return asked;
+  }
+  return tl::unexpected<Error>(unknown_target(asked));
+}
+
 void Api::read(net::Server& server, const char* pattern, Read read) {
   server.get(pattern, [this, read = std::move(read)](const net::Request& request) {
     auto reader = Reader::take(*this);
     if (!reader) return net::problem_from(reader.error());
     const auto answer = read(**reader, request);
     if (!answer) return net::problem_from(answer.error());
-    auto response = net::json_text_response(200, dump_json(*answer));
+    auto response = json_answer(dump_json(*answer));
     if (answer->is_object() && answer->contains("seq") && answer->contains("candidate")) {
       response.headers.set("ETag",
                            "\"" + std::to_string(answer->at("seq").get<std::uint64_t>()) + "\"");
@@ -88,10 +102,10 @@ void Api::mount(net::Server& server) {
   mount_commands(server);
   mount_streams(server);
   mount_page(server);
-  mount_health(server);
+  mount_health(server, Metering::kGuarded);
 }
 
-void Api::mount_health(net::Server& server) {
+void Api::mount_health(net::Server& server, Metering metering) {
   const net::RouteOptions on_the_spot{.run = net::Run::kInline, .waits_if_query = {}};
   for (const char* path : {"/-/healthy", "/healthz"}) {
     server.get(
@@ -110,7 +124,11 @@ void Api::mount_health(net::Server& server) {
   }
   server.get(
       "/metrics",
-      [this](const net::Request&) {
+      [this, metering](const net::Request& request) {
+        if (metering == Metering::kGuarded) {
+          // Run::kInline routes pass the server's gate.
+          if (auto stopped = parts_.auth.gate(request)) return std::move(*stopped);
+        }
         return net::text_response(200, parts_.metrics.expose(),
                                   "text/plain; version=0.0.4; charset=utf-8");
       },
@@ -118,7 +136,7 @@ void Api::mount_health(net::Server& server) {
 }
 
 void Api::mount_page(net::Server& server) {
-  for (const char* path : {"/", "/index.html", "/app.js", "/style.css"}) {
+  for (const char* path : {"/", "/index.html", "/app.js", "/charts.js", "/style.css"}) {
     server.get(path, [path](const net::Request&) {
       const auto asset = ui::find_asset(path);
       if (!asset) return net::problem(404, "no such page");
@@ -180,12 +198,10 @@ Json Api::status() const {
 }
 
 void Api::mount_reads(net::Server& server) {
-  server.get("/api/v1/status", [this](const net::Request&) {
-    return net::json_text_response(200, dump_json(status()));
-  });
-  server.get("/api/v1/offsets", [this](const net::Request&) {
-    return net::json_text_response(200, dump_json(offsets()));
-  });
+  server.get("/api/v1/status",
+             [this](const net::Request&) { return json_answer(dump_json(status())); });
+  server.get("/api/v1/offsets",
+             [this](const net::Request&) { return json_answer(dump_json(offsets())); });
   read(server, "/api/v1/jobs",
        [this](StateQueries& state, const net::Request& r) { return jobs(state, r); });
   read(server, "/api/v1/jobs/{id}", [this](StateQueries& state, const net::Request& r) {
@@ -200,13 +216,17 @@ void Api::mount_reads(net::Server& server) {
        [this](StateQueries& state, const net::Request& r) {
          return evidence(state, std::string(r.param("id")));
        });
-  for (const char* pattern : {"/api/v1/promotions/{id}/events", "/api/v1/jobs/{id}/events"}) {
-    read(server, pattern, [](StateQueries& state, const net::Request& r) -> Result<Json> {
-      TRIMTAB_TRY(const auto events, state.events({.subject = std::string(r.param("id"))}));
-      Json rows = Json::array();
-      for (const auto& event : events) rows.push_back(event_json(event));
-      return Json{{"events", rows}};
-    });
+  for (const char* kind : {"trial", "job"}) {
+    const std::string collection = kind == std::string_view("trial") ? "promotions" : "jobs";
+    read(server, ("/api/v1/" + collection + "/{id}/events").c_str(),
+         [kind](StateQueries& state, const net::Request& r) -> Result<Json> {
+           const std::string id(r.param("id"));
+           TRIMTAB_CHECK_OK(state.document(kind, id));
+           TRIMTAB_TRY(const auto events, state.events({.subject = id}));
+           Json rows = Json::array();
+           for (const auto& event : events) rows.push_back(event_json(event));
+           return Json{{"events", rows}};
+         });
   }
   read(server, "/api/v1/explain/{id}", [this](StateQueries& state, const net::Request& r) {
     return explain(state, std::string(r.param("id")));
@@ -218,15 +238,15 @@ void Api::mount_targets(net::Server& server) {
     const auto snapshot = parts_.board.get();
     Json targets = Json::array();
     for (const auto& [name, text] : snapshot->targets) targets.push_back(text_as_json(text));
-    return net::json_text_response(200, dump_json(Json{{"targets", targets}}));
+    return json_answer(dump_json(Json{{"targets", targets}}));
   });
   const auto from_snapshot = [this, &server](const char* pattern, auto member) {
     server.get(pattern, [this, member](const net::Request& request) {
       const auto snapshot = parts_.board.get();
       const auto& texts = (*snapshot).*member;
       const auto it = texts.find(std::string(request.param("target")));
-      if (it == texts.end()) return net::problem(404, "unknown target");
-      return net::json_text_response(200, it->second);
+      if (it == texts.end()) return net::problem_from(unknown_target(request.param("target")));
+      return json_answer(it->second);
     });
   };
   from_snapshot("/api/v1/targets/{target}", &Snapshot::targets);
@@ -236,8 +256,10 @@ void Api::mount_targets(net::Server& server) {
          const auto snapshot = parts_.board.get();
          const std::string target(r.param("target"));
          const auto it = snapshot->drift.find(target);
-         if (it == snapshot->drift.end()) return fail(Code::kNotFound, "unknown target");
-         const auto limit = query_number(r, "limit", 100, 1, 1'000);
+         if (it == snapshot->drift.end()) {
+           return tl::unexpected<Error>(unknown_target(target));
+         }
+         TRIMTAB_TRY(const auto limit, query_number(r, "limit", 100, 1, 1'000));
          TRIMTAB_TRY(const auto documents, state.documents("alarm", target, {}, limit, true));
          Json alarms = Json::array();
          for (const auto& document : documents) alarms.push_back(text_as_json(document.data));
@@ -249,140 +271,6 @@ void Api::mount_targets(net::Server& server) {
        [this](StateQueries& state, const net::Request& r) {
          return adapters(state, std::string(r.param("target")));
        });
-}
-
-Result<Json> Api::promotions(StateQueries& state, const net::Request& request) {
-  const auto limit = query_number(request, "limit", 100, 1, 1'000);
-  TRIMTAB_TRY(const auto documents,
-              state.documents("trial", request.query_value("target"), {}, limit, true));
-  Json rows = Json::array();
-  for (const auto& document : documents) {
-    TRIMTAB_TRY(Json row, promotion(state, document.id));
-    row.erase("trial");
-    rows.push_back(std::move(row));
-  }
-  return Json{{"promotions", rows}};
-}
-
-Result<Json> Api::promotion(StateQueries& state, const std::string& id) {
-  const auto snapshot = parts_.board.get();
-  const auto live = snapshot->promotions.find(id);
-  if (live != snapshot->promotions.end()) return parse_json(live->second);
-  TRIMTAB_TRY(const auto document, state.document("trial", id));
-  TRIMTAB_TRY(const Json data, parse_json(document.data));
-  TRIMTAB_TRY(const auto trial, shadow::parse_trial(data));
-  return promotion_json(trial, {}, parts_.clock.now_ms());
-}
-
-Result<Json> Api::evidence(StateQueries& state, const std::string& id) {
-  TRIMTAB_TRY(const Json row, promotion(state, id));
-  Json answer = {{"trial", id}, {"state", row.at("state")}, {"waits_for", row.at("waits_for")}};
-  const auto snapshot = parts_.board.get();
-  if (const auto live = snapshot->evidence.find(id); live != snapshot->evidence.end()) {
-    answer["evidence"] = text_as_json(live->second);
-  } else {
-    TRIMTAB_TRY(
-        const auto events,
-        state.events({.subject = id, .kind = "transition", .limit = 1, .newest_first = true}));
-    answer["evidence"] = events.empty() ? Json() : text_as_json(events.front().evidence);
-  }
-  const auto rows_of = [&](const char* stream) -> Result<Json> {
-    TRIMTAB_TRY(const auto rows, state.decisions(id, stream));
-    Json list = Json::array();
-    for (const auto& one : rows) list.push_back(text_as_json(one.data));
-    return list;
-  };
-  TRIMTAB_TRY(answer["series"], rows_of("series"));
-  TRIMTAB_TRY(const Json pairs, rows_of("pairs"));
-  TRIMTAB_TRY(const Json units, rows_of("units"));
-  answer["pairs"] = pairs.size();
-  answer["closed_units"] = units.size();
-  return answer;
-}
-
-Result<Json> Api::jobs(StateQueries& state, const net::Request& request) {
-  const auto limit = query_number(request, "limit", 100, 1, 1'000);
-  TRIMTAB_TRY(const auto documents,
-              state.documents("job", request.query_value("target"), {}, limit, true));
-  Json rows = Json::array();
-  for (const auto& document : documents) {
-    TRIMTAB_TRY(Json row, job(state, document.id));
-    rows.push_back(std::move(row));
-  }
-  return Json{{"jobs", rows}};
-}
-
-Result<Json> Api::job(StateQueries& state, const std::string& id) {
-  TRIMTAB_TRY(const auto document, state.document("job", id));
-  TRIMTAB_TRY(Json row, parse_json(document.data));
-  row["target"] = document.target;
-  const auto snapshot = parts_.board.get();
-  if (const auto beat = snapshot->heartbeats.find(id); beat != snapshot->heartbeats.end()) {
-    row["heartbeat"] = text_as_json(beat->second);
-  }
-  return row;
-}
-
-Result<Json> Api::stored_records(StateQueries& state, const net::Request& request) {
-  const auto limit = query_number(request, "sample", 20, 1, 200);
-  const std::string target(request.param("target"));
-  TRIMTAB_TRY(const auto rows,
-              state.records({.target = target, .limit = limit, .newest_first = true}));
-  Json records = Json::array();
-  for (const auto& row : rows) {
-    const auto stored = parts_.records.read(row.text);
-    Json record = stored ? text_as_json(stored->json) : Json{{"id", row.id}};
-    TRIMTAB_TRY(
-        const auto labels,
-        state.labels(
-            {.target = target, .since_ms = row.ts_ms, .until_ms = row.ts_ms + 1, .limit = 100}));
-    Json feedback = Json::array();
-    for (const auto& label : labels) {
-      if (label.record.row != row.row) continue;
-      feedback.push_back({{"feedback_id", label.feedback.feedback_id},
-                          {"name", label.feedback.name},
-                          {"score", label.feedback.score ? Json(*label.feedback.score) : Json()},
-                          {"label", label.feedback.label},
-                          {"correction", label.feedback.correction},
-                          {"selection", label.feedback.selection},
-                          {"source", label.feedback.source},
-                          {"quarantined", label.feedback.quarantined}});
-    }
-    record["feedback"] = feedback;
-    record["eval"] = row.eval;
-    records.push_back(std::move(record));
-  }
-  return Json{{"records", records}};
-}
-
-Result<Json> Api::adapters(StateQueries& state, const std::string& target) {
-  const auto snapshot = parts_.board.get();
-  const auto it = snapshot->targets.find(target);
-  if (it == snapshot->targets.end()) return fail(Code::kNotFound, "unknown target");
-  TRIMTAB_TRY(const Json view, parse_json(it->second));
-  TRIMTAB_TRY(const auto documents, state.documents("adapter", target, {}, 1'000, true));
-  Json rows = Json::array();
-  for (const auto& document : documents) {
-    const Json data = text_as_json(document.data);
-    const Json adapter = data.value("adapter", Json::object());
-    const Json name = document.id;
-    const Json kept = view.at("kept");
-    const bool is_kept = std::find(kept.begin(), kept.end(), name) != kept.end();
-    rows.push_back({{"name", document.id},
-                    {"sha256", adapter.value("sha256", "")},
-                    {"uri", adapter.value("uri", "")},
-                    {"created", format_rfc3339(document.created_ms)},
-                    {"created_ms", document.created_ms},
-                    {"job", data.value("job", "")},
-                    {"registered_by", data.value("registered_by", "")},
-                    {"role", view.at("champion") == name ? "champion"
-                             : is_kept                   ? "kept"
-                                                         : ""}});
-  }
-  return Json{{"champion", view.at("champion")},
-              {"kept", view.at("kept")},
-              {"tombstones", view.at("tombstones")},
-              {"adapters", rows}};
 }
 
 }  // namespace trimtab::daemon

@@ -2,7 +2,8 @@
 // and, through read-only connections of its own, the journal; everything that changes something is
 // posted to control as a command and answered after its commit. Event streams and long polls run
 // on the server's waiting threads. Handlers run on many threads at once.
-// Files: api.cpp (routes, reads), api_commands.cpp (changes), api_streams.cpp (SSE, long polls),
+// Files: api.cpp (routes), api_reads.cpp (trials, jobs, records), api_commands.cpp (changes),
+// api_request.cpp (what a request must look like), api_streams.cpp (SSE, long polls),
 // api_explain.cpp (explain, replay), api_auth.cpp.
 #pragma once
 
@@ -11,6 +12,7 @@
 #include <mutex>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/clock.h"
@@ -18,6 +20,7 @@
 #include "base/net/server.h"
 #include "config/settings.h"
 #include "daemon/api_auth.h"
+#include "daemon/api_request.h"
 #include "daemon/commands.h"
 #include "daemon/control_loop.h"
 #include "daemon/events_feed.h"
@@ -54,8 +57,10 @@ class Api {
   explicit Api(ApiParts parts) : parts_(std::move(parts)) {}
   // The API and the page. REQUIRES: server not started.
   void mount(net::Server& server);
-  // Health and metrics, on a listener of their own and on the API's.
-  void mount_health(net::Server& server);
+  // Health and metrics, on a listener of their own and on the API's. Guarded: metrics there need a
+  // token, as everything else does.
+  enum class Metering { kOpen, kGuarded };
+  void mount_health(net::Server& server, Metering metering);
 
  private:
   // A reader out of the pool; goes back when it is dropped.
@@ -95,13 +100,27 @@ class Api {
   [[nodiscard]] Result<nlohmann::json> replay(StateQueries& state, const std::string& id,
                                               const nlohmann::json& changes);
 
-  [[nodiscard]] net::Response command(const net::Request& request, CommandRequest command);
-  void post(net::Server& server, const char* pattern, const char* verb, const char* subject);
+  [[nodiscard]] net::Response command(CommandRequest command);
+  void post(net::Server& server, const std::string& pattern, const char* verb, const char* subject,
+            std::vector<BodyField> fields = {});
+  void mount_targets_commands(net::Server& server);
+  void mount_trial_commands(net::Server& server);
+  void mount_daemon_commands(net::Server& server);
+  [[nodiscard]] net::Response set_log_level(const net::Request& request);
+  [[nodiscard]] net::Response replay_of(const net::Request& request);
+  void send_events(const net::Request& request, net::ResponseWriter& writer);
+  void follow_events(const net::Request& request, net::ResponseWriter& writer);
+  void send_routing(const net::Request& request, net::ResponseWriter& writer);
   [[nodiscard]] net::Response register_adapter(const net::Request& request);
   [[nodiscard]] net::Response ingest_body(const net::Request& request, const char* kind);
   [[nodiscard]] net::Response move_offset(const net::Request& request);
-  [[nodiscard]] CommandRequest base_command(const net::Request& request) const;
-  [[nodiscard]] std::string single_target(const std::string& asked) const;
+  [[nodiscard]] Checked<CommandRequest> base_command(const net::Request& request,
+                                                     const std::vector<BodyField>& fields) const;
+  // 404 with the names for an unknown one; without a name, the only target or 422.
+  [[nodiscard]] Checked<std::string> single_target(const std::string& asked) const;
+  [[nodiscard]] Error unknown_target(std::string_view asked) const;
+  // ?target=: empty when absent. kNotFound for one that is not configured.
+  [[nodiscard]] Result<std::string> target_filter(const net::Request& request) const;
 
   ApiParts parts_;
   std::mutex codec_mutex_;
@@ -110,9 +129,7 @@ class Api {
 };
 
 [[nodiscard]] nlohmann::json event_json(const Event& event);
-// A query's whole number within [least, most]; `fallback` when absent or not a number.
-[[nodiscard]] std::int64_t query_number(const net::Request& request, const char* name,
-                                        std::int64_t fallback, std::int64_t least,
-                                        std::int64_t most);
+// 200 with a JSON text, never cached.
+[[nodiscard]] net::Response json_answer(std::string body);
 
 }  // namespace trimtab::daemon

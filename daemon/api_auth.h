@@ -30,11 +30,16 @@ class ApiAuth {
   [[nodiscard]] static Result<std::unique_ptr<ApiAuth>> create(const config::HttpSettings& settings,
                                                                Clock& clock);
 
+  // The tokens as they are now, read again; the old ones stay when that fails. Sessions of tokens
+  // that are gone end.
+  [[nodiscard]] Status reload(const config::HttpSettings& settings);
+
   // The server's gate: nullopt lets the request pass. Looks at the head only.
   [[nodiscard]] std::optional<net::Response> gate(const net::Request& head) const;
   // kInvalid: no valid credentials.
   [[nodiscard]] Result<Caller> identify(const net::Request& request) const;
-  // POST and DELETE /api/v1/session.
+  // GET, POST and DELETE /api/v1/session.
+  [[nodiscard]] net::Response who(const net::Request& request) const;
   [[nodiscard]] net::Response sign_in(const net::Request& request);
   [[nodiscard]] net::Response sign_out(const net::Request& request);
 
@@ -44,16 +49,18 @@ class ApiAuth {
     config::Role role = config::Role::kViewer;
   };
   struct Session {
-    std::string name;
+    std::string name, token_sha256;
     config::Role role = config::Role::kViewer;
     std::int64_t expires_ms = 0;
   };
-  explicit ApiAuth(Clock& clock) : clock_(clock) {}
-  [[nodiscard]] const Token* find_token(std::string_view secret) const;
+  ApiAuth(Clock& clock, bool secure) : clock_(clock), secure_(secure) {}
+  [[nodiscard]] std::optional<Token> find_token(std::string_view secret) const;
+  [[nodiscard]] bool everybody() const;  // no tokens: everybody is an operator
 
   Clock& clock_;
-  std::vector<Token> tokens_;
+  const bool secure_;  // behind https: the cookie says so
   mutable std::mutex mutex_;
+  std::vector<Token> tokens_;
   std::map<std::string, Session> sessions_;  // by sha256 of the cookie's value; bounded
 };
 

@@ -5,6 +5,7 @@
 #include "base/hash.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "daemon/adapter_folder.h"
 #include "daemon/api.h"
 #include "daemon/job_runner.h"
 
@@ -19,170 +20,235 @@ net::Response answer_response(const CommandAnswer& answer) {
   return response;
 }
 
-Json body_or_empty(const net::Request& request) {
-  auto body = parse_json(request.body.empty() ? "{}" : request.body);
-  return body && body->is_object() ? *body : Json::object();
+net::Response try_again(const std::string& why) {
+  auto response = net::problem(503, why);
+  response.headers.set("Retry-After", "1");
+  return response;
 }
+
+const std::vector<BodyField> kRegisterFields = {{"adapter", FieldType::kText, true},
+                                                {"target", FieldType::kText},
+                                                {"plan", FieldType::kObject}};
+
+// The body of a command that was checked already.
+Json body_of(const CommandRequest& command) { return parse_json(command.body).value(); }
 
 }  // namespace
 
-std::string Api::single_target(const std::string& asked) const {
-  if (!asked.empty() || parts_.settings->targets.size() != 1) return asked;
-  return parts_.settings->targets.front().name;
+Checked<std::string> Api::single_target(const std::string& asked) const {
+  const auto& targets = parts_.settings->targets;
+  if (asked.empty() && targets.size() == 1) return targets.front().name;
+  if (asked.empty()) {
+    std::string names;
+    for (const auto& target : targets) names += (names.empty() ? "" : ", ") + target.name;
+    return tl::unexpected<net::Response>(
+        net::problem(422, "target: there are several; say which of: " + names));
+  }
+  for (const auto& target : targets) {
+    if (target.name == asked) return asked;
+  }
+  return tl::unexpected<net::Response>(net::problem_from(unknown_target(asked)));
 }
 
-CommandRequest Api::base_command(const net::Request& request) const {
-  const Json body = body_or_empty(request);
+Checked<CommandRequest> Api::base_command(const net::Request& request,
+                                          const std::vector<BodyField>& fields) const {
+  constexpr std::size_t kKeyMost = 200;
+  auto body = body_object(request, fields);
+  if (!body) return tl::unexpected<net::Response>(std::move(body.error()));
   CommandRequest command;
   const auto caller = parts_.auth.identify(request);
-  command.actor = caller && !caller->name.empty() ? caller->name
-                                                  : json_or<std::string>(body, "actor", "operator");
-  command.reason = json_or<std::string>(body, "reason", "");
-  command.force = json_or(body, "force", false);
+  command.actor = caller && !caller->name.empty()
+                      ? caller->name
+                      : json_or<std::string>(*body, "actor", "operator");
+  if (command.actor.empty()) command.actor = "operator";
+  command.reason = json_or<std::string>(*body, "reason", "");
+  command.force = json_or(*body, "force", false);
   command.idempotency_key = request.headers.get("Idempotency-Key");
-  command.body = dump_json(body);
-  std::string tag(request.headers.get("If-Match"));
-  std::erase(tag, '"');
-  if (!tag.empty() && tag.find_first_not_of("0123456789") == std::string::npos && tag.size() < 19) {
-    command.if_match = std::stoull(tag);
+  if (command.idempotency_key.size() > kKeyMost) {
+    return tl::unexpected<net::Response>(
+        net::problem(400, "Idempotency-Key: at most " + std::to_string(kKeyMost) + " bytes"));
   }
+  command.fingerprint = sha256_hex(request.method + " " + request.path + " " + dump_json(*body));
+  auto matched = if_match(request);
+  if (!matched) return tl::unexpected<net::Response>(std::move(matched.error()));
+  command.if_match = *matched;
+  command.body = dump_json(*body);
   return command;
 }
 
-net::Response Api::command(const net::Request& request, CommandRequest command) {
-  (void)request;
+net::Response Api::command(CommandRequest command) {
+  if (command.if_match && command.verb != "trial") {
+    return net::problem(412, "If-Match: only promotions have an ETag");
+  }
   return answer_response(
       post_command(parts_.commands, std::move(command), parts_.settings->http.command_deadline_ms));
 }
 
 // `subject`: the pattern's parameter; "target" fills target, anything else the subject.
-void Api::post(net::Server& server, const char* pattern, const char* verb, const char* subject) {
-  server.post(pattern, [this, verb, subject](const net::Request& request) {
-    CommandRequest made = base_command(request);
-    made.verb = verb;
-    if (std::string_view(subject) == "target") {
-      made.target = request.param("target");
-    } else {
-      made.subject = request.param(subject);
-    }
-    return command(request, std::move(made));
-  });
+void Api::post(net::Server& server, const std::string& pattern, const char* verb,
+               const char* subject, std::vector<BodyField> fields) {
+  server.post(pattern,
+              [this, verb, subject, fields = std::move(fields)](const net::Request& request) {
+                auto made = base_command(request, fields);
+                if (!made) return std::move(made.error());
+                made->verb = verb;
+                const std::string_view name(subject);
+                if (name == "target") {
+                  made->target = request.param("target");
+                } else if (!name.empty()) {
+                  made->subject = request.param(name);
+                }
+                return command(std::move(*made));
+              });
 }
 
 void Api::mount_commands(net::Server& server) {
-  post(server, "/api/v1/targets/{target}:retrain", "retrain", "target");
-  post(server, "/api/v1/targets/{target}:rollback", "rollback", "target");
-  post(server, "/api/v1/targets/{target}:resume", "resume_target", "target");
-  post(server, "/api/v1/targets/{target}:pause", "pause_target", "target");
-  post(server, "/api/v1/targets/{target}:rereference", "rereference", "target");
-  post(server, "/api/v1/targets/{target}:release-quarantine", "release_quarantine", "target");
-  post(server, "/api/v1/targets/{target}:lift-tombstone", "lift_tombstone", "target");
+  mount_targets_commands(server);
+  mount_trial_commands(server);
+  mount_daemon_commands(server);
+}
+
+void Api::mount_targets_commands(net::Server& server) {
+  const std::string target = "/api/v1/targets/{target}:";
+  post(server, target + "retrain", "retrain", "target");
+  post(server, target + "rollback", "rollback", "target", {{"to", FieldType::kText}});
+  post(server, target + "resume", "resume_target", "target");
+  post(server, target + "pause", "pause_target", "target");
+  post(server, target + "rereference", "rereference", "target");
+  post(server, target + "release-quarantine", "release_quarantine", "target",
+       {{"source_id", FieldType::kText}, {"burst", FieldType::kText}});
+  post(server, target + "lift-tombstone", "lift_tombstone", "target",
+       {{"digest", FieldType::kText, true}});
   post(server, "/api/v1/jobs/{id}:cancel", "cancel_job", "id");
+  server.post("/api/v1/routing/acks", [this](const net::Request& request) {
+    auto made = base_command(request, {{"instance", FieldType::kText, true},
+                                       {"generation", FieldType::kInteger, true},
+                                       {"target", FieldType::kText}});
+    if (!made) return std::move(made.error());
+    made->verb = "ack";
+    auto named = single_target(json_or<std::string>(body_of(*made), "target", ""));
+    if (!named) return std::move(named.error());
+    made->target = *named;
+    return command(std::move(*made));
+  });
+}
+
+void Api::mount_trial_commands(net::Server& server) {
   for (const char* verb :
        {"pause", "resume", "approve", "advance", "promote", "abort", "rollback"}) {
     const std::string pattern = std::string("/api/v1/promotions/{id}:") + verb;
     server.post(pattern, [this, verb](const net::Request& request) {
-      CommandRequest made = base_command(request);
-      made.verb = "trial";
-      made.subject = request.param("id");
-      Json body = body_or_empty(request);
+      auto made = base_command(request, {});
+      if (!made) return std::move(made.error());
+      made->verb = "trial";
+      made->subject = request.param("id");
+      Json body = body_of(*made);
       body["verb"] = verb;
-      made.body = dump_json(body);
-      return command(request, std::move(made));
+      made->body = dump_json(body);
+      return command(std::move(*made));
     });
   }
   server.post("/api/v1/promotions",
               [this](const net::Request& request) { return register_adapter(request); });
-  server.post("/api/v1/routing/acks", [this](const net::Request& request) {
-    CommandRequest made = base_command(request);
-    made.verb = "ack";
-    made.target = single_target(json_or<std::string>(body_or_empty(request), "target", ""));
-    return command(request, std::move(made));
-  });
+}
+
+void Api::mount_daemon_commands(net::Server& server) {
   server.post("/api/v1/records",
               [this](const net::Request& request) { return ingest_body(request, "inference"); });
   server.post("/api/v1/feedback",
               [this](const net::Request& request) { return ingest_body(request, "feedback"); });
-  server.post("/api/v1/erase", [this](const net::Request& request) {
-    CommandRequest made = base_command(request);
-    made.verb = "erase";
-    return command(request, std::move(made));
-  });
+  post(server, "/api/v1/erase", "erase", "",
+       {{"user", FieldType::kText}, {"session", FieldType::kText}});
   server.post("/api/v1/offsets",
               [this](const net::Request& request) { return move_offset(request); });
   for (const char* path : {"/-/reload", "/api/v1/-/reload"}) {
     server.post(path, [this](const net::Request& request) {
-      return answer_response(parts_.reload(base_command(request).actor));
+      auto made = base_command(request, {});
+      if (!made) return std::move(made.error());
+      return answer_response(parts_.reload(made->actor));
     });
   }
-  server.route("PUT", "/api/v1/log-level", [](const net::Request& request) {
-    const auto name = json_or<std::string>(body_or_empty(request), "level", "");
-    const auto level = log::parse_level(name);
-    if (!level) return net::problem(422, level.error().message);
-    log::set_level(*level);
-    return net::json_response(200, Json{{"level", name}});
-  });
+  server.route("PUT", "/api/v1/log-level",
+               [this](const net::Request& request) { return set_log_level(request); });
+  server.get("/api/v1/session",
+             [this](const net::Request& request) { return parts_.auth.who(request); });
   server.post("/api/v1/session",
               [this](const net::Request& request) { return parts_.auth.sign_in(request); });
   server.route("DELETE", "/api/v1/session",
                [this](const net::Request& request) { return parts_.auth.sign_out(request); });
-  server.post("/api/v1/replay/{id}", [this](const net::Request& request) {
-    auto reader = Reader::take(*this);
-    if (!reader) return net::problem_from(reader.error());
-    const auto answer = replay(**reader, std::string(request.param("id")),
-                               body_or_empty(request).value("set", Json::object()));
-    if (!answer) return net::problem_from(answer.error());
-    return net::json_text_response(200, dump_json(*answer));
-  });
+  server.post("/api/v1/replay/{id}",
+              [this](const net::Request& request) { return replay_of(request); });
+}
+
+net::Response Api::set_log_level(const net::Request& request) {
+  auto made = base_command(request, {{"level", FieldType::kText, true}});
+  if (!made) return std::move(made.error());
+  made->subject = json_or<std::string>(body_of(*made), "level", "");
+  const auto level = log::parse_level(made->subject);
+  if (!level) return net::problem(422, level.error().message);
+  made->verb = "log_level";
+  auto response = command(std::move(*made));
+  if (response.status < 300) log::set_level(*level);
+  return response;
+}
+
+net::Response Api::replay_of(const net::Request& request) {
+  auto body = body_object(request, {{"set", FieldType::kObject}});
+  if (!body) return std::move(body.error());
+  const auto answer = [&]() -> Result<Json> {
+    TRIMTAB_TRY(auto reader, Reader::take(*this));
+    return replay(*reader, std::string(request.param("id")), body->value("set", Json::object()));
+  }();
+  return answer ? json_answer(dump_json(*answer)) : net::problem_from(answer.error());
 }
 
 // The folder is copied under an immutable name before control hears of it: what is tried is what
 // was handed in, whatever happens to the original. Whether it may be served is preflight's to say.
 net::Response Api::register_adapter(const net::Request& request) {
-  const Json body = body_or_empty(request);
+  auto made = base_command(request, kRegisterFields);
+  if (!made) return std::move(made.error());
+  Json body = body_of(*made);
   const fs::path from = json_or<std::string>(body, "adapter", "");
   std::error_code error;
-  if (from.empty() || !fs::is_directory(from, error)) {
+  if (!fs::is_directory(from, error)) {
     return net::problem(422,
                         "adapter: '" + from.string() + "' is no folder on the daemon's machine");
   }
-  CommandRequest made = base_command(request);
-  made.verb = "register";
-  made.target = single_target(json_or<std::string>(body, "target", ""));
-  if (made.target.empty()) return net::problem(422, "target: there are several; say which");
+  auto target = single_target(json_or<std::string>(body, "target", ""));
+  if (!target) return std::move(target.error());
+  made->verb = "register";
+  made->target = *target;
   auto sha256 = sha256_file_hex(from / "adapter_model.safetensors");
-  if (!sha256) return net::problem(422, sha256.error().message);
+  if (!sha256) return net::problem(422, "adapter: " + sha256.error().message);
   shadow::AdapterRef adapter;
   adapter.sha256 = *sha256;
-  adapter.name = adapter_name(made.target, parts_.clock.now_ms(), *sha256);
+  adapter.name = adapter_name(made->target, parts_.clock.now_ms(), *sha256);
   const fs::path to = fs::path(parts_.settings->state.dir) / "adapters" / adapter.name;
   adapter.uri = to.string();
   if (fs::exists(to, error)) return net::problem(409, adapter.name + " was registered this second");
-  if (auto folder = make_folders(to.parent_path()); !folder) {
-    return net::problem_from(folder.error());
-  }
-  fs::copy(from, to, fs::copy_options::recursive, error);
-  if (error) return net::problem(503, to.string() + ": " + error.message());
-  Json with_ref = body;
-  with_ref["adapter_ref"] = shadow::to_json(adapter);
-  made.body = dump_json(with_ref);
-  auto response = command(request, std::move(made));
-  if (response.status >= 400 && response.status != 504) fs::remove_all(to, error);
+  if (auto placed = place_adapter(from, to); !placed) return net::problem_from(placed.error());
+  body["adapter_ref"] = shadow::to_json(adapter);
+  made->body = dump_json(body);
+  auto response = command(std::move(*made));
+  // Refused, or answered as the same key was before: this copy is nobody's. At a time-out it may
+  // still be taken.
+  const auto answer = parse_json(response.body);
+  const bool taken = response.status < 400 && answer &&
+                     json_or<std::string>(*answer, "candidate", "") == adapter.name;
+  if (!taken && response.status != 504) fs::remove_all(to, error);
   return response;
 }
 
 net::Response Api::ingest_body(const net::Request& request, const char* kind) {
-  if (const auto snapshot = parts_.board.get(); !snapshot->paused.empty()) {
-    auto response = net::problem(503, snapshot->paused);
-    response.headers.set("Retry-After", "10");
-    return response;
+  if (const auto paused = parts_.board.get()->paused; !paused.empty()) {
+    return try_again(paused);
   }
   auto batch = parts_.pool.take();
   {
     std::lock_guard lock(codec_mutex_);
     const auto decoded =
         parts_.codec.decode_body(request.body, kind, parts_.clock.now_ms(), *batch);
-    if (!decoded) return net::problem(422, decoded.error().message);
+    if (!decoded) return net::problem_from(decoded.error());
   }
   parts_.loop.observe(*batch);
   Json dead = Json::array();
@@ -201,9 +267,7 @@ net::Response Api::ingest_body(const net::Request& request, const char* kind) {
   auto committed = promise->get_future();
   batch->on_committed = [promise](const Status& status) { promise->set_value(status); };
   if (!parts_.batches.try_push(std::move(batch))) {
-    auto response = net::problem(503, "the ingest queue is full; send it again");
-    response.headers.set("Retry-After", "1");
-    return response;
+    return try_again("the ingest queue is full; send it again");
   }
   const auto deadline = std::chrono::milliseconds(parts_.settings->http.command_deadline_ms);
   if (committed.wait_for(deadline) != std::future_status::ready) {
@@ -216,28 +280,30 @@ net::Response Api::ingest_body(const net::Request& request, const char* kind) {
 }
 
 net::Response Api::move_offset(const net::Request& request) {
-  Json body = body_or_empty(request);
+  auto made = base_command(request, {{"topic", FieldType::kText},
+                                     {"partition", FieldType::kInteger, true},
+                                     {"to", FieldType::kOffset, true}});
+  if (!made) return std::move(made.error());
+  Json body = body_of(*made);
   const TopicPartition where{
       .topic = json_or<std::string>(body, "topic", parts_.settings->kafka.topics.records),
-      .partition = json_or<std::int32_t>(body, "partition", 0)};
+      .partition = body.at("partition").get<std::int32_t>()};
   std::int64_t next = 0;
-  const Json to = body.value("to", Json());
-  if (to.is_number_integer()) {
+  const Json to = body.at("to");
+  if (to.is_number()) {
     next = to.get<std::int64_t>();
   } else if (to == "earliest" || to == "latest") {
     const auto marks = parts_.ingest.watermarks(where, parts_.settings->http.command_deadline_ms);
     if (!marks) return net::problem_from(marks.error());
     next = to == "earliest" ? marks->first : marks->second;
   } else {
-    return net::problem(422, "to: earliest, latest or an offset");
+    return net::problem(422, "to: write earliest, latest or an offset");
   }
-  CommandRequest made = base_command(request);
-  made.verb = "offsets_reset";
+  made->verb = "offsets_reset";
   body["topic"] = where.topic;
-  body["partition"] = where.partition;
   body["next"] = next;
-  made.body = dump_json(body);
-  auto response = command(request, std::move(made));
+  made->body = dump_json(body);
+  auto response = command(std::move(*made));
   if (response.status < 300) parts_.ingest.request_reseek();
   return response;
 }

@@ -1,5 +1,6 @@
 #include "daemon/app.h"
 
+#include <array>
 #include <atomic>
 #include <mutex>
 #include <optional>
@@ -12,6 +13,7 @@
 #include "base/log.h"
 #include "base/net/server.h"
 #include "base/redaction.h"
+#include "config/document.h"
 #include "config/load.h"
 #include "daemon/api.h"
 #include "daemon/control_loop.h"
@@ -28,6 +30,27 @@ std::vector<std::string> target_names(const config::Settings& settings) {
   std::vector<std::string> names;
   for (const auto& target : settings.targets) names.push_back(target.name);
   return names;
+}
+
+// What a reload takes at once: the log's level, the tokens, and of each target the policies and
+// plans of what starts from now on. Everything else is built once, at the start.
+bool follows_reload(const std::string& key) {
+  if (key == "log.level" || key.starts_with("http.tokens")) return true;
+  if (!key.starts_with("targets[")) return false;
+  const std::string field = key.substr(key.find("].") + 2);
+  return field.starts_with("retrain.") || field.starts_with("promotion.") ||
+         field.starts_with("expected.");
+}
+
+log::Level level_of(config::LogLevel level) {
+  switch (level) {
+    case config::LogLevel::kTrace: return log::Level::kTrace;
+    case config::LogLevel::kDebug: return log::Level::kDebug;
+    case config::LogLevel::kWarning: return log::Level::kWarn;
+    case config::LogLevel::kError: return log::Level::kError;
+    case config::LogLevel::kInfo: break;
+  }
+  return log::Level::kInfo;
 }
 
 }  // namespace
@@ -60,9 +83,15 @@ struct App::State {
   std::jthread control;
 
   std::vector<std::function<void()>> cleanup;  // LIFO
+  std::mutex reload_mutex;
   mutable std::mutex failure_mutex;
   Status failure;
-  std::uint64_t seen_turns[4] = {0, 0, 0, 0};
+  // The watchdog's view of each loop: its turns when last looked at, and when they last grew.
+  struct Seen {
+    std::uint64_t turns = 0;
+    std::int64_t mono_ms = 0;
+  };
+  std::array<Seen, 4> seen;
 
   State(std::shared_ptr<const config::Settings> wanted, std::string hash, AppOptions given,
         Clock& its_clock)
@@ -177,6 +206,8 @@ net::ServerOptions App::State::server_options() const {
   made.name = "api";
   made.host = http.host;
   made.port = static_cast<int>(http.port);
+  made.tls_cert_file = http.tls_cert_file;
+  made.tls_key_file = http.tls_key_file;
   made.workers = static_cast<int>(http.threads);
   made.queue = static_cast<std::size_t>(http.queue_requests);
   made.waiting_max = static_cast<std::size_t>(http.streams);
@@ -185,8 +216,6 @@ net::ServerOptions App::State::server_options() const {
   made.request_ms = http.request_deadline_ms;
   made.hosts = http.allowed_hosts;
   if (made.hosts.empty()) made.hosts = {"localhost"};
-  made.tls_cert_file = http.tls_cert_file;
-  made.tls_key_file = http.tls_key_file;
   return made;
 }
 
@@ -246,8 +275,8 @@ Status App::State::open_api(App& app) {
 
 Status App::State::start_servers() {
   api->mount(*server);
-  api->mount_health(*health);
-  add_daemon_metrics(metrics, *batches, *ingest, *loop, clock);
+  api->mount_health(*health, Api::Metering::kOpen);
+  add_daemon_metrics(metrics, target_names(*settings), *batches, *ingest, *loop, clock);
   TRIMTAB_CHECK_OK(health->start());
   cleanup.emplace_back([this] { health->stop(); });
   TRIMTAB_CHECK_OK(server->start());
@@ -261,6 +290,7 @@ Status App::State::start_servers() {
 
 Status App::start() {
   State& s = *state_;
+  log::set_level(level_of(s.settings->log.level));
   add_process_metrics(s.metrics, "trimtabd");
   const auto started = [&]() -> Status {
     TRIMTAB_CHECK_OK(s.take_ports());
@@ -283,8 +313,10 @@ void App::stop() {
   }
 }
 
+// One reload at a time: SIGHUP and POST /-/reload may come together.
 CommandAnswer App::reload(const std::string& actor) {
   State& s = *state_;
+  std::lock_guard one(s.reload_mutex);
   auto& successful = s.metrics
                          .gauge("trimtab_config_last_reload_successful",
                                 "1 when the last reload of the configuration was taken")
@@ -295,18 +327,35 @@ CommandAnswer App::reload(const std::string& actor) {
     return answer_problem(422, why);
   };
   if (s.options.config.empty()) return refused("there is no configuration file");
-  auto settings = config::load_settings(s.options.config);
-  if (!settings) return refused(settings.error().message);
+  auto loaded = config::load_settings(s.options.config);
+  if (!loaded) return refused(loaded.error().message);
+  const auto settings = std::make_shared<const config::Settings>(std::move(*loaded));
   const auto hash = config_hash_of(s.options.config);
   if (!hash) return refused(hash.error().message);
   if (target_names(*settings) != target_names(*s.settings) ||
       settings->state.dir != s.settings->state.dir) {
     return refused("targets and state.dir change with a restart only");
   }
-  s.loop->offer_settings(std::make_shared<config::Settings>(std::move(*settings)), *hash);
+  if (auto tokens = ApiAuth::create(settings->http, s.clock); !tokens) {
+    return refused(tokens.error().message);
+  }
+  s.loop->offer_settings(settings, *hash);
   auto answer = post_command(s.commands, {.verb = "reload", .actor = actor},
                              s.settings->http.command_deadline_ms);
   successful.set(answer.status < 300 ? 1 : 0);
+  if (answer.status >= 300) return answer;
+  if (auto tokens = s.auth->reload(settings->http); !tokens)
+    log::error("{}", tokens.error().message);
+  log::set_level(level_of(settings->log.level));
+  Json body = parse_json(answer.body).value();
+  body["needs_restart"] = Json::array();
+  for (const auto& key : config::changed_keys(*s.settings, *settings)) {
+    if (follows_reload(key)) continue;
+    body["needs_restart"].push_back(key);
+    log::warn("{} differs from what runs: it changes with a restart only", key);
+  }
+  log::info("configuration reloaded by {}", actor);
+  answer.body = dump_json(body);
   return answer;
 }
 
@@ -318,17 +367,22 @@ Status App::failure() const {
 
 bool App::progressed() {
   State& s = *state_;
-  const std::uint64_t turns[4] = {s.loop->turns(), s.ingest->turns(), s.effects->turns(),
-                                  s.server->heartbeat()};
+  const std::int64_t now_ms = s.clock.mono_ms();
+  const std::uint64_t turns[] = {s.loop->turns(), s.ingest->turns(), s.effects->turns(),
+                                 s.server->heartbeat()};
   bool all = true;
-  for (int i = 0; i < 4; ++i) {
-    all = all && turns[i] != s.seen_turns[i];
+  for (std::size_t i = 0; i < s.seen.size(); ++i) {
+    auto& seen = s.seen[i];
+    if (seen.mono_ms == 0 || turns[i] != seen.turns) seen = {.turns = turns[i], .mono_ms = now_ms};
+    all = all && now_ms - seen.mono_ms < s.settings->control.watchdog_ms;
   }
-  if (all) std::copy(std::begin(turns), std::end(turns), std::begin(s.seen_turns));
   return all;
 }
 
 int App::port() const { return state_->server ? state_->server->port() : 0; }
+std::vector<std::pair<std::string, std::string>> App::routes() const {
+  return state_->server->routes();
+}
 int App::metrics_port() const { return state_->health ? state_->health->port() : 0; }
 
 Result<std::string> config_hash_of(const fs::path& file) {

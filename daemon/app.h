@@ -9,6 +9,8 @@
 #include <memory>
 #include <stop_token>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "base/clock.h"
 #include "base/metrics.h"
@@ -38,10 +40,13 @@ class App {
   [[nodiscard]] CommandAnswer reload(const std::string& actor);
   // Set once some loop has ended by itself: exit non-zero with its message.
   [[nodiscard]] Status failure() const;
-  // True when every loop has made progress since the last call: feed the watchdog.
+  // True when every loop has made progress within control.watchdog: feed the watchdog. Call it
+  // often: progress is noticed when it is looked at.
   [[nodiscard]] bool progressed();
   [[nodiscard]] int port() const;
   [[nodiscard]] int metrics_port() const;
+  // Method and pattern of everything that the API's listener answers. REQUIRES: started.
+  [[nodiscard]] std::vector<std::pair<std::string, std::string>> routes() const;
 
  private:
   struct State;

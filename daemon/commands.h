@@ -18,13 +18,14 @@ namespace trimtab::daemon {
 struct CommandRequest {
   // retrain | rollback | resume_target | release_quarantine | lift_tombstone | register |
   // cancel_job | pause | resume | approve | advance | promote | abort | rollback_trial | ack |
-  // offsets_reset | erase | records | reload | rereference
+  // offsets_reset | erase | records | reload | rereference | log_level
   std::string verb;
   std::string target;   // empty where the subject says it
   std::string subject;  // trial or job id
   std::string actor, reason;
   bool force = false;
   std::string idempotency_key;
+  std::string fingerprint;                // of the request as it came: a key belongs to one request
   std::optional<std::uint64_t> if_match;  // the trial's sequence number
   std::string body;                       // JSON object: the verb's own arguments
 };

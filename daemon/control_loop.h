@@ -110,6 +110,7 @@ class ControlLoop {
   [[nodiscard]] CommandAnswer apply_command(Step& step, const CommandRequest& command);
   [[nodiscard]] CommandAnswer once(Step& step, const CommandRequest& command);
   [[nodiscard]] CommandAnswer reset_offset(Step& step, const CommandRequest& command);
+  [[nodiscard]] CommandAnswer note_log_level(Step& step, const CommandRequest& command);
   [[nodiscard]] CommandAnswer reload(Step& step, const CommandRequest& command);
   [[nodiscard]] Result<Target*> target_of(const CommandRequest& command);
   [[nodiscard]] Status journal_inputs(Step& step, const ControlInputs& inputs);

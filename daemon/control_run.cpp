@@ -7,6 +7,7 @@
 #include "daemon/control_loop.h"
 #include "daemon/erase.h"
 #include "daemon/promotion_view.h"
+#include "daemon/retention.h"
 
 namespace trimtab::daemon {
 namespace {
@@ -29,14 +30,20 @@ CommandAnswer ControlLoop::once(Step& step, const CommandRequest& command) {
   if (command.idempotency_key.empty()) return apply_command(step, command);
   if (const auto known = answers_.find(command.idempotency_key); known != answers_.end()) {
     const auto saved = parse_json(known->second);
+    if (json_or<std::string>(*saved, "request", "") != command.fingerprint) {
+      return answer_problem(422, "the Idempotency-Key '" + command.idempotency_key +
+                                     "' belongs to another request; use a fresh one");
+    }
     return {.status = json_or(*saved, "status", 202),
             .body = json_or<std::string>(*saved, "body", "{}"),
             .etag = json_or<std::string>(*saved, "etag", "")};
   }
   auto answer = apply_command(step, command);
   if (answer.status < 500) {
-    answers_[command.idempotency_key] =
-        dump_json(Json{{"status", answer.status}, {"body", answer.body}, {"etag", answer.etag}});
+    answers_[command.idempotency_key] = dump_json(Json{{"request", command.fingerprint},
+                                                       {"status", answer.status},
+                                                       {"body", answer.body},
+                                                       {"etag", answer.etag}});
     answer_order_.push_back(command.idempotency_key);
     if (answer_order_.size() > kAnswersKept) {
       answers_.erase(answer_order_.front());
@@ -71,6 +78,7 @@ Result<Target*> ControlLoop::target_of(const CommandRequest& command) {
 CommandAnswer ControlLoop::apply_command(Step& step, const CommandRequest& command) {
   if (command.verb == "offsets_reset") return reset_offset(step, command);
   if (command.verb == "reload") return reload(step, command);
+  if (command.verb == "log_level") return note_log_level(step, command);
   auto target = target_of(command);
   if (!target) return answer_error(target.error());
   auto answer = (*target)->on_command(step, command);
@@ -127,6 +135,19 @@ CommandAnswer ControlLoop::reload(Step& step, const CommandRequest& command) {
                                  .message = "configuration reloaded"});
   if (!seq) return answer_error(seq.error());
   return {.status = 200, .body = dump_json(Json{{"config_hash", config_hash_}}), .etag = {}};
+}
+
+// The level is the process's, not the state's: control only writes down who changed it.
+CommandAnswer ControlLoop::note_log_level(Step& step, const CommandRequest& command) {
+  const auto seq = step.journal({.actor = command.actor,
+                                 .idempotency_key = command.idempotency_key,
+                                 .kind = "command",
+                                 .subject = "log-level",
+                                 .to = command.subject,
+                                 .reason = "log_level",
+                                 .message = command.reason});
+  if (!seq) return answer_error(seq.error());
+  return {.status = 200, .body = dump_json(Json{{"level", command.subject}}), .etag = {}};
 }
 
 void ControlLoop::run_outside(PendingCommand& command) {
@@ -203,6 +224,13 @@ Status ControlLoop::maintain(std::int64_t now_ms) {
                        .intents_before_ms = now_ms - settings_->state.journal_retention_ms,
                        .unjoined_feedback_before_ms = now_ms - settings_->ingest.pending_ms}));
   (void)trimmed;
+  for (const auto& [name, target] : targets_) {
+    TRIMTAB_TRY(const auto doomed,
+                beyond_retention(parts_.store, name, settings_->state, [&](const auto& adapter) {
+                  return target->names_adapter(adapter, now_ms);
+                }));
+    TRIMTAB_CHECK_OK(remove_doomed(tx, settings_->state.dir, name, doomed, now_ms));
+  }
   TRIMTAB_CHECK_OK(tx.commit());
   if (!dropped.empty()) return parts_.records.sweep();
   return {};

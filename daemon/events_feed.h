@@ -18,6 +18,7 @@ namespace trimtab::daemon {
 struct FeedEvent {
   std::int64_t seq = 0;  // the journal's
   std::string name;      // transition | alarm | job | routing | command | effect | ..
+  std::string target;    // empty: the daemon's own
   std::string json;
 };
 

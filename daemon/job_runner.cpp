@@ -8,6 +8,7 @@
 #include "base/hash.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "daemon/adapter_folder.h"
 #include "daemon/complaint.h"
 #include "daemon/stored_text.h"
 #include "retrain/quarantine.h"
@@ -442,11 +443,8 @@ Result<shadow::AdapterRef> JobRunner::adopt_adapter(Step& step) {
   adapter.tokenizer_digest = result.tokenizer_sha256;
   const fs::path to = state_dir_ / "adapters" / adapter.name;
   adapter.uri = to.string();
-  std::error_code error;
-  if (!fs::exists(to, error)) {  // else: moved before a crash, and the name says the content
-    TRIMTAB_CHECK_OK(make_folders(to.parent_path()));
-    TRIMTAB_CHECK_OK(rename_durable(result.adapter_dir, to));
-  }
+  TRIMTAB_CHECK_OK(place_adapter(result.adapter_dir, to));
+  TRIMTAB_CHECK_OK(remove_tree(result.adapter_dir));
   job_->adapter = adapter.name;
   TRIMTAB_CHECK_OK(step.tx.put(
       {.kind = "adapter",

@@ -31,17 +31,6 @@ void install_signals() {
   std::signal(SIGPIPE, SIG_IGN);
 }
 
-trimtab::log::Level level_of(trimtab::config::LogLevel level) {
-  using trimtab::config::LogLevel;
-  switch (level) {
-    case LogLevel::kTrace: return trimtab::log::Level::kTrace;
-    case LogLevel::kDebug: return trimtab::log::Level::kDebug;
-    case LogLevel::kWarning: return trimtab::log::Level::kWarn;
-    case LogLevel::kError: return trimtab::log::Level::kError;
-    default: return trimtab::log::Level::kInfo;
-  }
-}
-
 // Until a signal or a loop that ended by itself: exit code.
 int watch(trimtab::daemon::App& app, trimtab::Clock& clock) {
   constexpr std::int64_t kPollMs = 100;
@@ -61,7 +50,7 @@ int watch(trimtab::daemon::App& app, trimtab::Clock& clock) {
       sd_notify(0, "READY=1");
     }
     const std::int64_t now_ms = clock.mono_ms();
-    if (watched && now_ms >= next_ping_ms && app.progressed()) {
+    if (watched && app.progressed() && now_ms >= next_ping_ms) {
       sd_notify(0, "WATCHDOG=1");
       next_ping_ms = now_ms + static_cast<std::int64_t>(watchdog_us / 1000 / 4);
     }
@@ -78,7 +67,11 @@ int main(int argc, char** argv) {
   std::string port_file;
   flags.add_option("--config", config, "configuration file (YAML)")->required();
   flags.add_option("--port-file", port_file, "write the API's port here once it listens");
-  CLI11_PARSE(flags, argc, argv);
+  try {
+    flags.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return flags.exit(error) == 0 ? 0 : 2;
+  }
   options.config = config;
   options.port_file = port_file;
   trimtab::log::set_program("trimtabd");
@@ -93,7 +86,6 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "%s\n", hash.error().message.c_str());
     return trimtab::config::kExitConfig;
   }
-  trimtab::log::set_level(level_of(settings->log.level));
   trimtab::SystemClock machine;
   trimtab::SlewedClock clock(machine);
   trimtab::daemon::App app(std::make_shared<trimtab::config::Settings>(std::move(*settings)), *hash,

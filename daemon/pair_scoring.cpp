@@ -276,6 +276,10 @@ Status PairScoring::on_pairs(Step& step, const std::vector<shadow::ScoreResult>&
                       {"candidate", side(result.candidate)}};
     TRIMTAB_TRY(const auto seq, step.tx.append_decision(subject_, "pairs", dump_json(row)));
     (void)seq;
+    step.metrics
+        .counter("trimtab_shadow_pairs_total", "Pairs scored in the shadow", {"target", "stratum"})
+        .with({settings_->name, std::string(shadow::stratum_name(item.stratum))})
+        .add();
   }
   ++batches_;
   batch_.clear();

@@ -62,6 +62,8 @@ class StateQueries {
                                                            std::string_view stream,
                                                            std::int64_t after_seq = 0,
                                                            std::int64_t limit = 100'000);
+  [[nodiscard]] Result<std::int64_t> count_decisions(std::string_view subject,
+                                                     std::string_view stream);
   [[nodiscard]] Result<std::optional<RecordRow>> record_by_id(std::string_view target,
                                                               std::string_view id);
   // The newest stored record with this id (or trace id), whatever its target.

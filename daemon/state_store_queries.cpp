@@ -254,6 +254,15 @@ Result<std::vector<DecisionRow>> StateQueries::decisions(std::string_view subjec
   });
 }
 
+Result<std::int64_t> StateQueries::count_decisions(std::string_view subject,
+                                                   std::string_view stream) {
+  TRIMTAB_TRY(auto s,
+              connection().prepare("SELECT count(*) FROM decisions WHERE subject=? AND stream=?"));
+  s.bind(subject).bind(stream);
+  TRIMTAB_TRY(const bool row, s.step());
+  return row ? s.integer(0) : 0;
+}
+
 Result<std::optional<RecordRow>> StateQueries::record_by_id(std::string_view target,
                                                             std::string_view id) {
   TRIMTAB_TRY(auto s, connection().prepare(

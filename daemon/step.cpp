@@ -10,19 +10,18 @@ Result<std::int64_t> Step::journal(Event event) {
   if (event.config_hash.empty()) event.config_hash = config_hash;
   if (event.actor.empty()) event.actor = "trimtab";
   TRIMTAB_TRY(const std::int64_t seq, tx.append(event));
-  const Json view = {{"seq", seq},
-                     {"ts", format_rfc3339(event.ts_ms)},
-                     {"kind", event.kind},
-                     {"target", event.target},
-                     {"subject", event.subject},
-                     {"from", event.from},
-                     {"to", event.to},
-                     {"generation", event.generation},
-                     {"actor", event.actor},
-                     {"reason", event.reason},
-                     {"message", event.message}};
-  announcements.push_back({.seq = seq, .name = event.kind, .json = dump_json(view)});
+  event.seq = seq;
+  announcements.push_back(announcement(event));
   return seq;
+}
+
+FeedEvent announcement(const Event& event) {
+  const Json view = {
+      {"seq", event.seq},       {"ts", format_rfc3339(event.ts_ms)}, {"kind", event.kind},
+      {"target", event.target}, {"subject", event.subject},          {"from", event.from},
+      {"to", event.to},         {"generation", event.generation},    {"actor", event.actor},
+      {"reason", event.reason}, {"message", event.message}};
+  return {.seq = event.seq, .name = event.kind, .target = event.target, .json = dump_json(view)};
 }
 
 }  // namespace trimtab::daemon

@@ -40,4 +40,7 @@ struct Step {
   [[nodiscard]] Result<std::int64_t> journal(Event event);
 };
 
+// A journaled event as the feed tells it: without the evidence, which the journal keeps.
+[[nodiscard]] FeedEvent announcement(const Event& event);
+
 }  // namespace trimtab::daemon

@@ -100,6 +100,9 @@ class Target {
   [[nodiscard]] shadow::Evidence evidence(std::int64_t now_ms) const {
     return trial_.evidence(now_ms, serving_, history_);
   }
+  // Something still needs this adapter's files: routing, a trial, an undo, the list of former
+  // champions, the last job.
+  [[nodiscard]] bool names_adapter(const std::string& adapter, std::int64_t now_ms) const;
   [[nodiscard]] const TrialRunner& trial() const { return trial_; }
   [[nodiscard]] const JobRunner& job() const { return job_; }
   [[nodiscard]] const ServingState& serving() const { return serving_; }

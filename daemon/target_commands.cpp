@@ -16,6 +16,15 @@ Json body_of(const CommandRequest& command) {
 
 CommandAnswer accepted(const Json& body) { return {.status = 202, .body = dump_json(body)}; }
 
+// 409 with the id of what is in the way, for programs: {"trial": "trial-7"}.
+CommandAnswer in_the_way(const char* what, const std::string& id, const std::string& hint) {
+  auto answer = answer_problem(409, id + hint);
+  Json problem = parse_json(answer.body).value();
+  problem[what] = id;
+  answer.body = dump_json(problem);
+  return answer;
+}
+
 }  // namespace
 
 CommandAnswer Target::on_command(Step& step, const CommandRequest& command) {
@@ -41,10 +50,10 @@ Status Target::journal_command(Step& step, const CommandRequest& command,
 
 CommandAnswer Target::on_retrain(Step& step, const CommandRequest& command) {
   if (job_.open()) {
-    return answer_problem(409, job_.job()->id + " is running; cancel it or wait for its end");
+    return in_the_way("job", job_.job()->id, " is running; cancel it or wait for its end");
   }
   if (trial_.open() && !may_supersede()) {
-    return answer_problem(409, trial_.trial()->id + " is open; wait for its end or abort it");
+    return in_the_way("trial", trial_.trial()->id, " is open; wait for its end or abort it");
   }
   manual_ = retrain::ManualRequest{.actor = command.actor, .reason = command.reason};
   next_policy_ms_ = 0;
@@ -63,12 +72,7 @@ CommandAnswer Target::on_register(Step& step, const CommandRequest& command) {
   auto adapter = shadow::parse_adapter_ref(body.value("adapter_ref", Json::object()));
   if (!adapter) return answer_error(adapter.error());
   if (trial_.open()) {
-    auto answer =
-        answer_problem(409, trial_.trial()->id + " is open; wait for its end or abort it");
-    Json problem = parse_json(answer.body).value();
-    problem["trial"] = trial_.trial()->id;
-    answer.body = dump_json(problem);
-    return answer;
+    return in_the_way("trial", trial_.trial()->id, " is open; wait for its end or abort it");
   }
   if (undo_) return answer_problem(409, "an undo is under way; try again in a moment");
   auto plan = shadow::parse_plan(settings_.promotion.plan, body.value("plan", Json::object()));

@@ -72,7 +72,8 @@ Status Target::trial_ended(Step& step) {
       .counter("trimtab_promotions_total", "Trials that ended, by their end", {"target", "outcome"})
       .with({settings_.name, end})
       .add();
-  if (trial.state == shadow::State::kRolledBack) {
+  if (trial.state == shadow::State::kRolledBack ||
+      trial.end_reason == shadow::Reason::kOperatorRollback) {
     step.metrics.counter("trimtab_rollbacks_total", "Rollbacks, by reason", {"target", "reason"})
         .with({settings_.name, reason})
         .add();

@@ -146,6 +146,16 @@ std::vector<shadow::AdapterRef> Target::desired_adapters() const {
   return unique;
 }
 
+bool Target::names_adapter(const std::string& adapter, std::int64_t now_ms) const {
+  const auto is = [&](const shadow::AdapterRef& one) { return one.name == adapter; };
+  const auto& kept = history_.kept();
+  if (is(history_.champion()) || std::any_of(kept.begin(), kept.end(), is)) return true;
+  if (undo_ && is(undo_->to)) return true;
+  if (job_.job() && job_.job()->adapter == adapter) return true;
+  if (trial_.open() && (is(trial_.trial()->candidate) || is(trial_.trial()->champion))) return true;
+  return serving_.in_use(adapter, now_ms);
+}
+
 Status Target::reconcile(Step& step) {
   if (settings_.serving.driver != config::ServingDriver::kVllm) return {};
   if (step.now_ms < next_reconcile_ms_) return {};

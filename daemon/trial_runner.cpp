@@ -10,7 +10,8 @@ namespace trimtab::daemon {
 namespace {
 
 constexpr int kTransitionsAStep = 32;  // more than the longest way through the states
-constexpr std::int64_t kSeriesMs = 1'000;
+// A point of the evidence over time a second, then ever rarer: some thousands in the longest trial.
+constexpr std::int64_t kSeriesMs = 1'000, kSeriesShare = 400;
 constexpr std::int64_t kBackoffMostMs = 60'000;
 // Where a comparison's pieces lie among the target's blobs.
 constexpr const char* kLivePrefix = "trial.live/";
@@ -407,7 +408,8 @@ Status TrialRunner::journal_series(Step& step, const shadow::Evidence& evidence)
   std::string text = dump_json(point);
   if (point.empty() || text == last_series_) return {};
   last_series_ = std::move(text);
-  next_series_ms_ = step.now_ms + kSeriesMs;
+  const std::int64_t age_ms = step.now_ms - trial_->created_ms;
+  next_series_ms_ = step.now_ms + std::max(kSeriesMs, age_ms / kSeriesShare);
   point["ts_ms"] = step.now_ms;
   point["state"] = std::string(shadow::state_name(trial_->state));
   TRIMTAB_TRY(const auto seq, step.tx.append_decision(trial_->id, "series", dump_json(point)));

@@ -41,7 +41,7 @@ Result<int> run_serve(const Options& given) {
   for (const auto& entry : options.adapters) {
     const std::size_t equals = entry.find('=');
     if (equals == std::string::npos || equals == 0 || equals + 1 == entry.size()) {
-      return fail(Code::kInvalid, "--adapter " + entry + ": give name=folder");
+      return complain({Code::kInvalid, "--adapter " + entry + ": give name=folder"}, kExitBadConfig);
     }
     options.server.adapters.emplace_back(entry.substr(0, equals), entry.substr(equals + 1));
   }

@@ -26,8 +26,8 @@ check "verify path" verify "$work/trimtab-worker-spool.path"
 exposure() { systemd-analyze security --offline=true --threshold="$2" "$1"; }
 check "exposure trimtabd <= 1.2" exposure "$work/trimtabd.service" 12
 check "exposure gateway <= 1.2" exposure "$work/trimtab-gateway.service" 12
-check "exposure serve <= 1.6" exposure "$work/trimtab-serve.service" 16
-check "exposure worker <= 1.0" exposure "$work/trimtab-worker@.service" 10
+check "exposure serve <= 1.5" exposure "$work/trimtab-serve.service" 15
+check "exposure worker <= 0.7" exposure "$work/trimtab-worker@.service" 7
 # The spool script refuses names that an attacker of the trimtab user could choose.
 mkdir "$work/spool" "$work/path"
 printf '#!/bin/sh\necho "$@" >>"%s/started"\n' "$work" >"$work/path/systemctl"; chmod +x "$work/path/systemctl"

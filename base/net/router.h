@@ -38,6 +38,7 @@ class Router {
   void add(Route route);
   // `path` still percent-encoded. kInvalid for broken escapes and for "." or ".." segments.
   [[nodiscard]] Result<RouteMatch> match(std::string_view method, std::string_view path) const;
+  [[nodiscard]] const std::vector<std::unique_ptr<Route>>& all() const { return routes_; }
 
  private:
   std::vector<std::unique_ptr<Route>> routes_;

@@ -136,6 +136,14 @@ Status Server::start() {
 
 int Server::port() const { return state_->port; }
 
+std::vector<std::pair<std::string, std::string>> Server::routes() const {
+  std::vector<std::pair<std::string, std::string>> routes;
+  for (const auto& route : state_->router.all()) {
+    routes.emplace_back(route->method, route->pattern);
+  }
+  return routes;
+}
+
 void Server::stop() {
   State& s = *state_;
   if (!s.thread.joinable()) return;

@@ -38,6 +38,7 @@
 #include <stop_token>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/clock.h"
@@ -157,6 +158,9 @@ class Server {
   // Increases with every pass of the I/O loop: a watchdog reads it as proof of progress.
   [[nodiscard]] std::uint64_t heartbeat() const;
   [[nodiscard]] std::size_t connections() const;
+  // Method and pattern of every route, in the order they were added: what documents are held
+  // against.
+  [[nodiscard]] std::vector<std::pair<std::string, std::string>> routes() const;
 
  private:
   struct State;

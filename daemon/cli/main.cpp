@@ -10,8 +10,11 @@ namespace trimtab::cli {
 namespace {
 
 constexpr const char* kFooter =
-    "Statistics from a shell, no daemon needed:\n"
-    "  detect   (trimtab detect --list; trimtab detect NAME --help)";
+    "Statistics from a shell, no daemon needed (--list, --help on each):\n"
+    "  detect compare evidence score-text score-labels\n"
+    "\n"
+    "Exit codes: 0 done; 1 the daemon is out of reach or its state says no; 2 usage or bad input;\n"
+    "78 a bad configuration (check-config).";
 
 int exit_code_of(Code code) { return code == Code::kInvalid || code == Code::kNotFound ? 2 : 1; }
 
@@ -25,7 +28,7 @@ int run_online(int argc, char** argv) {
   Run run;
   app.add_option("--url", options.url, "the daemon; default TRIMTAB_URL, then 127.0.0.1:8500");
   app.add_option("--token-file", options.token_file, "default TRIMTAB_TOKEN_FILE");
-  app.add_flag("--json", options.json, "the daemon's answer as it is");
+  app.add_flag("--json", options.json, "for programs: the daemon's answer as it is");
   add_reading_commands(app, options, run);
   add_changing_commands(app, options, run);
   add_data_commands(app, options, run);

@@ -13,9 +13,10 @@ namespace trimtab::cli {
 // Returns the exit code, or the Error that main prints on one line.
 using Run = std::function<Result<int>()>;
 
-// status, targets, top, events, explain
+// status, targets, trials, jobs, top, events, explain
 void add_reading_commands(CLI::App& app, RestOptions& options, Run& run);
-// retrain, register, promote, approve, advance, pause, resume, abort, rollback, replay
+// retrain, cancel, register, promote, approve, advance, pause, resume, abort, rollback, replay,
+// rereference, reload
 void add_changing_commands(CLI::App& app, RestOptions& options, Run& run);
 // ingest, erase, offsets reset
 void add_data_commands(CLI::App& app, RestOptions& options, Run& run);

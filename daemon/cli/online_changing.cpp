@@ -1,11 +1,8 @@
 // Commands that change something: each carries the actor, a reason and an idempotency key.
 #include <fmt/format.h>
-#include <pwd.h>
-#include <unistd.h>
 
 #include <cstdio>
 #include <filesystem>
-#include <random>
 
 #include "base/json.h"
 #include "daemon/cli/online.h"
@@ -20,18 +17,8 @@ struct Change {
   std::vector<std::string> set;
 };
 
-std::string actor() {
-  const passwd* user = ::getpwuid(::getuid());
-  return user != nullptr ? user->pw_name : "uid-" + std::to_string(::getuid());
-}
-
-std::string fresh_key() {
-  std::random_device entropy;
-  return fmt::format("{:08x}{:08x}{:08x}", entropy(), entropy(), entropy());
-}
-
 Json body_of(const Change& change) {
-  Json body = {{"actor", actor()}, {"reason", change.reason}};
+  Json body = {{"reason", change.reason}};
   if (change.force) body["force"] = true;
   return body;
 }
@@ -39,7 +26,7 @@ Json body_of(const Change& change) {
 Result<int> post(const RestOptions& options, const std::string& path, const Json& body) {
   SystemClock clock;
   TRIMTAB_TRY(Rest rest, Rest::open(options, clock));
-  TRIMTAB_TRY(const Json answer, rest.post(path, body, {{"Idempotency-Key", fresh_key()}}));
+  TRIMTAB_TRY(const Json answer, rest.change(path, body));
   if (options.json) {
     std::printf("%s\n", dump_json(answer, 2).c_str());
   } else {
@@ -60,7 +47,7 @@ Result<int> on_target(const RestOptions& options, const std::string& named, cons
   SystemClock clock;
   TRIMTAB_TRY(Rest rest, Rest::open(options, clock));
   TRIMTAB_TRY(const std::string target, rest.target_or_only(named));
-  return post(options, "/api/v1/targets/" + target + ":" + verb, body);
+  return post(options, "/api/v1/targets/" + net::percent_encode(target) + ":" + verb, body);
 }
 
 bool is_trial(const std::string& subject) { return subject.starts_with("trial-"); }
@@ -79,23 +66,59 @@ Result<int> rollback(const RestOptions& options, const Change& change) {
   return on_target(options, change.subject, "rollback", body);
 }
 
-// pause and resume: a trial's; `resume TARGET` lets automatic jobs run again after an undo.
+Result<int> cancel_job(const RestOptions& options, const Change& change) {
+  return post(options, "/api/v1/jobs/" + net::percent_encode(change.subject) + ":cancel",
+              body_of(change));
+}
+
+// `pause trial-7` holds a trial, `pause TARGET` its automatic jobs; resume likewise.
 Result<int> trial_verb(const RestOptions& options, const Change& change, const std::string& verb) {
-  if (verb == "resume" && !is_trial(change.subject)) {
-    return on_target(options, change.subject, "resume", body_of(change));
+  if (is_trial(change.subject)) {
+    return post(options, "/api/v1/promotions/" + change.subject + ":" + verb, body_of(change));
   }
-  if (!is_trial(change.subject)) {
-    return fail(Code::kInvalid, verb + " wants a trial, such as trial-7; see trimtab status");
+  if (verb == "pause" || verb == "resume") {
+    return on_target(options, change.subject, verb, body_of(change));
   }
-  return post(options, "/api/v1/promotions/" + change.subject + ":" + verb, body_of(change));
+  return fail(Code::kInvalid, "'" + change.subject + "' is no trial; " + verb +
+                                  " wants one such as trial-7, see trimtab status");
+}
+
+Result<int> reload(const RestOptions& options, const Change& change) {
+  SystemClock clock;
+  TRIMTAB_TRY(Rest rest, Rest::open(options, clock));
+  TRIMTAB_TRY(const Json answer, rest.change("/-/reload", body_of(change)));
+  if (options.json) {
+    std::printf("%s\n", dump_json(answer, 2).c_str());
+    return 0;
+  }
+  std::printf("reloaded\n");
+  for (const auto& key : json_or<Json>(answer, "needs_restart", Json::array())) {
+    std::printf("%s changes with a restart only\n", key.get<std::string>().c_str());
+  }
+  return 0;
 }
 
 Result<int> register_adapter(const RestOptions& options, const Change& change) {
+  if (!std::filesystem::is_directory(change.subject)) {
+    return fail(Code::kNotFound, change.subject +
+                                     ": no such folder; give a PEFT folder with "
+                                     "adapter_config.json and adapter_model.safetensors");
+  }
   Json body = body_of(change);
   body["adapter"] = std::filesystem::absolute(change.subject).string();
   if (!change.target.empty()) body["target"] = change.target;
   if (!change.ship.empty()) body["plan"] = {{"ship", change.ship}};
   return post(options, "/api/v1/promotions", body);
+}
+
+std::string evidence_line(const Json& row) {
+  const auto number = [&](const char* key) { return json_or<double>(row, key, 0.0); };
+  return fmt::format(
+      "{:<14} {:>6} pairs, mean D {:+.4f}, log e: superior {:.2f}, non-inferior "
+      "{:.2f} of {:.2f}; harm {:.2f} of {:.2f}",
+      json_or<std::string>(row, "metric", ""), json_or<std::int64_t>(row, "pairs", 0),
+      number("mean_d"), number("log_e_superior"), number("log_e_non_inferior"),
+      number("log_threshold"), number("log_e_harm"), number("log_threshold_harm"));
 }
 
 // `replay trial-7 --set margin=.01`: what the journalled evidence would have decided.
@@ -111,8 +134,8 @@ Result<int> replay(const RestOptions& options, const Change& change) {
   }
   SystemClock clock;
   TRIMTAB_TRY(Rest rest, Rest::open(options, clock));
-  TRIMTAB_TRY(const Json answer,
-              rest.post("/api/v1/replay/" + change.subject, Json{{"set", values}}));
+  TRIMTAB_TRY(const Json answer, rest.post("/api/v1/replay/" + net::percent_encode(change.subject),
+                                           Json{{"set", values}}));
   if (options.json) {
     std::printf("%s\n", dump_json(answer, 2).c_str());
   } else {
@@ -120,8 +143,6 @@ Result<int> replay(const RestOptions& options, const Change& change) {
   }
   return 0;
 }
-
-using Action = Result<int> (*)(const RestOptions&, const Change&);
 
 CLI::App* add(CLI::App& app, RestOptions& options, Run& run, const char* name, const char* help,
               const char* subject, bool required, std::shared_ptr<Change> change,
@@ -144,6 +165,16 @@ void add_changing_commands(CLI::App& app, RestOptions& options, Run& run) {
       [](const RestOptions& o, const Change& c) {
         return on_target(o, c.subject, "retrain", body_of(c));
       });
+  add(app, options, run, "cancel", "end a training job", "job", true, fresh(), cancel_job);
+  add(app, options, run, "rereference", "take a target's drift references anew from here on",
+      "target", false, fresh(), [](const RestOptions& o, const Change& c) {
+        return on_target(o, c.subject, "rereference", body_of(c));
+      });
+  auto* again_config = app.add_subcommand("reload", "load the configuration file again");
+  auto noted = fresh();
+  again_config->add_option("--reason", noted->reason, "kept in the journal");
+  again_config->callback(
+      [&options, &run, noted] { run = [&options, noted] { return reload(options, *noted); }; });
   auto registered = fresh();
   auto* reg = add(app, options, run, "register", "try an adapter made elsewhere", "folder", true,
                   registered, register_adapter);
@@ -159,16 +190,18 @@ void add_changing_commands(CLI::App& app, RestOptions& options, Run& run) {
       {"promote", "ask for the next states of a trial; all gates are kept", true},
       {"approve", "let a trial go on to users", false},
       {"advance", "end the present dwell of a trial", true},
-      {"pause", "hold a trial where it is", false},
+      {"pause", "hold a trial where it is, or a target's automatic jobs", false},
       {"resume", "let a trial go on, or a target's automatic jobs", false},
       {"abort", "end a trial; routing goes back to the champion", false},
   };
   for (const auto& verb : kVerbs) {
     auto change = fresh();
-    auto* command = add(app, options, run, verb.name, verb.help, "trial", true, change,
-                        [name = std::string(verb.name)](const RestOptions& o, const Change& c) {
-                          return trial_verb(o, c, name);
-                        });
+    const bool either = std::string_view(verb.name) == "pause" || verb.name[0] == 'r';
+    auto* command =
+        add(app, options, run, verb.name, verb.help, either ? "subject" : "trial", true, change,
+            [name = std::string(verb.name)](const RestOptions& o, const Change& c) {
+              return trial_verb(o, c, name);
+            });
     if (verb.force) {
       command->add_flag("--force", change->force, "skip statistics, never compatibility or health");
     }

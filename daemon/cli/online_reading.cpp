@@ -47,7 +47,17 @@ Result<int> status(const RestOptions& options) {
   std::printf("kafka    %s%s%s, lag %lld\n", text(source, "state").c_str(),
               text(source, "detail").empty() ? "" : ": ", text(source, "detail").c_str(),
               static_cast<long long>(json_or<std::int64_t>(source, "lag_total", 0)));
-  std::printf("records  %s\nqueue    %s\n", dump_json(records).c_str(), dump_json(queue).c_str());
+  const auto count = [](const Json& object, const char* key) {
+    return json_or<std::int64_t>(object, key, 0);
+  };
+  std::printf("%s\n",
+              fmt::format("records  {} consumed: {} accepted, {} duplicates, {} dead-lettered; "
+                          "feedback {}, {} joined\nqueue    {} of {} batches",
+                          count(records, "consumed"), count(records, "accepted"),
+                          count(records, "duplicates"), count(records, "dead_lettered"),
+                          count(records, "feedback"), count(records, "joined"),
+                          count(queue, "depth"), count(queue, "capacity"))
+                  .c_str());
   for (const auto& target : json_or<Json>(answer, "targets", Json::array())) {
     std::printf("%s\n", target_line(target).c_str());
   }
@@ -68,12 +78,61 @@ Result<int> targets(const RestOptions& options) {
   return 0;
 }
 
+Result<int> trials(const RestOptions& options, const std::string& target) {
+  SystemClock clock;
+  TRIMTAB_TRY(Rest rest, Rest::open(options, clock));
+  TRIMTAB_TRY(const Json answer,
+              rest.get("/api/v1/promotions?target=" + net::percent_encode(target)));
+  if (options.json) {
+    print_json(answer);
+    return 0;
+  }
+  for (const auto& trial : json_or<Json>(answer, "promotions", Json::array())) {
+    const bool ended = json_or<bool>(trial, "ended", false);
+    const std::string pause = text(trial, "pause");
+    std::printf("%s\n",
+                fmt::format("{:<10} {:<14} {:<12} {}{}\n  {}", text(trial, "id"),
+                            text(trial, "state"), text(trial, "target"), text(trial, "candidate"),
+                            pause.empty() || pause == "none" ? "" : "  PAUSED: " + pause,
+                            ended ? text(trial, "reason") + " " + text(trial, "detail") + "; " +
+                                        text(trial, "next_step")
+                                  : "waits for: " + text(trial, "waits_for"))
+                    .c_str());
+  }
+  return 0;
+}
+
+Result<int> jobs(const RestOptions& options, const std::string& target) {
+  SystemClock clock;
+  TRIMTAB_TRY(Rest rest, Rest::open(options, clock));
+  TRIMTAB_TRY(const Json answer, rest.get("/api/v1/jobs?target=" + net::percent_encode(target)));
+  if (options.json) {
+    print_json(answer);
+    return 0;
+  }
+  for (const auto& job : json_or<Json>(answer, "jobs", Json::array())) {
+    const Json beat = json_or<Json>(job, "heartbeat", Json::object());
+    const auto step = json_get<std::int64_t>(beat, "step");
+    std::printf("%s\n", fmt::format("{:<10} {:<12} {:<16} {} examples{}  {} {}", text(job, "id"),
+                                    text(job, "state"), text(job, "trigger"),
+                                    json_or<std::int64_t>(job, "examples", 0),
+                                    step ? fmt::format(", step {} of {}", *step,
+                                                       json_or<std::int64_t>(beat, "steps", 0))
+                                         : "",
+                                    text(job, "reason"), text(job, "message"))
+                            .c_str());
+  }
+  return 0;
+}
+
 // A screen a second: evidence of every signal, the open trial, the last events.
-Status draw_top(Rest& rest, const std::string& target) {
-  TRIMTAB_TRY(const Json view, rest.get("/api/v1/targets/" + target));
-  TRIMTAB_TRY(const Json signals, rest.get("/api/v1/targets/" + target + "/signals"));
-  TRIMTAB_TRY(const Json events, rest.get("/api/v1/events?limit=8&target=" + target));
-  std::string screen = "\033[H\033[J" + target_line(view) + "\n\n";
+Status draw_top(Rest& rest, const std::string& target, bool clear) {
+  TRIMTAB_TRY(const Json view, rest.get("/api/v1/targets/" + net::percent_encode(target)));
+  TRIMTAB_TRY(const Json signals,
+              rest.get("/api/v1/targets/" + net::percent_encode(target) + "/signals"));
+  TRIMTAB_TRY(const Json events,
+              rest.get("/api/v1/events?limit=8&target=" + net::percent_encode(target)));
+  std::string screen = (clear ? "\033[H\033[J" : "") + target_line(view) + "\n\n";
   for (const auto& signal : json_or<Json>(signals, "signals", Json::array())) {
     const auto ratio = json_get<double>(signal, "log10_ratio");
     screen += fmt::format(
@@ -101,13 +160,15 @@ Result<int> top(const RestOptions& options, const std::string& named) {
   TRIMTAB_TRY(Rest rest, Rest::open(options, clock));
   TRIMTAB_TRY(const std::string target, rest.target_or_only(named));
   if (options.json) {
-    TRIMTAB_TRY(const Json answer, rest.get("/api/v1/targets/" + target + "/signals"));
+    TRIMTAB_TRY(const Json answer,
+                rest.get("/api/v1/targets/" + net::percent_encode(target) + "/signals"));
     print_json(answer);
     return 0;
   }
+  const bool live = ::isatty(STDOUT_FILENO) == 1;
   do {
-    TRIMTAB_CHECK_OK(draw_top(rest, target));
-  } while (::isatty(STDOUT_FILENO) == 1 && clock.sleep_ms(1000));
+    TRIMTAB_CHECK_OK(draw_top(rest, target, live));
+  } while (live && clock.sleep_ms(1000));
   return 0;
 }
 
@@ -129,8 +190,8 @@ void print_event(const Json& event, bool as_json) {
 Result<int> events(const RestOptions& options, const std::string& target, int limit, bool follow) {
   SystemClock clock;
   TRIMTAB_TRY(Rest rest, Rest::open(options, clock));
-  const std::string query =
-      "/api/v1/events?limit=" + std::to_string(limit) + (target.empty() ? "" : "&target=" + target);
+  const std::string query = "/api/v1/events?limit=" + std::to_string(limit) +
+                            (target.empty() ? "" : "&target=" + net::percent_encode(target));
   TRIMTAB_TRY(const Json answer, rest.get(query));
   std::int64_t newest = 0;
   for (const auto& event : json_or<Json>(answer, "events", Json::array())) {
@@ -139,7 +200,7 @@ Result<int> events(const RestOptions& options, const std::string& target, int li
   }
   if (!follow) return 0;
   const std::string stream = "/api/v1/events?after=" + std::to_string(newest) +
-                             (target.empty() ? "" : "&target=" + target);
+                             (target.empty() ? "" : "&target=" + net::percent_encode(target));
   TRIMTAB_CHECK_OK(rest.follow(stream, [&](const Json& event) {
     print_event(event, options.json);
     return true;
@@ -150,7 +211,7 @@ Result<int> events(const RestOptions& options, const std::string& target, int li
 Result<int> explain(const RestOptions& options, const std::string& id) {
   SystemClock clock;
   TRIMTAB_TRY(Rest rest, Rest::open(options, clock));
-  TRIMTAB_TRY(const Json answer, rest.get("/api/v1/explain/" + id));
+  TRIMTAB_TRY(const Json answer, rest.get("/api/v1/explain/" + net::percent_encode(id)));
   const bool agrees = json_or<bool>(answer, "agrees", false);
   if (options.json) {
     print_json(answer);
@@ -179,6 +240,18 @@ void add_reading_commands(CLI::App& app, RestOptions& options, Run& run) {
   auto* targets_command = app.add_subcommand("targets", "one line a target");
   targets_command->callback([&options, &run] { run = [&options] { return targets(options); }; });
 
+  const auto listing = [&](const char* name, const char* help,
+                           Result<int> (*show)(const RestOptions&, const std::string&)) {
+    auto only = std::make_shared<std::string>();
+    auto* command = app.add_subcommand(name, help);
+    command->add_option("--target", *only, "only this target's");
+    command->callback([&options, &run, only, show] {
+      run = [&options, only, show] { return show(options, *only); };
+    });
+  };
+  listing("trials", "candidates and what became of them, newest first", trials);
+  listing("jobs", "training jobs, newest first", jobs);
+
   auto target = std::make_shared<std::string>();
   auto* top_command = app.add_subcommand("top", "evidence, trial and events, live");
   top_command->add_option("target", *target, "default: the only one");
@@ -194,7 +267,8 @@ void add_reading_commands(CLI::App& app, RestOptions& options, Run& run) {
   auto* events_command = app.add_subcommand("events", "the journal, newest last");
   events_command->add_option("--target", wanted->target, "only this target's");
   events_command->add_option("--limit", wanted->limit, "how many of the past")
-      ->capture_default_str();
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1'000));
   events_command->add_flag("--follow", wanted->follow, "go on as they happen");
   events_command->callback([&options, &run, wanted] {
     run = [&options, wanted] {

@@ -1,6 +1,11 @@
 #include "daemon/cli/rest.h"
 
+#include <fmt/format.h>
+#include <pwd.h>
+#include <unistd.h>
+
 #include <cstdlib>
+#include <random>
 
 #include "base/files.h"
 #include "base/hash.h"
@@ -15,6 +20,16 @@ std::string setting(const std::string& given, const char* variable, const char* 
   if (!given.empty()) return given;
   const char* value = std::getenv(variable);
   return value != nullptr && *value != '\0' ? value : fallback;
+}
+
+std::string user_name() {
+  const passwd* user = ::getpwuid(::getuid());
+  return user != nullptr ? user->pw_name : "uid-" + std::to_string(::getuid());
+}
+
+std::string fresh_key() {
+  std::random_device entropy;
+  return fmt::format("{:08x}{:08x}{:08x}", entropy(), entropy(), entropy());
 }
 
 }  // namespace
@@ -66,6 +81,16 @@ Result<Json> Rest::post(const std::string& path, const Json& body, const net::He
               client_->post(url_ + path, dump_json(body), "application/json", headers));
 }
 
+Result<Json> Rest::post_text(const std::string& path, const std::string& body,
+                             const std::string& content_type) {
+  return read("POST " + path, client_->post(url_ + path, body, content_type, headers_));
+}
+
+Result<Json> Rest::change(const std::string& path, Json body) {
+  body["actor"] = user_name();
+  return post(path, body, {{"Idempotency-Key", fresh_key()}});
+}
+
 Result<std::string> Rest::target_or_only(const std::string& named) {
   if (!named.empty()) return named;
   TRIMTAB_TRY(const Json answer, get("/api/v1/targets"));
@@ -73,7 +98,8 @@ Result<std::string> Rest::target_or_only(const std::string& named) {
   if (targets.size() == 1) return json_get<std::string>(targets[0], "name");
   std::string names;
   for (const auto& target : targets) names += " " + json_or<std::string>(target, "name", "?");
-  return fail(Code::kInvalid, "which target?" + names);
+  if (targets.empty()) return fail(Code::kInvalid, "the daemon has no targets");
+  return fail(Code::kInvalid, "there are several targets; say which:" + names);
 }
 
 Status Rest::follow(const std::string& path, const std::function<bool(const Json&)>& handle) {

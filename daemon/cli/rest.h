@@ -28,6 +28,11 @@ class Rest {
   [[nodiscard]] Result<nlohmann::json> get(const std::string& path);
   [[nodiscard]] Result<nlohmann::json> post(const std::string& path, const nlohmann::json& body,
                                             const net::Headers& more = {});
+  [[nodiscard]] Result<nlohmann::json> post_text(const std::string& path, const std::string& body,
+                                                 const std::string& content_type);
+  // A change: with the actor (this user) and a fresh Idempotency-Key, so that a repetition on a
+  // broken connection is done once.
+  [[nodiscard]] Result<nlohmann::json> change(const std::string& path, nlohmann::json body);
   // The name of the only target, when the user named none.
   [[nodiscard]] Result<std::string> target_or_only(const std::string& named);
   // Server-sent events until `handle` returns false or the stream ends.

@@ -11,7 +11,8 @@ struct Asset {
   std::string_view content_type;
 };
 
-// "/" and "/index.html", "/app.js", "/style.css"; nullopt for everything else. Any thread.
+// "/" and "/index.html", "/app.js", "/charts.js", "/style.css"; nullopt for everything else. Any
+// thread.
 [[nodiscard]] std::optional<Asset> find_asset(std::string_view path);
 
 // What every answer with an asset carries: only our own script and style, no frames, no plug-ins.

@@ -140,6 +140,18 @@ TEST(Check, SampleSizesAgreeWithTheMeasuredOnes) {
   EXPECT_FALSE(sample_size(Question::kSuperior, 0.05, 0.02, 0.0, 0.3, 500).median);
 }
 
+// STATISTICS.md section 7, "honest power": about 7,000 labelled units an arm.
+TEST(Check, TellsTheHonestPower) {
+  const auto size = sample_size(Question::kNonInferior, 0.05, 0.02, 0, 2 * 0.2 * 0.8, 60'000);
+  ASSERT_TRUE(size.median);
+  EXPECT_NEAR(static_cast<double>(*size.median), 7'000, 2'500);
+  auto settings = load_settings(kSource + "/config/trimtab.example.yaml");
+  ASSERT_TRUE(settings);
+  settings->targets[0].expected.base_rate = 0.2;
+  EXPECT_THAT(notes_text(check_notes(*settings)),
+              HasSubstr("takes " + std::to_string(*size.median) + " labelled units an arm"));
+}
+
 TEST(Check, SaysWhatThePlanCannotDo) {
   auto settings = load_settings(kSource + "/config/trimtab.example.yaml");
   ASSERT_TRUE(settings);
