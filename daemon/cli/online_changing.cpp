@@ -111,15 +111,6 @@ Result<int> register_adapter(const RestOptions& options, const Change& change) {
   return post(options, "/api/v1/promotions", body);
 }
 
-std::string evidence_line(const Json& row) {
-  const auto number = [&](const char* key) { return json_or<double>(row, key, 0.0); };
-  return fmt::format(
-      "{:<14} {:>6} pairs, mean D {:+.4f}, log e: superior {:.2f}, non-inferior "
-      "{:.2f} of {:.2f}; harm {:.2f} of {:.2f}",
-      json_or<std::string>(row, "metric", ""), json_or<std::int64_t>(row, "pairs", 0),
-      number("mean_d"), number("log_e_superior"), number("log_e_non_inferior"),
-      number("log_threshold"), number("log_e_harm"), number("log_threshold_harm"));
-}
 
 // `replay trial-7 --set margin=.01`: what the journalled evidence would have decided.
 Result<int> replay(const RestOptions& options, const Change& change) {
