@@ -42,6 +42,9 @@ struct DataSettings {
   std::int64_t decontaminate_ngram =
       8;  // words shared with an evaluation text; 13 in GPT-3, 8 in Llama 2's
   std::int64_t max_text_bytes = 32'768;  // a longer example is left out
+  std::vector<std::string> languages;     // ISO codes; empty = all. Where none can be told: kept.
+  bool quality_filter = true;             // broken or self-repeating texts (retrain/text_quality.h)
+  std::vector<std::string> redact_names;  // become [NAME] in what is trained on
   // Quarantine: corrections of a source, or of all together, above factor x their usual hourly rate
   // are kept, shown and not trained on until released.
   double quarantine_factor = 5.0;      // of one source
@@ -66,10 +69,34 @@ struct KlSettings {
   InitFrom reference = InitFrom::kChampion;
 };
 
+enum class Sampler { kNone, kRandom, kGrid, kTpe };
+
+// A study instead of one run (retrain/search.h): learning rate times 1/4 .. 4, the listed ranks and
+// shares of replay.
+struct SearchSettings {
+  Sampler sampler = Sampler::kNone;
+  bool asha = true;  // stop what falls behind at 1/9 and 1/3 of the steps
+  std::int64_t trials = 9;
+  std::int64_t budget_ms = 3'600'000;  // of training, all trials together
+  std::vector<double> ranks;           // empty: lora.r only
+  std::vector<double> replay_shares;   // empty: as data.replay_share made it
+  double weight_forgetting = 1.0;      // of the loss gained on replay's validation lines
+};
+
+enum class CurriculumOrder { kNone, kEasyFirst, kHardFirst };
+enum class GradientSurgery { kNone, kPcgrad };
+
 struct TrainingSettings {
   InitFrom init_from = InitFrom::kChampion;  // a new adapter goes on from the one that serves
   LoraSettings lora;
   KlSettings kl;
+  double loraplus_lr_ratio = 1;  // LoRA+: B's learning rate over A's
+  CurriculumOrder curriculum = CurriculumOrder::kNone;       // by the champion's loss
+  GradientSurgery gradient_surgery = GradientSurgery::kNone;  // across tenants
+  double outlier_z = 0;  // robust z of the champion's loss above which a line is left out; 0 = off
+  double typos = 0;      // copies with typing errors, as a share of the new lines
+  std::string mlflow_url;  // tracking server; empty = off
+  std::string mlflow_experiment = "trimtab";
   double lr = 2e-4;
   LrSchedule schedule = LrSchedule::kCosine;
   double warmup_share = 0.05;  // 3-10 %
@@ -124,6 +151,7 @@ struct RetrainSettings {
   std::int64_t retry_attempts = 3;                 // then an alert
   DataSettings data;
   TrainingSettings training;
+  SearchSettings search;
   LimitSettings limits;
 };
 

@@ -27,6 +27,10 @@ Table<DataSettings> data_table() {
   t.integer("decontaminate_ngram", &D::decontaminate_ngram, 3, 64,
             "words in a row shared with an evaluation text");
   t.size("max_text", &D::max_text_bytes, 256, 16 << 20, "a longer example is left out");
+  t.strings("languages", &D::languages,
+            "ISO codes as en; empty = all, what cannot be told is kept");
+  t.boolean("quality_filter", &D::quality_filter, "leave out broken or self-repeating texts");
+  t.strings("redact_names", &D::redact_names, "become [NAME] in what is trained on");
   t.number("quarantine_factor", &D::quarantine_factor, 1.5, 1'000, "times the usual rate");
   t.number("quarantine_factor_all", &D::quarantine_factor_all, 1.5, 1'000,
            "the same for all sources together");
@@ -34,6 +38,21 @@ Table<DataSettings> data_table() {
              "the span in which a rate is counted");
   t.integer("quarantine_minimum", &D::quarantine_minimum, 1, 1'000'000,
             "fewer corrections in a window are no burst");
+  return t;
+}
+
+Table<SearchSettings> search_table() {
+  using S = SearchSettings;
+  Table<S> t;
+  t.choice("sampler", &S::sampler, {"none", "random", "grid", "tpe"}, "none: one run a job");
+  t.boolean("asha", &S::asha, "stop what falls behind at 1/9 and 1/3 of the steps");
+  t.integer("trials", &S::trials, 1, 10'000, "settings to try at most");
+  t.duration("budget", &S::budget_ms, 1'000, 30 * kDayInMs, "of training, all trials together");
+  t.numbers("ranks", &S::ranks, 1, 1'024, "to choose from; empty: lora.r only");
+  t.numbers("replay_shares", &S::replay_shares, 0, 0.95,
+            "to choose from; empty: data.replay_share");
+  t.number("weight_forgetting", &S::weight_forgetting, 0, 1'000,
+           "of the loss gained on replayed validation lines, beside the new task's loss");
   return t;
 }
 
@@ -55,6 +74,16 @@ Table<TrainingSettings> training_table() {
   t.choice("init_from", &T::init_from, {"champion", "base"}, "what the adapter starts from");
   t.section("lora", &T::lora, lora, "the adapter's shape");
   t.section("kl", &T::kl, kl, "KL divergence on replayed lines, against forgetting");
+  t.number("loraplus_lr_ratio", &T::loraplus_lr_ratio, 0.01, 1'000,
+           "LoRA+: learning rate of B over A's");
+  t.choice("curriculum", &T::curriculum, {"none", "easy_first", "hard_first"},
+           "first pass ordered by the champion's loss");
+  t.choice("gradient_surgery", &T::gradient_surgery, {"none", "pcgrad"}, "across tenants");
+  t.number("outlier_z", &T::outlier_z, 0, 1e6,
+           "robust z of the champion's loss above which a new line is left out; 0 = off");
+  t.number("typos", &T::typos, 0, 10, "copies with typing errors, as a share of the new lines");
+  t.text("mlflow_url", &T::mlflow_url, "tracking server, http://host:port; empty = off");
+  t.text("mlflow_experiment", &T::mlflow_experiment, "made when it is not there");
   t.number("lr", &T::lr, 1e-8, 1, "peak learning rate");
   t.choice("schedule", &T::schedule, {"cosine", "linear", "constant"}, "after the warm-up");
   t.number("warmup_share", &T::warmup_share, 0, 0.5, "of the steps");
@@ -118,6 +147,8 @@ Table<RetrainSettings> retrain_table() {
   t.integer("retry_attempts", &R::retry_attempts, 0, 100, "then an alert");
   t.section("data", &R::data, data_table(), "what is trained on");
   t.section("training", &R::training, training_table(), "how");
+  t.section("search", &R::search, search_table(),
+            "a study over learning rate, rank and replay instead of one run");
   t.section("limits", &R::limits, limits_table(), "the worker's bounds");
   return t;
 }

@@ -79,6 +79,38 @@ const char* schedule_name(config::LrSchedule schedule) {
   }
 }
 
+const char* curriculum_name(config::CurriculumOrder order) {
+  switch (order) {
+    case config::CurriculumOrder::kEasyFirst: return "easy_first";
+    case config::CurriculumOrder::kHardFirst: return "hard_first";
+    default: return "none";
+  }
+}
+
+// retrain.search as the job's study; an adapter that goes on keeps its rank.
+retrain::JobSearch search_of(const config::RetrainSettings& retrain) {
+  const config::SearchSettings& s = retrain.search;
+  const config::TrainingSettings& training = retrain.training;
+  retrain::JobSearch search;
+  switch (s.sampler) {
+    case config::Sampler::kNone: return search;
+    case config::Sampler::kRandom: search.sampler = "random"; break;
+    case config::Sampler::kGrid: search.sampler = "grid"; break;
+    case config::Sampler::kTpe: search.sampler = "tpe"; break;
+  }
+  if (s.asha) search.pruner = "asha";
+  search.trials = s.trials;
+  search.budget_s = static_cast<double>(s.budget_ms) / 1000.0;
+  search.weight_forgetting = s.weight_forgetting;
+  search.space.push_back(
+      {.key = "optimizer.lr", .low = training.lr / 4, .high = training.lr * 4, .log = true});
+  if (!s.ranks.empty() && training.init_from == config::InitFrom::kBase)
+    search.space.push_back({.key = "lora.r", .values = s.ranks});
+  if (!s.replay_shares.empty())
+    search.space.push_back({.key = "data.replay_share", .values = s.replay_shares});
+  return search;
+}
+
 const char* device_name(config::Device device) {
   switch (device) {
     case config::Device::kCpu: return "cpu";
@@ -266,6 +298,16 @@ retrain::JobSpec JobRunner::spec(const shadow::AdapterRef& champion,
   spec.kl.weight = training.kl.weight;
   const bool to_champion = training.kl.reference == config::InitFrom::kChampion;
   spec.kl.reference = to_champion && !spec.init_adapter.empty() ? "init_adapter" : "base";
+  spec.data.keep = files.keep.string();
+  spec.optimizer.loraplus_lr_ratio = training.loraplus_lr_ratio;
+  spec.filters.outlier_z = training.outlier_z;
+  spec.filters.typos = training.typos;
+  spec.curriculum.order = curriculum_name(training.curriculum);
+  if (training.gradient_surgery == config::GradientSurgery::kPcgrad)
+    spec.gradient_surgery = "pcgrad";
+  spec.mlflow.url = training.mlflow_url;
+  spec.mlflow.experiment = training.mlflow_experiment;
+  if (!spec.data.eval.empty()) spec.search = search_of(settings_->retrain);
   spec.batch_sequences = training.batch_sequences;
   spec.batch_tokens = training.batch_tokens;
   spec.max_length = training.max_length;

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <unordered_map>
 #include <unordered_set>
 
@@ -11,6 +12,7 @@
 #include "base/json.h"
 #include "base/random.h"
 #include "retrain/near_duplicates.h"
+#include "retrain/text_quality.h"
 
 namespace trimtab::retrain {
 namespace {
@@ -135,7 +137,20 @@ class Curator {
     if (is_evaluation_unit(example.unit, settings_.eval_share)) return "evaluation_unit";
     if (in_burst(example, inputs_.bursts)) return "quarantined";
     if (example.kind == ExampleKind::kGood && !settings_.good_answers) return "disabled";
-    return nullptr;
+    return unfit_text(example);
+  }
+
+  const char* unfit_text(const Example& example) const {
+    const std::string text = compared_text(example.messages);
+    if (!settings_.languages.empty()) {
+      const std::string language = language_of(text);
+      const auto& wanted = settings_.languages;
+      if (!language.empty() && std::find(wanted.begin(), wanted.end(), language) == wanted.end())
+        return "language";
+    }
+    if (!settings_.quality_filter) return nullptr;
+    const char* problem = quality_problem(text);
+    return problem != nullptr ? problem : quality_problem(example.completion);
   }
 
   void collect() {
@@ -222,10 +237,13 @@ class Curator {
     });
   }
 
-  static TrainingLine line(const std::string& id, const std::vector<Message>& messages,
-                           const std::string& completion, double weight, LineKind kind) {
-    TrainingLine made{id, messages, weight, kind};
+  [[nodiscard]] TrainingLine line(const std::string& id, const std::vector<Message>& messages,
+                                  const std::string& completion, double weight,
+                                  LineKind kind) const {
+    TrainingLine made{id, messages, weight, kind, {}};
     made.messages.push_back({"assistant", completion});
+    for (Message& message : made.messages)
+      message.content = redact_names(message.content, settings_.redact_names);
     return made;
   }
 
@@ -238,10 +256,11 @@ class Curator {
     for (const Candidate& c : candidates_) {
       const Example& e = *c.example;
       const bool good = e.kind == ExampleKind::kGood;
-      place(line(e.record_id, e.messages, e.completion,
-                 good ? settings_.weight_good : settings_.weight_correction,
-                 good ? LineKind::kGood : LineKind::kCorrection),
-            e.unit);
+      TrainingLine made = line(e.record_id, e.messages, e.completion,
+                               good ? settings_.weight_good : settings_.weight_correction,
+                               good ? LineKind::kGood : LineKind::kCorrection);
+      made.task = e.tenant;
+      place(std::move(made), e.unit);
       ++out_.per_class[class_of(e)];
       ++out_.per_tenant[e.tenant];
       ++out_.per_source[e.source_id];
@@ -309,12 +328,13 @@ std::string lines_text(const std::vector<TrainingLine>& lines) {
     for (const Message& message : line.messages) {
       messages.push_back(OrderedJson{{"role", message.role}, {"content", message.content}});
     }
-    text += dump_json(OrderedJson{{"id", line.id},
-                                  {"messages", std::move(messages)},
-                                  {"weight", line.weight},
-                                  {"kind", kind_name(line.kind)},
-                                  {"kl", line.kind == LineKind::kReplay}}) +
-            "\n";
+    OrderedJson json = {{"id", line.id},
+                        {"messages", std::move(messages)},
+                        {"weight", line.weight},
+                        {"kind", kind_name(line.kind)},
+                        {"kl", line.kind == LineKind::kReplay}};
+    if (!line.task.empty()) json["task"] = line.task;
+    text += dump_json(json) + "\n";
   }
   return text;
 }
@@ -335,6 +355,9 @@ OrderedJson settings_json(const config::DataSettings& s) {
           {"near_duplicate", s.near_duplicate},
           {"decontaminate_ngram", s.decontaminate_ngram},
           {"max_text_bytes", s.max_text_bytes},
+          {"languages", s.languages},
+          {"quality_filter", s.quality_filter},
+          {"redact_names", s.redact_names.size()},
           {"quarantine_factor", s.quarantine_factor},
           {"quarantine_factor_all", s.quarantine_factor_all}};
 }
@@ -397,6 +420,15 @@ Result<DataFiles> write_job_data(const std::filesystem::path& folder, const Cura
     const std::string eval = lines_text(curated.eval);
     TRIMTAB_CHECK_OK(write_atomic(files.eval, eval, 0640));
     manifest["files"]["data/eval.jsonl"] = sha256_hex(eval);
+  }
+  std::vector<TrainingLine> replayed;
+  std::copy_if(curated.eval.begin(), curated.eval.end(), std::back_inserter(replayed),
+               [](const TrainingLine& line) { return line.kind == LineKind::kReplay; });
+  if (!replayed.empty()) {
+    files.keep = folder / "data" / "keep.jsonl";
+    const std::string keep = lines_text(replayed);
+    TRIMTAB_CHECK_OK(write_atomic(files.keep, keep, 0640));
+    manifest["files"]["data/keep.jsonl"] = sha256_hex(keep);
   }
   const std::string text = dump_json(manifest, 2) + "\n";
   files.manifest_sha256 = sha256_hex(text);

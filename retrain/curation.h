@@ -7,6 +7,8 @@
 //   evaluation_unit its unit is kept for evaluation (stable hash, eval_share): never trained on
 //   quarantined     lies in a burst (quarantine.h)
 //   disabled        good answers, with data.good_answers off
+//   language        told, and not one of data.languages
+//   broken_text, word_length, few_words, repetition   text_quality.h, with data.quality_filter
 //   superseded      a newer label for the same record
 //   duplicate       same normalized prompt and completion as one already kept (newest is kept)
 //   conflict        same normalized prompt, other completion: the correction, then the newest wins
@@ -16,8 +18,8 @@
 //   cap_class, cap_tenant, cap_source, cap_total   above the cap; newest first are kept
 // What remains is split by a stable hash of the unit into training and validation; replayed lines
 // come from the reservoir (replay.h) and pass evaluation_unit, contaminated and duplicate, too.
-// Deterministic: the same inputs and seed give the same bytes, whatever the order of `examples`.
-// Single thread, no state.
+// Names of data.redact_names are blacked out in what is written. Deterministic: the same inputs and
+// seed give the same bytes, whatever the order of `examples`. Single thread, no state.
 #pragma once
 
 #include <cstdint>
@@ -55,6 +57,7 @@ struct TrainingLine {
   std::vector<Message> messages;  // the last one is the target
   double weight = 1.0;
   LineKind kind = LineKind::kCorrection;
+  std::string task;  // the tenant, for gradient surgery; empty: none
 };
 
 struct Curated {
@@ -77,13 +80,14 @@ struct Curated {
 
 struct DataFiles {
   std::filesystem::path train, eval, manifest;
+  std::filesystem::path keep;  // eval's replayed lines alone: what is forgotten shows there
   std::string manifest_sha256;
   std::int64_t examples = 0;  // lines of train
   std::int64_t eval_examples = 0;
 };
 
-// <folder>/data/{train,eval}.jsonl and <folder>/manifest.json (counts, reasons, settings, sha256 of
-// both files); durable when it returns. An empty eval set writes no eval file and an empty path.
+// <folder>/data/{train,eval,keep}.jsonl and <folder>/manifest.json (counts, reasons, settings,
+// sha256 of all files); durable when it returns. An empty set writes no file and an empty path.
 [[nodiscard]] Result<DataFiles> write_job_data(const std::filesystem::path& folder,
                                                const Curated& curated,
                                                const config::DataSettings& settings,

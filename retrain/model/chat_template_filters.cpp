@@ -94,17 +94,25 @@ Value filter_tojson(Interpreter&, const Value& v, const Arguments& a) {
   if (v.is_undefined()) throw JinjaError("Object of type Undefined is not JSON serializable");
   const Value* ascii = a.find(99, "ensure_ascii");
   const Value* sorted = a.find(99, "sort_keys");
-  if (a.find(99, "separators")) throw JinjaError("tojson's separators are not covered");
   const Value* indent = a.find(99, "indent");
   if (!indent && a.positional.size() > 1) indent = &a.positional[1];
   if (!ascii && !a.positional.empty()) ascii = &a.positional[0];
-  std::int64_t width = -1;
+  JsonStyle style{.sort_keys = sorted && sorted->truth(), .ascii = ascii && ascii->truth()};
   if (indent && !indent->is_none()) {
     if (!indent->is_integral() || indent->integer() > 64)
       throw JinjaError("tojson's indent is no small whole number");
-    width = std::max<std::int64_t>(indent->integer(), 0);
+    style.indent = static_cast<int>(std::max<std::int64_t>(indent->integer(), 0));
+    style.between = ",";
   }
-  return v.to_json(static_cast<int>(width), sorted && sorted->truth(), ascii && ascii->truth());
+  const Value* separators = a.find(2, "separators");
+  if (separators && !separators->is_none()) {
+    const auto two = separators->iterate();
+    if (two.size() != 2 || !two[0].is_string() || !two[1].is_string())
+      throw JinjaError("tojson's separators are two texts");
+    style.between = two[0].text();
+    style.colon = two[1].text();
+  }
+  return v.to_json(style);
 }
 
 Value filter_indent(Interpreter&, const Value& v, const Arguments& a) {

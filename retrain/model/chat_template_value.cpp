@@ -266,7 +266,7 @@ std::string quote_json(std::string_view text, bool ascii) {
   return out + '"';
 }
 
-std::string Value::to_json(int indent, bool sort_keys, bool ascii, int depth) const {
+std::string Value::to_json(const JsonStyle& style, int depth) const {
   check_depth(depth);
   if (is_none()) return "null";
   if (is_bool()) return integer() != 0 ? "true" : "false";
@@ -276,34 +276,33 @@ std::string Value::to_json(int indent, bool sort_keys, bool ascii, int depth) co
     if (std::isinf(number())) return number() > 0 ? "Infinity" : "-Infinity";
     return float_text(number());
   }
-  if (is_string()) return quote_json(text(), ascii);
+  if (is_string()) return quote_json(text(), style.ascii);
   if (!is_list() && !is_dict()) {
     throw JinjaError("Object of type " + python_type() + " is not JSON serializable");
   }
   std::vector<std::string> parts;
   if (is_list()) {
-    for (const auto& item : items())
-      parts.push_back(item.to_json(indent, sort_keys, ascii, depth + 1));
+    for (const auto& item : items()) parts.push_back(item.to_json(style, depth + 1));
   } else {
     auto entries = fields();
-    if (sort_keys) {
+    if (style.sort_keys) {
       std::sort(entries.begin(), entries.end(),
                 [](const auto& a, const auto& b) { return a.first < b.first; });
     }
     for (const auto& [key, value] : entries) {
-      parts.push_back(quote_json(key, ascii) + ": " +
-                      value.to_json(indent, sort_keys, ascii, depth + 1));
+      parts.push_back(quote_json(key, style.ascii) + style.colon + value.to_json(style, depth + 1));
     }
   }
   const char open = is_list() ? '[' : '{', close = is_list() ? ']' : '}';
   if (parts.empty()) return {open, close};
   const auto margin = [&](int level) {
-    return indent < 0 ? std::string()
-                      : "\n" + std::string(static_cast<std::size_t>(indent * level), ' ');
+    return style.indent < 0
+               ? std::string()
+               : "\n" + std::string(static_cast<std::size_t>(style.indent * level), ' ');
   };
   std::string out(1, open);
   for (std::size_t i = 0; i < parts.size(); ++i) {
-    if (i > 0) out += indent < 0 ? ", " : ",";
+    if (i > 0) out += style.between;
     out += margin(depth + 1) + parts[i];
   }
   return out + margin(depth) + close;

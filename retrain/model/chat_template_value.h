@@ -22,6 +22,15 @@ struct JinjaError : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+// How json.dumps writes.
+struct JsonStyle {
+  int indent = -1;  // < 0: one line
+  bool sort_keys = false;
+  bool ascii = false;
+  std::string between = ", ";  // items
+  std::string colon = ": ";
+};
+
 class Interpreter;
 class Value;
 
@@ -94,8 +103,7 @@ class Value {
   [[nodiscard]] int compare(const Value& other, const char* op) const;
   // What a for loop sees. Throws when not iterable.
   [[nodiscard]] std::vector<Value> iterate() const;
-  // json.dumps; indent < 0: one line.
-  [[nodiscard]] std::string to_json(int indent, bool sort_keys, bool ascii, int depth = 0) const;
+  [[nodiscard]] std::string to_json(const JsonStyle& style, int depth = 0) const;  // json.dumps
   void require_defined() const;  // throws the reason when undefined
 
  private:

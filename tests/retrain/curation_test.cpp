@@ -6,12 +6,14 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <map>
 
 #include "base/files.h"
 #include "base/hash.h"
 #include "base/json.h"
 #include "base/random.h"
 #include "retrain/near_duplicates.h"
+#include "retrain/text_quality.h"
 
 namespace trimtab::retrain {
 namespace {
@@ -257,6 +259,83 @@ TEST(Replay, IsBoundedUniformAndSaved) {
   EXPECT_EQ(copy->save(), reservoir.save());
   EXPECT_EQ(reservoir.erase_unit(reservoir.items().front().unit), 1);
   EXPECT_FALSE(ReplayReservoir::restore(settings, 7, Json::parse("{\"version\":2}")));
+}
+
+TEST(TextQuality, LanguagesAreToldOrNot) {
+  const std::map<std::string, std::string> texts = {
+      {"How can I change the address of my order, please?", "en"},
+      {"Wie kann ich die Adresse von meiner Bestellung ändern, bitte?", "de"},
+      {"Je ne trouve pas la facture de ma commande, pouvez vous la envoyer ?", "fr"},
+      {"No puedo entrar en mi cuenta, ¿cómo cambio la clave?", "es"},
+      {"Come posso cambiare il mio indirizzo? Non è giusto", "it"},
+      {"Где мой заказ и когда он придёт?", "ru"},
+      {"Де моє замовлення і коли воно прийде?", "uk"},
+      {"注文はどこですか", "ja"},
+      {"我的订单在哪里", "zh"},
+      {"주문은 어디에 있습니까", "ko"},
+      {"أين طلبي", "ar"},
+      {"balance", ""},
+      {"", ""},
+      {"xk 19 #!", ""}};
+  for (const auto& [text, language] : texts) EXPECT_EQ(language_of(text), language) << text;
+}
+
+TEST(TextQuality, BrokenAndRepeatingTextsAreNamed) {
+  const auto problem = [](const std::string& text) {
+    const char* why = quality_problem(text);
+    return std::string(why == nullptr ? "" : why);
+  };
+  EXPECT_EQ(problem("where is my parcel"), "");
+  EXPECT_EQ(problem(""), "");
+  EXPECT_EQ(problem("abc\x01\x02"), "broken_text");
+  EXPECT_EQ(problem("ab\xff\xfe"), "broken_text");
+  EXPECT_EQ(problem("naïve café, the 注文"), "");
+  std::string again;
+  for (int i = 0; i < 15; ++i) again += "buy now ";
+  EXPECT_EQ(problem(again), "repetition");
+  std::string numbers;
+  for (int i = 0; i < 30; ++i) numbers += std::to_string(1000 + 7 * i) + " ";
+  EXPECT_EQ(problem(numbers), "few_words");
+  EXPECT_EQ(problem(std::string("a b c d e f g h i j k l m n o p q r s t u v w x y z")),
+            "word_length");
+  EXPECT_EQ(
+      problem("Yesterday I ordered a lamp in your shop, and today I would like to know whether "
+              "it is possible to change where the parcel goes before the driver leaves."),
+      "");
+}
+
+TEST(TextQuality, NamesBecomePlaceholders) {
+  const std::vector<std::string> names = {"Ann", "Ann Miller", "Jürgen"};
+  EXPECT_EQ(redact_names("ann miller and ANN, not Anna or Joann; Jürgen!", names),
+            "[NAME] and [NAME], not Anna or Joann; [NAME]!");
+  EXPECT_EQ(redact_names("nobody", {}), "nobody");
+}
+
+TEST(Curation, LanguageQualityAndNamesAreCountedAndApplied) {
+  config::DataSettings settings;
+  settings.eval_share = 0;
+  settings.validation_share = 0;
+  settings.languages = {"en"};
+  settings.redact_names = {"Miller"};
+  CurationInputs inputs;
+  inputs.now_ms = 1;
+  inputs.examples = {
+      example("en", "where is the parcel for mrs Miller and when is it here", "track"),
+      example("de", "wo ist das paket und wann kommt die sendung für mich", "track"),
+      example("short", "balance", "balance"), example("broken", "what \x01\x02\x03 is this", "x")};
+  for (Example& e : inputs.examples) e.ts_ms = 1, e.tenant = "t1";
+  const auto curated = curate(inputs, settings);
+  ASSERT_TRUE(curated) << curated.error().message;
+  EXPECT_EQ(curated->dropped.at("language"), 1);
+  EXPECT_EQ(curated->dropped.at("broken_text"), 1);
+  ASSERT_EQ(curated->train.size(), 2U);
+  TempFolder folder;
+  const auto files = write_job_data(folder.path(), *curated, settings, 1);
+  ASSERT_TRUE(files);
+  const std::string text = read_file(files->train).value();
+  EXPECT_NE(text.find("mrs [NAME] and"), std::string::npos) << text;
+  EXPECT_EQ(text.find("Miller"), std::string::npos);
+  EXPECT_NE(text.find("\"task\":\"t1\""), std::string::npos);
 }
 
 // Recall at Jaccard .8 and above, and no false positive; 100,000 texts in a tenth of the time and
