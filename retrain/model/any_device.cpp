@@ -76,7 +76,7 @@ void norm_backward(const NormShape& s, const at::Tensor& x, const at::Tensor& we
     const at::Tensor sums = d.mul(n).sum(0);
     dweight.add_(s.weight_stride > 0 ? sums.view_as(dweight) : sums.sum(0).view_as(dweight));
   }
-  if (dbias.defined()) dbias.add_(d.sum({0, 1}).view_as(dbias));
+  if (dbias.defined()) dbias.add_(d.sum(0).sum(0).view_as(dbias));
 }
 
 void rope(const RopeShape& s, at::Tensor x, const at::Tensor& cosine, const at::Tensor& sine) {
