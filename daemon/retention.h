@@ -1,5 +1,5 @@
-// What is kept of a target's files: the newest so many adapters and job folders; never what routing,
-// a trial, an undo or an open job names. Control thread, between steps.
+// What is kept of a target's files: the newest so many adapters and job folders; never what
+// routing, a trial, an undo or an open job names. Control thread, between steps.
 #pragma once
 
 #include <cstdint>

@@ -41,7 +41,8 @@ Result<int> run_serve(const Options& given) {
   for (const auto& entry : options.adapters) {
     const std::size_t equals = entry.find('=');
     if (equals == std::string::npos || equals == 0 || equals + 1 == entry.size()) {
-      return complain({Code::kInvalid, "--adapter " + entry + ": give name=folder"}, kExitBadConfig);
+      return complain({Code::kInvalid, "--adapter " + entry + ": give name=folder"},
+                      kExitBadConfig);
     }
     options.server.adapters.emplace_back(entry.substr(0, equals), entry.substr(equals + 1));
   }

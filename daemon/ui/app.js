@@ -4,7 +4,7 @@
 
 const $ = (id) => document.getElementById(id);
 const STAGES = ['REGISTERED', 'OFFLINE_EVAL', 'LOADING', 'SHADOW', 'CANARY', 'AB', 'PROMOTING', 'BAKING', 'PROMOTED'];
-const KINDS = ['alarm', 'job', 'trial', 'transition', 'command', 'effect', 'routing', 'undo', 'rereference', 'config', 'quarantine', 'pause'];
+const KINDS = ['alarm', 'job', 'transition', 'command', 'routing', 'undo', 'reverse_shadow', 'rereference', 'retention', 'config'];
 const BASE = 'the bare base';
 let target = '';
 let chosenTrial = '';   // shown instead of the newest

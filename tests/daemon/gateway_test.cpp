@@ -446,8 +446,8 @@ TEST_F(GatewayTest, MirrorsAShareOfTheChampionsRequestsToTheCandidate) {
   while (mirrored() < others / 3 && clock_.mono_ms() - before < 10'000) clock_.sleep_ms(10);
   EXPECT_GT(mirrored(), others / 3);
   EXPECT_LT(mirrored(), 2 * others / 3);
-  EXPECT_THAT(metrics(), HasSubstr("trimtab_gateway_mirrored_total{target=\"support-bot\","
-                                   "result=\"ok\"}"));
+  EXPECT_THAT(metrics(), HasSubstr("trimtab_gateway_mirrored_total{result=\"ok\","
+                                   "target=\"support-bot\"}"));
 }
 
 TEST_F(GatewayTest, TheLastDocumentOutlivesARestart) {
@@ -516,7 +516,7 @@ TEST_F(GatewayTest, TheLastDocumentOutlivesARestart) {
   ASSERT_TRUE(write_atomic(file, "{half a docu"));
   start();
   wait_for_metric(
-      "trimtab_gateway_routing_errors_total{target=\"support-bot\",reason=\"invalid\"}");
+      "trimtab_gateway_routing_errors_total{reason=\"invalid\",target=\"support-bot\"}");
   EXPECT_EQ(client_.send(chat("hello", "s"))->status, 200) << "the base answers";
 }
 

@@ -231,7 +231,8 @@ TEST(Judge, AsksTrimtabWorkerServe) {
   EXPECT_TRUE(pair.has_value()) << pair.error().message;
   if (pair) {
     EXPECT_GT(pair->tokens, 20) << "the server counted both questions";
-    if (pair->d) EXPECT_TRUE(*pair->d == -1.0 || *pair->d == 0.0 || *pair->d == 1.0);
+    const double d = pair->d.value_or(0.0);
+    EXPECT_TRUE(d == -1.0 || d == 0.0 || d == 1.0);
     std::printf("the shipped base, as a judge, said: %s\n", pair->said.c_str());
   }
   kill(pid, SIGTERM);

@@ -32,6 +32,7 @@ class DaemonProgramTest : public ::testing::Test {
   void configure(const std::string& top = "", const std::string& brokers = "127.0.0.1:1") {
     parts_.state = daemon_.state();
     parts_.brokers = brokers;
+    parts_.target = "    serving: {driver: file}\n";
     parts_.top = top;
     daemon_.write_config(daemon_config(parts_));
   }

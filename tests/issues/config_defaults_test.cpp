@@ -1,6 +1,6 @@
-// config.json without the key: transformers 5 takes 1e-5 for phi3's rms_norm_eps (1e-6 was taken) and
-// 500000 for cohere's rope_theta (10000); partial_rotary_factor counts in phi3 alone (it was applied
-// to every family).
+// config.json without the key: transformers 5 takes 1e-5 for phi3's rms_norm_eps (1e-6 was taken)
+// and 500000 for cohere's rope_theta (10000 was); partial_rotary_factor counts in phi3 alone (it
+// was applied to every family).
 #include <gtest/gtest.h>
 
 #include "base/json.h"
@@ -10,8 +10,9 @@ namespace trimtab::model {
 namespace {
 
 Result<ModelConfig> config(const char* family, const Json& more = Json::object()) {
-  Json json = {{"model_type", family},        {"vocab_size", 100},        {"hidden_size", 32},
-               {"intermediate_size", 48},     {"num_hidden_layers", 2},   {"num_attention_heads", 4},
+  Json json = {{"model_type", family},    {"vocab_size", 100},
+               {"hidden_size", 32},       {"intermediate_size", 48},
+               {"num_hidden_layers", 2},  {"num_attention_heads", 4},
                {"max_position_embeddings", 64}};
   json.update(more);
   return parse_model_config(dump_json(json));
