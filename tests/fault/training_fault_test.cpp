@@ -22,7 +22,12 @@ class TrainingFaultTest : public ::testing::Test {
  protected:
   void TearDown() override {
     // A worker that outlives its daemon is meant to; not the test.
-    if (const auto pid = worker_pid(); pid > 0) ::kill(pid, SIGKILL);
+    if (const auto pid = worker_pid(); pid > 1) ::kill(pid, SIGKILL);
+  }
+  // kill(-1) would end every process of this machine: a pid that is none fails the test instead.
+  static void send(pid_t pid, int signal) {
+    ASSERT_GT(pid, 1) << "no worker to send signal " << signal;
+    ::kill(pid, signal);
   }
   // `limits` and `training`: YAML flow entries, each followed by a comma.
   void configure(const std::string& limits = "", const std::string& training = "",
@@ -86,7 +91,7 @@ class TrainingFaultTest : public ::testing::Test {
         [&] { return fs::exists(daemon_.state() / "jobs/job-1/checkpoint/state.safetensors"); },
         90'000);
   }
-  static bool alive(pid_t pid) { return pid > 0 && ::kill(pid, 0) == 0; }
+  static bool alive(pid_t pid) { return pid > 1 && ::kill(pid, 0) == 0; }
   void expect_champion_untouched() {
     EXPECT_EQ(daemon_.get("/api/v1/targets/bot").value("champion", ""), "base");
     EXPECT_EQ(daemon_.get("/api/v1/routing?target=bot").at("arms").size(), 1U);
@@ -128,7 +133,7 @@ TEST_F(TrainingFaultTest, AWorkerThatWasStoppedTooResumesFromItsCheckpoint) {
   ASSERT_TRUE(worker_trains()) << job().dump() << daemon_.log();
   const pid_t worker = worker_pid();
   daemon_.signal(SIGTERM);
-  ::kill(worker, SIGTERM);
+  send(worker, SIGTERM);
   EXPECT_EQ(daemon_.wait_ended(), 0);
   const std::int64_t end_ms = daemon_.clock().mono_ms() + 30'000;
   while (alive(worker) && daemon_.clock().mono_ms() < end_ms) daemon_.clock().sleep_ms(20);
@@ -151,7 +156,7 @@ TEST_F(TrainingFaultTest, AWorkerThatCrashesEndsItsJobByName) {
   send_corrections(60);
   (void)retrain();
   ASSERT_TRUE(worker_trains()) << job().dump();
-  ::kill(worker_pid(), SIGSEGV);
+  send(worker_pid(), SIGSEGV);
   EXPECT_TRUE(job_is("failed")) << job().dump();
   EXPECT_EQ(job().value("reason", ""), "crashed") << job().dump();
   expect_champion_untouched();
@@ -175,7 +180,7 @@ TEST_F(TrainingFaultTest, AWorkerThatHangsIsEnded) {
   (void)retrain();
   ASSERT_TRUE(worker_trains()) << job().dump();
   const pid_t worker = worker_pid();
-  ::kill(worker, SIGSTOP);  // deaf to TERM as well
+  send(worker, SIGSTOP);  // deaf to TERM as well
   EXPECT_TRUE(job_is("failed")) << job().dump() << daemon_.log();
   EXPECT_EQ(job().value("reason", ""), "hung") << job().dump();
   EXPECT_FALSE(alive(worker));
