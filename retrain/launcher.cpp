@@ -43,7 +43,7 @@ std::string last_words(const fs::path& log) {
 
 bool speaks_of_memory(const std::string& words) {
   for (const char* sign : {"bad_alloc", "annot allocate memory", "out of memory", "out_of_memory",
-                           "not enough memory"}) {
+                           "not enough memory", "failed to map segment"}) {
     if (words.find(sign) != std::string::npos) return true;
   }
   return false;

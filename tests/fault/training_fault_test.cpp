@@ -47,12 +47,12 @@ class TrainingFaultTest : public ::testing::Test {
     daemon_.start();
     ASSERT_TRUE(daemon_.wait_started()) << daemon_.log();
   }
-  // Records with a correction each, from `sources` people.
-  void send_corrections(int count, int sources = 1'000) {
+  // Records with a correction each, from `sources` people, so long ago.
+  void send_corrections(int count, int sources = 1'000, std::int64_t ago_ms = 0) {
     Json records = Json::array(), feedback = Json::array();
     for (int i = 0; i < count; ++i) {
       const std::string id = "r" + std::to_string(sent_++);
-      const std::int64_t now_ms = daemon_.clock().now_ms();
+      const std::int64_t now_ms = daemon_.clock().now_ms() - ago_ms;
       records.push_back({{"id", id},
                          {"ts", now_ms},
                          {"target", "bot"},
@@ -67,7 +67,7 @@ class TrainingFaultTest : public ::testing::Test {
                           {"score", 0},
                           {"correction", "track_parcel"},
                           {"selection", "user"},
-                          {"source_id", "person-" + std::to_string(i % sources)}});
+                          {"source_id", "person-" + std::to_string(sent_ % sources)}});
     }
     int status = 0;
     (void)daemon_.post("/api/v1/records", records, &status);
@@ -163,7 +163,7 @@ TEST_F(TrainingFaultTest, AWorkerThatCrashesEndsItsJobByName) {
 }
 
 TEST_F(TrainingFaultTest, TooLittleMemoryIsNamed) {
-  configure("memory: 48MiB, ");
+  configure("memory: 700MiB, ");  // the program's libraries alone take about as much
   start();
   send_corrections(60);
   (void)retrain();
@@ -199,12 +199,11 @@ TEST_F(TrainingFaultTest, AWorkerThatTakesTooLongIsEnded) {
 
 // --- 18
 TEST_F(TrainingFaultTest, AnExplodingLossIsNamedAndExportsNothing) {
-  // A base with one weight that is no number: no loss is one either.
+  // A base whose last norm is as large as numbers go: its logits are not numbers any more.
   const fs::path base = folder_.path() / "base";
   fs::copy(source_dir() / "daemon/demo/base", base, fs::copy_options::recursive);
   std::string bytes = *read_file(base / "model.safetensors");
-  bytes[bytes.size() - 2] = '\xff';  // the last weight, bfloat16
-  bytes[bytes.size() - 1] = '\x7f';
+  for (std::size_t at = bytes.size() - 384; at < bytes.size(); ++at) bytes[at] = '\x7f';  // 3.4e38
   ASSERT_TRUE(write_atomic(base / "model.safetensors", bytes));
   configure();
   std::string text = *read_file(folder_.path() / "trimtab.yaml");
@@ -238,14 +237,12 @@ TEST_F(TrainingFaultTest, ABurstOfOneSourceIsHeldBackUntilReleased) {
   text.replace(text.find(from), from.size(), "quarantine_minimum: 20");
   daemon_.write_config(text);
   start();
-  send_corrections(12);      // twelve people, one correction each
-  send_corrections(200, 1);  // and one with two hundred
+  // A day of five an hour from thirty people, then two hundred from one of them.
+  for (int hour = 24; hour > 0; --hour) send_corrections(5, 30, hour * 3'600'000LL);
+  send_corrections(200, 1);
   (void)retrain();
-  EXPECT_TRUE(daemon_.eventually([&] {
-    return daemon_.get("/api/v1/targets/bot").dump().find("quarantine") != std::string::npos;
-  }));
-  EXPECT_EQ(daemon_.status_of("/api/v1/jobs/job-1"), 404)
-      << "a job was started on the burst: " << job().dump();
+  ASSERT_TRUE(job_is("ok")) << job().dump() << daemon_.log();
+  EXPECT_LE(job().value("examples", 0), 120) << "it trained on the burst: " << job().dump();
   const auto view = daemon_.get("/api/v1/targets/bot");
   EXPECT_GT(view.value("quarantined", 0), 100) << view.dump();
   expect_champion_untouched();
