@@ -12,7 +12,7 @@ Result<std::vector<TopicState>> ask_kafka(const config::KafkaSettings& settings,
       .rebalance = [](rd_kafka_t*, rd_kafka_resp_err_t, rd_kafka_topic_partition_list_t*, void*) {},
       .error = [](rd_kafka_t*, int, const char*, void*) {},
       .stats = [](rd_kafka_t*, char*, std::size_t, void*) { return 0; }};
-  TRIMTAB_TRY(rd_kafka_t * handle, new_consumer(settings, silent, nullptr));
+  TRIMTAB_TRY(rd_kafka_t * handle, new_consumer(settings, "", silent, nullptr));
   const std::unique_ptr<rd_kafka_t, decltype(&rd_kafka_destroy)> consumer(handle,
                                                                           &rd_kafka_destroy);
   std::vector<TopicState> states;

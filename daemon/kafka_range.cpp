@@ -241,7 +241,7 @@ Result<std::vector<std::unique_ptr<PastLog>>> open_kafka_range(
   reading.group = settings.group + "-past";  // librdkafka wants one; it is never joined
   reading.group_instance_id.clear();
   TRIMTAB_TRY(rd_kafka_t * handle,
-              new_consumer(reading, {on_rebalance, on_error, on_statistics}, nullptr));
+              new_consumer(reading, "", {on_rebalance, on_error, on_statistics}, nullptr));
   auto consumer = std::make_shared<Consumer>(handle);
   TRIMTAB_TRY(const auto bounds, bounds_of(handle, range));
   const PartitionList list(rd_kafka_topic_partition_list_new(static_cast<int>(bounds.size())));
