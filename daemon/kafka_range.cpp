@@ -1,6 +1,8 @@
 #include "daemon/kafka_range.h"
 
 #include <algorithm>
+#include <deque>
+#include <map>
 
 #include "base/clock.h"
 #include "config/units.h"
@@ -25,24 +27,43 @@ Result<RangePoint> parse_point(std::string_view text) {
                                   "'latest'");
 }
 
-// The consumer that all partitions of a range share; closed with the last of them.
-struct Consumer {
-  rd_kafka_t* handle = nullptr;
-  explicit Consumer(rd_kafka_t* opened) : handle(opened) {}
-  Consumer(const Consumer&) = delete;
-  Consumer& operator=(const Consumer&) = delete;
-  ~Consumer() {
-    rd_kafka_assign(handle, nullptr);
-    rd_kafka_consumer_close(handle);
-    rd_kafka_destroy(handle);
-  }
-};
-
 struct QueueDelete {
   void operator()(rd_kafka_queue_t* queue) const { rd_kafka_queue_destroy(queue); }
 };
 struct MessageDelete {
   void operator()(rd_kafka_message_t* message) const { rd_kafka_message_destroy(message); }
+};
+using Message = std::unique_ptr<rd_kafka_message_t, MessageDelete>;
+
+// The consumer that all partitions of a range share; closed with the last of them.
+struct Consumer {
+  rd_kafka_t* handle = nullptr;
+  // What came to the common queue before a partition had its own: by partition, in order.
+  std::map<std::int32_t, std::deque<Message>> early;
+
+  explicit Consumer(rd_kafka_t* opened) : handle(opened) {}
+  Consumer(const Consumer&) = delete;
+  Consumer& operator=(const Consumer&) = delete;
+  ~Consumer() {
+    early.clear();
+    rd_kafka_assign(handle, nullptr);
+    rd_kafka_consumer_close(handle);
+    rd_kafka_destroy(handle);
+  }
+  // Serves the common queue: statistics and errors of the client, and what came early.
+  void serve() {
+    while (Message message{rd_kafka_consumer_poll(handle, 0)}) {
+      const bool whose = message->rkt != nullptr && message->partition >= 0;
+      if (whose) early[message->partition].push_back(std::move(message));
+    }
+  }
+  [[nodiscard]] Message take_early(std::int32_t partition) {
+    const auto at = early.find(partition);
+    if (at == early.end() || at->second.empty()) return nullptr;
+    Message first = std::move(at->second.front());
+    at->second.pop_front();
+    return first;
+  }
 };
 
 class PartitionLog final : public PastLog {
@@ -50,7 +71,7 @@ class PartitionLog final : public PastLog {
   PartitionLog(std::shared_ptr<Consumer> consumer, TopicPartition where, std::int64_t end)
       : consumer_(std::move(consumer)), where_(std::move(where)), end_(end) {}
 
-  // After the assignment: its messages come to a queue of their own.
+  // Its messages come to a queue of their own, before and after the assignment.
   Status attach() {
     queue_.reset(
         rd_kafka_queue_get_partition(consumer_->handle, where_.topic.c_str(), where_.partition));
@@ -63,9 +84,9 @@ class PartitionLog final : public PastLog {
     SystemClock clock;
     const std::int64_t deadline_ms = clock.mono_ms() + kSilenceMs;
     while (!done_) {
-      // Errors and statistics of the client wait in its main queue.
-      rd_kafka_poll(consumer_->handle, 0);
-      message_.reset(rd_kafka_consume_queue(queue_.get(), 200));
+      consumer_->serve();
+      message_ = consumer_->take_early(where_.partition);
+      if (!message_) message_.reset(rd_kafka_consume_queue(queue_.get(), 200));
       if (message_) {
         TRIMTAB_TRY(const bool usable, look());
         if (!usable) continue;
@@ -112,7 +133,7 @@ class PartitionLog final : public PastLog {
   std::int64_t offset_ = -1;
   bool done_ = false;
   std::unique_ptr<rd_kafka_queue_t, QueueDelete> queue_;
-  std::unique_ptr<rd_kafka_message_t, MessageDelete> message_;
+  Message message_;
 };
 
 // The offset that a point means in one partition, within [low, high].
@@ -228,16 +249,17 @@ Result<std::vector<std::unique_ptr<PastLog>>> open_kafka_range(
     rd_kafka_topic_partition_list_add(list.get(), one.where.topic.c_str(), one.where.partition)
         ->offset = one.from;
   }
-  const auto error = rd_kafka_assign(handle, list.get());
-  if (error != RD_KAFKA_RESP_ERR_NO_ERROR) {
-    return fail(Code::kInternal, std::string("kafka: assign: ") + rd_kafka_err2str(error));
-  }
   std::vector<std::unique_ptr<PastLog>> logs;
   for (const Bounds& one : bounds) {
     auto log = std::make_unique<PartitionLog>(consumer, one.where, one.to);
     TRIMTAB_CHECK_OK(log->attach());
     logs.push_back(std::move(log));
   }
+  const auto error = rd_kafka_assign(handle, list.get());
+  if (error != RD_KAFKA_RESP_ERR_NO_ERROR) {
+    return fail(Code::kInternal, std::string("kafka: assign: ") + rd_kafka_err2str(error));
+  }
+  for (auto& log : logs) TRIMTAB_CHECK_OK(static_cast<PartitionLog&>(*log).attach());
   return logs;
 }
 

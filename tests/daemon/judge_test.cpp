@@ -197,6 +197,20 @@ TEST(Annotate, TextMetricsAreTheDifferenceAgainstTheKnownGoodText) {
   }
 }
 
+// Ends the process whatever the test says. Never signals anything but a child of ours.
+struct Child {
+  pid_t pid = -1;
+  explicit Child(pid_t forked) : pid(forked) {}
+  Child(const Child&) = delete;
+  Child& operator=(const Child&) = delete;
+  ~Child() {
+    if (pid <= 0) return;
+    kill(pid, SIGTERM);
+    int status = 0;
+    waitpid(pid, &status, 0);
+  }
+};
+
 // A language model behind the real server: it need not judge well, but it must be asked and heard.
 TEST(Judge, AsksTrimtabWorkerServe) {
   const auto worker = tests::bin_dir() / "trimtab-worker";
@@ -207,8 +221,9 @@ TEST(Judge, AsksTrimtabWorkerServe) {
   TempFolder folder("judge-serve");
   const std::string port_file = (folder.path() / "port").string();
   const std::string log = (folder.path() / "log").string();
-  const pid_t pid = fork();
-  if (pid == 0) {
+  Child child{fork()};
+  ASSERT_GE(child.pid, 0);
+  if (child.pid == 0) {
     static_cast<void>(std::freopen(log.c_str(), "w", stderr));
     execl(worker.c_str(), worker.c_str(), "serve", "--base", base.c_str(), "--served-model-name",
           "tiny", "--host", "127.0.0.1", "--port", "0", "--port-file", port_file.c_str(), nullptr);
@@ -235,9 +250,6 @@ TEST(Judge, AsksTrimtabWorkerServe) {
     EXPECT_TRUE(d == -1.0 || d == 0.0 || d == 1.0);
     std::printf("the shipped base, as a judge, said: %s\n", pair->said.c_str());
   }
-  kill(pid, SIGTERM);
-  int status = 0;
-  waitpid(pid, &status, 0);
 }
 
 }  // namespace

@@ -22,12 +22,7 @@ class TrainingFaultTest : public ::testing::Test {
  protected:
   void TearDown() override {
     // A worker that outlives its daemon is meant to; not the test.
-    if (const auto pid = worker_pid(); pid > 1) ::kill(pid, SIGKILL);
-  }
-  // kill(-1) would end every process of this machine: a pid that is none fails the test instead.
-  static void send(pid_t pid, int signal) {
-    ASSERT_GT(pid, 1) << "no worker to send signal " << signal;
-    ::kill(pid, signal);
+    if (const auto pid = worker_pid(); alive(pid)) ::kill(pid, SIGKILL);
   }
   // `limits` and `training`: YAML flow entries, each followed by a comma.
   void configure(const std::string& limits = "", const std::string& training = "",
@@ -82,9 +77,17 @@ class TrainingFaultTest : public ::testing::Test {
   bool job_is(const std::string& state) {
     return daemon_.eventually([&] { return job().value("state", "") == state; }, 90'000);
   }
+  // Of the worker that the launcher started; 0: none is known.
   pid_t worker_pid() const {
     const auto text = read_file(daemon_.state() / "jobs/job-1/pid");
-    return text ? static_cast<pid_t>(std::atoi(text->c_str())) : -1;
+    if (!text) return 0;
+    const auto identity = parse_json(*text);
+    return identity ? static_cast<pid_t>(identity->value("pid", 0)) : 0;
+  }
+  // kill(2) takes 0 and -1 for whole groups of processes: never those, whatever the file says.
+  static void signal_worker(pid_t pid, int number) {
+    ASSERT_GT(pid, 1) << "no worker is known";
+    ASSERT_EQ(::kill(pid, number), 0);
   }
   bool worker_trains() {
     return daemon_.eventually(
@@ -133,7 +136,7 @@ TEST_F(TrainingFaultTest, AWorkerThatWasStoppedTooResumesFromItsCheckpoint) {
   ASSERT_TRUE(worker_trains()) << job().dump() << daemon_.log();
   const pid_t worker = worker_pid();
   daemon_.signal(SIGTERM);
-  send(worker, SIGTERM);
+  signal_worker(worker, SIGTERM);
   EXPECT_EQ(daemon_.wait_ended(), 0);
   const std::int64_t end_ms = daemon_.clock().mono_ms() + 30'000;
   while (alive(worker) && daemon_.clock().mono_ms() < end_ms) daemon_.clock().sleep_ms(20);
@@ -156,7 +159,7 @@ TEST_F(TrainingFaultTest, AWorkerThatCrashesEndsItsJobByName) {
   send_corrections(60);
   (void)retrain();
   ASSERT_TRUE(worker_trains()) << job().dump();
-  send(worker_pid(), SIGSEGV);
+  signal_worker(worker_pid(), SIGSEGV);
   EXPECT_TRUE(job_is("failed")) << job().dump();
   EXPECT_EQ(job().value("reason", ""), "crashed") << job().dump();
   expect_champion_untouched();
@@ -180,7 +183,7 @@ TEST_F(TrainingFaultTest, AWorkerThatHangsIsEnded) {
   (void)retrain();
   ASSERT_TRUE(worker_trains()) << job().dump();
   const pid_t worker = worker_pid();
-  send(worker, SIGSTOP);  // deaf to TERM as well
+  signal_worker(worker, SIGSTOP);  // deaf to TERM as well
   EXPECT_TRUE(job_is("failed")) << job().dump() << daemon_.log();
   EXPECT_EQ(job().value("reason", ""), "hung") << job().dump();
   EXPECT_FALSE(alive(worker));
