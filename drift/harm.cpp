@@ -61,6 +61,7 @@ void HarmWatch::collect(const Outcome& outcome, bool reference_complete) {
   const double bound = upper_mean_bound(rate, core_.collected, kBaselineAlpha);
   core_.renewing = false;
   if (core_.armed && bound >= core_.baseline) return;  // never to a worse rate
+  const bool feeds = core_.armed;  // the outcome that completes a renewed baseline is judged by it
   core_.armed = true;
   core_.baseline = bound;
   core_.reference_rate = rate;
@@ -68,6 +69,7 @@ void HarmWatch::collect(const Outcome& outcome, bool reference_complete) {
   core_.evidence = {};
   core_.last_ts_ms = outcome.ts_ms;
   set_checkpoint();
+  if (feeds) --core_.checkpoint_outcomes;
 }
 
 void HarmWatch::set_checkpoint() {
