@@ -3,8 +3,8 @@
 // Baseline: the upper 95 % confidence bound of the reference's rate, frozen once `min_reference`
 // outcomes are there and the drift reference is complete (or at `max_reference`). It is absolute:
 // renew() collects a new one and takes it only if it is not worse. An alarm is latched: no second
-// one until the rate is shown to be back below baseline + tolerance, or renew(). Outcomes of records
-// before the last renew() are not looked at, however late they come.
+// one until the rate is shown to be back below baseline + tolerance, or renew(). Outcomes of
+// records before the last renew() are not looked at, however late they come.
 // Memory: 256 outcomes for the onset and examples, about 18 KB.
 #pragma once
 
