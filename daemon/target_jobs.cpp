@@ -11,7 +11,19 @@ namespace trimtab::daemon {
 namespace {
 
 constexpr std::int64_t kPolicyMs = 1'000;
+constexpr std::int64_t kRecountShare = 20;  // counted anew when a twentieth more may have come
 constexpr std::int64_t kDayMs = 86'400'000;
+
+// May counting anew change the answer? Not before as many new labels have come as are missing, for
+// a label is at most one example. While a burst is held back its size is kept up to date.
+bool may_matter(std::int64_t labels, std::int64_t counted_labels, std::int64_t counted_examples,
+                std::int64_t minimum, bool burst) {
+  if (counted_labels < 0) return true;
+  const std::int64_t missing =
+      burst ? counted_labels / kRecountShare
+            : std::max(minimum - counted_examples, counted_examples / kRecountShare);
+  return labels >= counted_labels + std::max<std::int64_t>(missing, 1);
+}
 
 }  // namespace
 
@@ -74,23 +86,34 @@ Status Target::consider_job(Step& step) {
     waits_for_.clear();
     return {};
   }
-  // Counting is linear in the labels: only when somebody asks and their number has changed.
+  // How many examples a job would have is read from the store only where that may change the
+  // answer: the number of labels when volume may ask, the texts when somebody asks.
+  const auto& retrain = settings_.retrain;
   const bool asked = manual_ || !alarms_.empty();
+  const bool by_volume = std::find(retrain.triggers.begin(), retrain.triggers.end(),
+                                   config::Trigger::kVolume) != retrain.triggers.end();
   LabelQuery query;
   query.target = settings_.name;
   query.since_ms = job_onset_ms();
   query.eval = false;
-  TRIMTAB_TRY(const std::int64_t labels, step.store.count_labels(query));
+  query.narrow = true;
+  std::int64_t labels = 0;
+  if (asked || by_volume) {
+    TRIMTAB_TRY(labels, step.store.count_labels(query));
+  }
   std::optional<TrainingMaterial> material;
   if (!asked) {
     counted_examples_ = labels;
-  } else if (labels != counted_labels_ && labels >= settings_.retrain.minimum_examples) {
+    counted_labels_ = -1;
+  } else if (labels >= retrain.minimum_examples &&
+             may_matter(labels, counted_labels_, counted_examples_, retrain.minimum_examples,
+                        !bursts_.empty())) {
     TRIMTAB_TRY(material, job_.gather(step, job_onset_ms(), released_bursts_));
-    counted_examples_ = retrain::count_trainable(material->inputs, settings_.retrain.data);
+    counted_examples_ = retrain::count_trainable(material->inputs, retrain.data);
     quarantined_ = material->quarantined;
     bursts_ = material->inputs.bursts;
     counted_labels_ = labels;
-  } else if (labels != counted_labels_) {
+  } else if (counted_labels_ < 0) {
     counted_examples_ = std::min(counted_examples_, labels);
   }
   const auto inputs = policy_inputs(step);
