@@ -54,6 +54,7 @@ TEST_F(RestTest, TheDocumentAndTheRouterAgree) {
 TEST_F(RestTest, ReadsAnswerAndCarryNoCache) {
   start();
   open_trial();
+  ASSERT_TRUE(wait_for([&] { return get("/api/v1/routing").status == 200; }));
   for (const char* where :
        {"/api/v1/status", "/api/v1/targets", "/api/v1/targets/bot", "/api/v1/targets/bot/drift",
         "/api/v1/targets/bot/signals", "/api/v1/targets/bot/records?sample=5",
@@ -203,6 +204,8 @@ TEST_F(RestTest, EveryChangeIsAudited) {
   };
   EXPECT_EQ(post("/api/v1/promotions/trial-1:pause", by).status, 202);
   EXPECT_EQ(post("/api/v1/promotions/trial-1:abort", by).status, 202);
+  ASSERT_TRUE(wait_for(
+      [&] { return json(get("/api/v1/promotions/trial-1")).value("ended", false); }));
   EXPECT_EQ(post("/api/v1/targets/bot:pause", by).status, 202);
   EXPECT_EQ(post("/api/v1/targets/bot:resume", by).status, 202);
   EXPECT_EQ(post("/api/v1/targets/bot:rereference", by).status, 202);
