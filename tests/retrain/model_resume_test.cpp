@@ -43,7 +43,7 @@ class ResumeTest : public TrainTest {
              info.si_pid == pid;
     };
     moment(ended);
-    ::kill(pid, SIGKILL);
+    signal_it(pid, SIGKILL);
     const Ended end = finish(pid, folder);
     EXPECT_TRUE(end.code == 0 || end.code == -SIGKILL) << end.code << " " << end.err;
     return end.code == -SIGKILL;
@@ -132,7 +132,7 @@ TEST_F(ResumeTest, ASignalLeavesAResumableJob) {
   const fs::path folder = job("stopped", "checkpoint_every_s: 600\n", 3000);
   const pid_t pid = start({"train", (folder / "job.yaml").string()}, folder);
   while (!fs::exists(state(folder)) && !fs::exists(folder / "result.json")) clock_.sleep_ms(1);
-  ::kill(pid, SIGTERM);
+  signal_it(pid, SIGTERM);
   ASSERT_EQ(finish(pid, folder).code, 4);
   EXPECT_EQ(result(folder)["status"], "interrupted");
   ASSERT_EQ(train(folder).code, 0) << read_file(folder / "stderr").value_or("");
