@@ -5,6 +5,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <sstream>
 
 #include "base/random.h"
@@ -161,15 +162,22 @@ pid_t TrainTest::start(const std::vector<std::string>& arguments, const fs::path
   posix_spawn_file_actions_addopen(&files, 1, (folder / "stdout").c_str(), how, 0644);
   posix_spawn_file_actions_addopen(&files, 2, (folder / "stderr").c_str(), how, 0644);
   pid_t pid = -1;
-  EXPECT_EQ(posix_spawn(&pid, argv[0], &files, nullptr, argv.data(), envp.data()), 0);
+  const int wrong = posix_spawn(&pid, argv[0], &files, nullptr, argv.data(), envp.data());
   posix_spawn_file_actions_destroy(&files);
-  return pid;
+  EXPECT_EQ(wrong, 0) << "cannot start " << words[0];
+  return wrong == 0 ? pid : -1;
+}
+
+void TrainTest::signal_it(pid_t pid, int number) {
+  EXPECT_GT(pid, 1) << "no worker to signal";
+  if (pid > 1) ::kill(pid, number);
 }
 
 Ended TrainTest::finish(pid_t pid, const fs::path& folder) {
+  Ended ended;
+  if (pid <= 1) return ended;
   int status = 0;
   EXPECT_EQ(waitpid(pid, &status, 0), pid);
-  Ended ended;
   ended.code = WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
   ended.out = read_file(folder / "stdout").value_or("");
   ended.err = read_file(folder / "stderr").value_or("");

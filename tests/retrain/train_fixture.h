@@ -46,6 +46,8 @@ class TrainTest : public testing::Test {
   // Starts trimtab-worker; stdout and stderr go to files in `folder`.
   static pid_t start(const std::vector<std::string>& arguments, const std::filesystem::path& folder,
                      const Environment& environment = {});
+  // Never to "every process" (-1) or a group: a worker that did not start gets nothing.
+  static void signal_it(pid_t pid, int number);
   static Ended finish(pid_t pid, const std::filesystem::path& folder);
   static Ended run(const std::vector<std::string>& arguments, const std::filesystem::path& folder,
                    const Environment& environment = {});

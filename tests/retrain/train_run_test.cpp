@@ -99,7 +99,7 @@ TEST_F(RunTest, ALostPeerEndsTheJobByName) {
     if (fs::exists(folder / "result.json")) break;  // ended: the reason is looked at below
     clock_.sleep_ms(10);
   }
-  ::kill(b, SIGKILL);
+  signal_it(b, SIGKILL);
   (void)finish(b, second);
   const Ended ended = finish(a, folder);
   if (ended.err.find("no gloo") != std::string::npos)
@@ -163,7 +163,7 @@ TEST_F(StudyTest, AshaFindsAGoodRateResumesAndPublishesTheBest) {
     if (std::count(told.begin(), told.end(), '\n') >= 4) break;
     clock_.sleep_ms(5);
   }
-  ::kill(pid, SIGKILL);
+  signal_it(pid, SIGKILL);
   (void)finish(pid, killed);
   ASSERT_FALSE(fs::exists(killed / "result.json"));
   ASSERT_EQ(search(killed).code, 0) << read_file(killed / "stderr").value_or("");
