@@ -15,8 +15,10 @@ namespace trimtab::drift {
 namespace {
 
 constexpr std::uint8_t kNotFed = 255;
-constexpr std::size_t kRecentMarks = 1024;
-constexpr std::size_t kSparseEvery = 64;
+constexpr std::size_t kSparseLevels = 3;
+constexpr std::size_t kSparseMarks = 128;  // a level
+// Events between two marks of a level: 8, 64, 512.
+constexpr std::uint64_t sparse_every(std::size_t level) { return 8ULL << (3 * level); }
 constexpr std::size_t kMaxNames = 4096;  // category names and words remembered while collecting
 constexpr std::size_t kFitEvery = 3;     // every third row fits the projections, others make bins
 constexpr std::uint64_t kCheckpointEvery = 128;
@@ -54,7 +56,7 @@ Segment::Segment(std::shared_ptr<const SegmentPlan> plan, std::string name, std:
     wants_vectors_ |= with_text_ && signal.kind == SignalKind::kEmbedding;
   }
   recent_marks_.reserve(kRecentMarks);
-  sparse_marks_.reserve(kRecentMarks);
+  sparse_marks_.reserve(kSparseLevels * kSparseMarks);
 }
 
 std::optional<double> Segment::gap_ms() const {
@@ -376,18 +378,22 @@ void Segment::tick() {
 
 // ---- watching ------------------------------------------------------------------------------
 
+void Segment::note_mark(const Mark& mark) {
+  const auto put = [&mark](auto& marks, std::size_t slot) {
+    while (marks.size() <= slot) marks.push_back({});
+    marks.set(slot, mark);
+  };
+  put(recent_marks_, events_ % kRecentMarks);
+  for (std::size_t level = 0; level < kSparseLevels; ++level) {
+    if (events_ % sparse_every(level) != 0) return;
+    put(sparse_marks_, level * kSparseMarks + events_ / sparse_every(level) % kSparseMarks);
+  }
+}
+
 bool Segment::observe(const Observation& event) {
   tick();
   ++events_;
-  const Mark mark{event.ts_ms, event.offset};
-  const std::size_t slot = events_ % kRecentMarks;
-  while (recent_marks_.size() <= slot) recent_marks_.push_back({});
-  recent_marks_.set(slot, mark);
-  if (events_ % kSparseEvery == 0) {
-    const std::size_t sparse = events_ / kSparseEvery % kRecentMarks;
-    while (sparse_marks_.size() <= sparse) sparse_marks_.push_back({});
-    sparse_marks_.set(sparse, mark);
-  }
+  note_mark({event.ts_ms, event.offset});
   if (state_ == MonitorState::kCollecting) {
     if (event.candidate) return false;  // a reference is the champion's
     keep_row(event);
@@ -501,11 +507,16 @@ std::optional<std::size_t> Segment::crossed() const {
 
 Segment::Mark Segment::mark_of(std::uint64_t event) const {
   if (events_ - event < kRecentMarks) return recent_marks_[event % kRecentMarks];
-  const std::uint64_t sparse = event / kSparseEvery;
-  const std::uint64_t oldest =
-      events_ / kSparseEvery >= kRecentMarks ? events_ / kSparseEvery - kRecentMarks + 1 : 1;
-  const std::size_t slot = std::max(sparse, oldest) % kRecentMarks;
-  return slot < sparse_marks_.size() ? sparse_marks_[slot] : recent_marks_[events_ % kRecentMarks];
+  // The finest level that still has it; of the coarsest the oldest.
+  for (std::size_t level = 0; level < kSparseLevels; ++level) {
+    const std::uint64_t newest = events_ / sparse_every(level);
+    std::uint64_t wanted = std::max<std::uint64_t>(event / sparse_every(level), 1);
+    const bool last = level + 1 == kSparseLevels;
+    if (last && newest >= kSparseMarks) wanted = std::max(wanted, newest - kSparseMarks + 1);
+    if (newest < wanted || newest - wanted >= kSparseMarks) continue;
+    return sparse_marks_[level * kSparseMarks + wanted % kSparseMarks];
+  }
+  return recent_marks_[events_ % kRecentMarks];
 }
 
 std::size_t Segment::cell_at(const Watch& watch, std::uint64_t event) const {

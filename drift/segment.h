@@ -41,8 +41,9 @@ struct SegmentPlan {
 
 class Segment {
  public:
-  static constexpr std::size_t kBinRing = 256;  // events whose bins are kept for attribution
-  static constexpr std::size_t kHistory = 40;   // points of the evidence history
+  static constexpr std::size_t kBinRing = 256;      // events whose bins are kept for attribution
+  static constexpr std::size_t kRecentMarks = 256;  // events whose time and offset are kept
+  static constexpr std::size_t kHistory = 40;       // points of the evidence history
 
   Segment(std::shared_ptr<const SegmentPlan> plan, std::string name, std::string prefix,
           bool with_text);
@@ -152,6 +153,7 @@ class Segment {
   void note_checkpoint(Watch& watch) const;
   [[nodiscard]] std::string trail_of(const Watch& watch) const;
   [[nodiscard]] std::optional<std::size_t> crossed() const;
+  void note_mark(const Mark& mark);
   [[nodiscard]] Mark mark_of(std::uint64_t event) const;
   [[nodiscard]] std::size_t cell_at(const Watch& watch, std::uint64_t event) const;
   [[nodiscard]] std::size_t main_cell(const Watch& watch, std::uint64_t span) const;
@@ -194,8 +196,9 @@ class Segment {
   std::optional<Projections> projections_;
   Seasons seasons_;
   std::vector<Watch> watches_;
-  ChunkedVector<Mark, 128> recent_marks_;  // ring of the last 1,024 events
-  ChunkedVector<Mark, 128> sparse_marks_;  // ring of every 64th of the last 65,536
+  ChunkedVector<Mark, 64> recent_marks_;  // ring of the last kRecentMarks events
+  // Three rings: every 8th, 64th and 512th event, 128 of each, so back to 65,536 events.
+  ChunkedVector<Mark, 64> sparse_marks_;
 };
 
 }  // namespace trimtab::drift

@@ -10,7 +10,7 @@ namespace {
 constexpr std::uint32_t kMetaTag = make_tag("SEGM");
 constexpr std::uint32_t kReferenceTag = make_tag("SEGR");
 constexpr std::uint32_t kWatchTag = make_tag("SEGW");
-constexpr std::uint32_t kVersion = 2;  // 2: checkpoints
+constexpr std::uint32_t kVersion = 3;  // 2: checkpoints, 3: marks in levels
 
 Result<std::string_view> piece_of(const PieceMap& pieces, const std::string& name) {
   const auto at = pieces.find(name);
@@ -124,11 +124,11 @@ Status Segment::restore(const PieceMap& pieces) {
   TRIMTAB_CHECK_OK(dictionary_.restore(prefix_ + "dictionary/", pieces));
   TRIMTAB_CHECK_OK(recent_marks_.restore(prefix_ + "marks/", pieces));
   TRIMTAB_CHECK_OK(sparse_marks_.restore(prefix_ + "sparse/", pieces));
-  const bool rows_fit =
-      (!wants_words_ || word_rows_.size() == rows_.size()) &&
-      (!wants_vectors_ || vector_rows_.size() == rows_.size()) &&
-      (state_ != MonitorState::kCalibrating || !rows_.empty()) &&
-      recent_marks_.size() == std::min<std::uint64_t>(events_ + 1, 1024) - (events_ == 0 ? 1 : 0);
+  const bool rows_fit = (!wants_words_ || word_rows_.size() == rows_.size()) &&
+                        (!wants_vectors_ || vector_rows_.size() == rows_.size()) &&
+                        (state_ != MonitorState::kCalibrating || !rows_.empty()) &&
+                        recent_marks_.size() == std::min<std::uint64_t>(events_ + 1, kRecentMarks) -
+                                                    (events_ == 0 ? 1 : 0);
   if (!rows_fit) return fail(Code::kCorrupt, "drift segment " + name_ + ": saved rows do not fit");
   known_names_.clear();
   for (const CategoryName& name : names_) known_names_.emplace(name.signal, name.hash);
