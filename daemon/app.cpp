@@ -276,7 +276,7 @@ Status App::State::open_api(App& app) {
 Status App::State::start_servers() {
   api->mount(*server);
   api->mount_health(*health, Api::Metering::kOpen);
-  add_daemon_metrics(metrics, target_names(*settings), *batches, *ingest, *loop, clock);
+  add_daemon_metrics(metrics, target_names(*settings), *batches, *ingest, *loop);
   TRIMTAB_CHECK_OK(health->start());
   cleanup.emplace_back([this] { health->stop(); });
   TRIMTAB_CHECK_OK(server->start());

@@ -33,13 +33,13 @@ struct QueueDelete {
 struct MessageDelete {
   void operator()(rd_kafka_message_t* message) const { rd_kafka_message_destroy(message); }
 };
-using Message = std::unique_ptr<rd_kafka_message_t, MessageDelete>;
+using KafkaMessage = std::unique_ptr<rd_kafka_message_t, MessageDelete>;
 
 // The consumer that all partitions of a range share; closed with the last of them.
 struct Consumer {
   rd_kafka_t* handle = nullptr;
   // What came to the common queue before a partition had its own: by partition, in order.
-  std::map<std::int32_t, std::deque<Message>> early;
+  std::map<std::int32_t, std::deque<KafkaMessage>> early;
 
   explicit Consumer(rd_kafka_t* opened) : handle(opened) {}
   Consumer(const Consumer&) = delete;
@@ -52,15 +52,15 @@ struct Consumer {
   }
   // Serves the common queue: statistics and errors of the client, and what came early.
   void serve() {
-    while (Message message{rd_kafka_consumer_poll(handle, 0)}) {
+    while (KafkaMessage message{rd_kafka_consumer_poll(handle, 0)}) {
       const bool whose = message->rkt != nullptr && message->partition >= 0;
       if (whose) early[message->partition].push_back(std::move(message));
     }
   }
-  [[nodiscard]] Message take_early(std::int32_t partition) {
+  [[nodiscard]] KafkaMessage take_early(std::int32_t partition) {
     const auto at = early.find(partition);
     if (at == early.end() || at->second.empty()) return nullptr;
-    Message first = std::move(at->second.front());
+    KafkaMessage first = std::move(at->second.front());
     at->second.pop_front();
     return first;
   }
@@ -133,7 +133,7 @@ class PartitionLog final : public PastLog {
   std::int64_t offset_ = -1;
   bool done_ = false;
   std::unique_ptr<rd_kafka_queue_t, QueueDelete> queue_;
-  Message message_;
+  KafkaMessage message_;
 };
 
 // The offset that a point means in one partition, within [low, high].

@@ -58,8 +58,8 @@ Result<Mixture> Mixture::gamma_exponential(const Tuning& tuning, double c) {
   Mixture mixture(Kind::kGammaExponential, false, rho);
   mixture.c_ = c;
   const double k = rho / (c * c);
-  mixture.constant_ =
-      k * std::log(k) - boost::math::lgamma(k) - std::log(boost::math::gamma_p(k, k, Quiet()));
+  mixture.constant_ = k * std::log(k) - boost::math::lgamma(k, Quiet()) -
+                      std::log(boost::math::gamma_p(k, k, Quiet()));
   return mixture;
 }
 
@@ -88,8 +88,8 @@ double Mixture::log_gamma_exponential(double s, double v) const {
   const double shape = (v + rho_) / c2;
   const double moved = (c_ * s + v) / c2;
   const double at = moved + rho_ / c2;
-  return constant_ + boost::math::lgamma(shape) + std::log(boost::math::gamma_p(shape, at, Quiet())) -
-         shape * std::log(at) + moved;
+  return constant_ + boost::math::lgamma(shape, Quiet()) +
+         std::log(boost::math::gamma_p(shape, at, Quiet())) - shape * std::log(at) + moved;
 }
 
 double Mixture::log_beta_binomial(double s, double v) const {
