@@ -78,8 +78,7 @@ TEST(ControlCrash, TwoUninterruptedRunsAreEqual) {
 
 // A good part of the passages of a point; TRIMTAB_EVERY_KILL=1 takes them all.
 std::vector<int> kill_counts() {
-  std::vector<int> counts = {1,  2,  3,  5,  8,  9,  10, 11, 13, 20, 21,
-                             34, 42, 43, 44, 45, 46, 50, 55, 56, 57};
+  std::vector<int> counts = {1, 2, 3, 5, 9, 11, 21, 34, 42, 43, 44, 45, 46, 50, 57};
   if (std::getenv("TRIMTAB_EVERY_KILL") == nullptr) return counts;
   counts.resize(4 * kScenarioSteps);
   std::iota(counts.begin(), counts.end(), 1);
@@ -112,7 +111,7 @@ TEST(Supersede, ANewerCandidateTakesThePlaceOfOneInTheShadow) {
   EXPECT_NE(whole.find("trial-3 REGISTERED>OFFLINE_EVAL"), std::string::npos);
   EXPECT_NE(whole.find("job job-2 ok"), std::string::npos);
   for (const auto& point : kill_point_names()) {
-    for (const int count : {48, 49, 50}) {
+    for (const int count : {48, 49}) {
       const std::string at = std::string(point) + ":" + std::to_string(count);
       const auto text = final_state(at, kills, Scenario::kSupersede);
       ASSERT_TRUE(whole == text) << at << "\n" << first_difference(whole, text);
