@@ -139,7 +139,7 @@ class DaemonKillTest : public ::testing::Test {
     parts.group = group;
     parts.top = "store: {max_records_per_s: 0}\n";
     parts.target =
-        "    serving: {driver: file}\n    promotion:\n      cooldown: 0s\n"
+        "    serving: {driver: file}\n"
         "  - name: cat\n    base: " +
         (source_dir() / "daemon/demo/base").string() +
         "\n    unit_key: session_id\n    serving: {driver: file}\n";

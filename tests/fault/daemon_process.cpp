@@ -142,6 +142,13 @@ nlohmann::json DaemonProcess::post(const std::string& path, const nlohmann::json
   return json ? *json : Json(answer->body);
 }
 
+std::string DaemonProcess::champion(const std::string& target) {
+  const auto view = get("/api/v1/targets/" + target);
+  const auto found = view.is_object() ? view.find("champion") : view.end();
+  if (found == view.end()) return "?";
+  return found->is_null() ? "base" : found->get<std::string>();
+}
+
 bool DaemonProcess::eventually(const std::function<bool()>& holds, std::int64_t patience_ms) {
   const std::int64_t end = clock_.mono_ms() + patience_ms;
   while (!holds()) {

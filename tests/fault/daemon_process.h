@@ -52,6 +52,8 @@ class DaemonProcess {
   [[nodiscard]] nlohmann::json post(const std::string& path, const nlohmann::json& body,
                                     int* status = nullptr, const std::string& key = "");
   [[nodiscard]] int status_of(const std::string& path);
+  // The champion's name; "base" for the bare base; "?" without an answer.
+  [[nodiscard]] std::string champion(const std::string& target);
   // Polls until `holds`; false when the time is over or the process has ended.
   [[nodiscard]] bool eventually(const std::function<bool()>& holds,
                                 std::int64_t patience_ms = 30'000);

@@ -63,7 +63,7 @@ class FleetTest : public ::testing::Test {
         "      served_base_name: base-model\n      max_loras: 4\n      connect_timeout: 300ms\n" +
         "      load_timeout: 700ms\n      request_timeout: 700ms\n      retry_backoff: 100ms\n" +
         "      router_lease: 20s\n" +
-        "    promotion:\n      cooldown: 0s\n      plan: {ship: non_inferior, ladder: [0.25, "
+        "    promotion:\n      plan: {ship: non_inferior, ladder: [0.25, "
         "0.5], " +
         "canary_min_dwell: 200ms, ab_min_dwell: 200ms, bake: 200ms, label_wait: 1s" + plan + "}\n";
     daemon_.write_config(daemon_config(parts));
@@ -100,7 +100,7 @@ class FleetTest : public ::testing::Test {
       return state_of(id) == state;
     });
   }
-  std::string champion() { return daemon_.get("/api/v1/targets/bot").value("champion", "?"); }
+  std::string champion() { return daemon_.champion("bot"); }
   std::string routed_to(const char* role) {
     const auto routing = daemon_.get("/api/v1/routing?target=bot");
     for (const auto& arm : routing.value("arms", Json::array())) {

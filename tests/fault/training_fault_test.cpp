@@ -96,7 +96,7 @@ class TrainingFaultTest : public ::testing::Test {
   }
   static bool alive(pid_t pid) { return pid > 1 && ::kill(pid, 0) == 0; }
   void expect_champion_untouched() {
-    EXPECT_EQ(daemon_.get("/api/v1/targets/bot").value("champion", ""), "base");
+    EXPECT_EQ(daemon_.champion("bot"), "base");
     EXPECT_EQ(daemon_.get("/api/v1/routing?target=bot").at("arms").size(), 1U);
     EXPECT_EQ(daemon_.status_of("/healthz"), 200);
   }
