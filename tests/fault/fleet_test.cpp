@@ -280,6 +280,7 @@ TEST_F(FleetTest, ACandidateThatIsWorseInTheAbIsRolledBackWithinABound) {
   parts.state = daemon_.state();
   parts.target =
       "    serving: {driver: file, router_lease: 20s}\n    drift: {reference_size: 100000}\n"
+      "    retrain: {limits: {nice: 0}}\n"
       "    promotion:\n      plan: {ship: non_inferior, margin_live: 0.1, ladder: [0.25, 0.5], "
       "shadow_advisory_pairs: 5, canary_min_dwell: 200ms, canary_min_units: 5, "
       "ab_min_dwell: 1h, label_wait: 1s}\n";
@@ -338,7 +339,7 @@ TEST_F(FleetTest, ACandidateThatIsWorseInTheAbIsRolledBackWithinABound) {
         acknowledge();
         return state_of(id) == "CANARY";
       },
-      90'000))
+      200'000))
       << trial(id).dump() << daemon_.log();
   EXPECT_TRUE(daemon_.eventually(
       [&] {
@@ -346,7 +347,7 @@ TEST_F(FleetTest, ACandidateThatIsWorseInTheAbIsRolledBackWithinABound) {
         send(20, 0.6, false);
         return state_of(id) == "ROLLED_BACK";
       },
-      90'000))
+      200'000))
       << trial(id).dump();
   EXPECT_EQ(trial(id).value("reason", ""), "rolled_back");
   EXPECT_THAT(trial(id).dump(), HasSubstr("live_harm"));
