@@ -182,7 +182,9 @@ Calibration calibrate_values(const std::vector<double>& values) {
   sample.build = [&values](std::size_t, std::size_t from, std::size_t to, std::size_t step) {
     std::vector<double> part;
     for (std::size_t i = from; i < to; i += step) part.push_back(values[i]);
-    return Reference::from_numbers(std::move(part));
+    std::vector<Reference> references;  // one cell
+    references.push_back(Reference::from_numbers(std::move(part)));
+    return references;
   };
   sample.bin = [&values](const Reference& reference, std::size_t, std::size_t event) {
     return reference.bin_of(values[event]);
