@@ -32,7 +32,7 @@ Result<int> post(const RestOptions& options, const std::string& path, const Json
   } else {
     std::string line = "accepted";
     for (const char* key : {"id", "job", "state", "to", "generation", "waits_for", "message"}) {
-      if (!answer.contains(key) || answer[key].is_null()) continue;
+      if (!answer.contains(key) || answer[key].is_null() || answer[key] == "") continue;
       const Json& value = answer[key];
       line += fmt::format("  {} {}", key,
                           value.is_string() ? value.get<std::string>() : dump_json(value));
