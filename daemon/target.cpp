@@ -217,6 +217,8 @@ Json Target::save_core() const {
           {"fleet_calls", fleet_calls_},
           {"quarantined", quarantined_},
           {"bursts", retrain::to_json(bursts_)},
+          {"counted_labels", counted_labels_},
+          {"counted_examples", counted_examples_},
           {"outcomes_cursor_ms", outcomes_.cursor_ms()},
           {"latency", champion_numbers_.latency_s.save()},
           {"tokens_out", champion_numbers_.tokens_out.save()},
@@ -256,6 +258,8 @@ Status Target::restore_core(const Json& saved) {
   fleet_calls_ = saved.at("fleet_calls").get<std::uint64_t>();
   quarantined_ = saved.at("quarantined").get<std::int64_t>();
   TRIMTAB_TRY(bursts_, retrain::parse_bursts(saved.value("bursts", Json::array())));
+  counted_labels_ = json_or<std::int64_t>(saved, "counted_labels", -1);
+  counted_examples_ = json_or<std::int64_t>(saved, "counted_examples", 0);
   outcomes_.restore(saved.at("outcomes_cursor_ms").get<std::int64_t>());
   champion_numbers_.latency_s.restore(saved.at("latency"));
   champion_numbers_.tokens_out.restore(saved.at("tokens_out"));
@@ -306,6 +310,7 @@ Status Target::load(StateQueries& state) {
   calls_in_flight_.clear();
   next_reconcile_ms_ = next_policy_ms_ = 0;
   counted_labels_ = -1;
+  counted_examples_ = 0;
   TRIMTAB_CHECK_OK(job_.load(state));
   TRIMTAB_CHECK_OK(trial_.load(state, settings_.name));
   TRIMTAB_TRY(const auto keys, state.blob_keys(settings_.name));

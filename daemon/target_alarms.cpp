@@ -58,6 +58,7 @@ Status Target::raise(Step& step, const drift::Alarm& alarm) {
     queued_ = open;
   } else {
     alarms_.push_back(open);
+    counted_labels_ = -1;  // since another onset
   }
   next_policy_ms_ = 0;
   if (open.kind == "harm") return consider_reverse(step, open);
@@ -83,6 +84,7 @@ Status Target::close_alarms(Step& step, const std::string& state) {
     alarms_.push_back(*queued_);
     queued_.reset();
   }
+  counted_labels_ = -1;
   next_policy_ms_ = 0;
   return {};
 }

@@ -129,13 +129,15 @@ Json Target::view(std::int64_t now_ms) const {
 
 void Target::count_holdout(StateQueries& state, std::int64_t now_ms) {
   if (now_ms < next_holdout_ms_) return;
+  // For people, and linear in what is counted: the more there is, the less often.
   constexpr std::int64_t kEveryMs = 2'000;
-  next_holdout_ms_ = now_ms + kEveryMs;
+  next_holdout_ms_ = now_ms + std::max(kEveryMs, holdout_);
   LabelQuery query;
   query.target = settings_.name;
   query.since_ms = rereferenced_ms_;
   query.eval = true;
   query.selection = "random";
+  query.narrow = true;
   if (const auto count = state.count_labels(query)) holdout_ = *count;
 }
 
