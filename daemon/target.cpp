@@ -217,6 +217,7 @@ Json Target::save_core() const {
           {"fleet_calls", fleet_calls_},
           {"quarantined", quarantined_},
           {"bursts", retrain::to_json(bursts_)},
+          // Saved, for a restart must not count at another moment.
           {"counted_labels", counted_labels_},
           {"counted_examples", counted_examples_},
           {"outcomes_cursor_ms", outcomes_.cursor_ms()},

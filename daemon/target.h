@@ -94,7 +94,7 @@ class Target {
   [[nodiscard]] nlohmann::json view(std::int64_t now_ms) const;
   [[nodiscard]] nlohmann::json signals_view() const;
   [[nodiscard]] nlohmann::json drift_view() const;
-  // Refreshes the hold-out's size, every two seconds or less often.
+  // Refreshes the hold-out's size, at most every two seconds.
   void count_holdout(StateQueries& state, std::int64_t now_ms);
   void publish_metrics(Metrics& metrics, std::int64_t now_ms) const;
   [[nodiscard]] shadow::Evidence evidence(std::int64_t now_ms) const {
@@ -123,7 +123,6 @@ class Target {
   // target_jobs.cpp
   [[nodiscard]] Status advance_jobs(Step& step);
   [[nodiscard]] Status consider_job(Step& step);
-  [[nodiscard]] Result<std::optional<TrainingMaterial>> count_examples(Step& step, bool asked);
   [[nodiscard]] Status start_job(Step& step, const retrain::Decision& decision,
                                  const TrainingMaterial& material);
   [[nodiscard]] Status job_ended(Step& step);
@@ -203,13 +202,12 @@ class Target {
   std::uint64_t fleet_calls_ = 0;  // numbers the INTENTs of reconciliation
   std::int64_t quarantined_ = 0;   // corrections held back when last looked at
   std::vector<retrain::Burst> bursts_;  // the bursts they are in
-  // What examples were counted from last; -1: to be counted anew.
-  std::int64_t counted_labels_ = -1, counted_examples_ = 0;
   std::string waits_for_;
 
   // Not saved.
   std::set<std::string> calls_in_flight_;  // "<kind> <adapter>"
   std::int64_t next_reconcile_ms_ = 0, next_policy_ms_ = 0;
+  std::int64_t counted_labels_ = -1, counted_examples_ = 0;  // what the last count was made from
   std::int64_t holdout_ = 0, next_holdout_ms_ = 0;
   std::string saved_core_, saved_serving_;
 };

@@ -14,6 +14,17 @@ constexpr std::int64_t kPolicyMs = 1'000;
 constexpr std::int64_t kRecountShare = 20;  // counted anew when a twentieth more may have come
 constexpr std::int64_t kDayMs = 86'400'000;
 
+// May counting anew change the answer? Not before as many new labels have come as are missing, for a
+// label is at most one example. While a burst is held back its size is kept up to date.
+bool may_matter(std::int64_t labels, std::int64_t counted_labels, std::int64_t counted_examples,
+                std::int64_t minimum, bool burst) {
+  if (counted_labels < 0) return true;
+  const std::int64_t missing =
+      burst ? counted_labels / kRecountShare
+            : std::max(minimum - counted_examples, counted_examples / kRecountShare);
+  return labels >= counted_labels + std::max<std::int64_t>(missing, 1);
+}
+
 }  // namespace
 
 // A drift alarm knows best since when the world is different: the newest one, for drift on several
@@ -69,51 +80,42 @@ Status Target::advance_jobs(Step& step) {
   return consider_job(step);
 }
 
-// How many examples a job would have, read from the store only where that may change the answer:
-// the texts when somebody asks, and then not before as many new labels have come as are missing (a
-// label is at most one example); the labels' number also when volume may ask.
-Result<std::optional<TrainingMaterial>> Target::count_examples(Step& step, bool asked) {
-  const auto& retrain = settings_.retrain;
-  std::optional<TrainingMaterial> material;
-  const bool by_volume = std::find(retrain.triggers.begin(), retrain.triggers.end(),
-                                   config::Trigger::kVolume) != retrain.triggers.end();
-  if (!asked && !by_volume) return material;
-  LabelQuery query;
-  query.target = settings_.name;
-  query.since_ms = job_onset_ms();
-  query.eval = false;
-  query.narrow = true;
-  TRIMTAB_TRY(const std::int64_t labels, step.store.count_labels(query));
-  if (!asked) {
-    counted_examples_ = labels;
-    return material;
-  }
-  if (counted_labels_ < 0) counted_examples_ = std::min(counted_examples_, labels);
-  // While a burst is held back its size is kept up to date.
-  const std::int64_t missing =
-      bursts_.empty() ? std::max(retrain.minimum_examples - counted_examples_,
-                                 counted_examples_ / kRecountShare)
-                      : counted_labels_ / kRecountShare;
-  const bool may_matter =
-      counted_labels_ < 0 || labels >= counted_labels_ + std::max<std::int64_t>(missing, 1);
-  if (labels < retrain.minimum_examples || !may_matter) return material;
-  TRIMTAB_TRY(material, job_.gather(step, query.since_ms.value_or(0), released_bursts_));
-  counted_examples_ = retrain::count_trainable(material->inputs, retrain.data);
-  quarantined_ = material->quarantined;
-  bursts_ = material->inputs.bursts;
-  counted_labels_ = labels;
-  return material;
-}
-
 Status Target::consider_job(Step& step) {
   const bool trial_holds = trial_.open() && !(manual_ && may_supersede());
   if (job_.open() || trial_holds || job_waits_for_trial_ || undo_) {
     waits_for_.clear();
     return {};
   }
+  // How many examples a job would have is read from the store only where that may change the answer:
+  // the number of labels when volume may ask, the texts when somebody asks.
+  const auto& retrain = settings_.retrain;
   const bool asked = manual_ || !alarms_.empty();
+  const bool by_volume = std::find(retrain.triggers.begin(), retrain.triggers.end(),
+                                   config::Trigger::kVolume) != retrain.triggers.end();
+  LabelQuery query;
+  query.target = settings_.name;
+  query.since_ms = job_onset_ms();
+  query.eval = false;
+  query.narrow = true;
+  std::int64_t labels = 0;
+  if (asked || by_volume) {
+    TRIMTAB_TRY(labels, step.store.count_labels(query));
+  }
   std::optional<TrainingMaterial> material;
-  TRIMTAB_TRY(material, count_examples(step, asked));
+  if (!asked) {
+    counted_examples_ = labels;
+    counted_labels_ = -1;
+  } else if (labels >= retrain.minimum_examples &&
+             may_matter(labels, counted_labels_, counted_examples_, retrain.minimum_examples,
+                        !bursts_.empty())) {
+    TRIMTAB_TRY(material, job_.gather(step, job_onset_ms(), released_bursts_));
+    counted_examples_ = retrain::count_trainable(material->inputs, retrain.data);
+    quarantined_ = material->quarantined;
+    bursts_ = material->inputs.bursts;
+    counted_labels_ = labels;
+  } else if (counted_labels_ < 0) {
+    counted_examples_ = std::min(counted_examples_, labels);
+  }
   const auto inputs = policy_inputs(step);
   auto decision = retrain::decide(inputs, settings_.retrain);
   waits_for_ = asked && !decision.start ? decision.message : "";
