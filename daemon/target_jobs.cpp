@@ -14,8 +14,8 @@ constexpr std::int64_t kPolicyMs = 1'000;
 constexpr std::int64_t kRecountShare = 20;  // counted anew when a twentieth more may have come
 constexpr std::int64_t kDayMs = 86'400'000;
 
-// May counting anew change the answer? Not before as many new labels have come as are missing, for a
-// label is at most one example. While a burst is held back its size is kept up to date.
+// May counting anew change the answer? Not before as many new labels have come as are missing, for
+// a label is at most one example. While a burst is held back its size is kept up to date.
 bool may_matter(std::int64_t labels, std::int64_t counted_labels, std::int64_t counted_examples,
                 std::int64_t minimum, bool burst) {
   if (counted_labels < 0) return true;
@@ -86,8 +86,8 @@ Status Target::consider_job(Step& step) {
     waits_for_.clear();
     return {};
   }
-  // How many examples a job would have is read from the store only where that may change the answer:
-  // the number of labels when volume may ask, the texts when somebody asks.
+  // How many examples a job would have is read from the store only where that may change the
+  // answer: the number of labels when volume may ask, the texts when somebody asks.
   const auto& retrain = settings_.retrain;
   const bool asked = manual_ || !alarms_.empty();
   const bool by_volume = std::find(retrain.triggers.begin(), retrain.triggers.end(),

@@ -11,7 +11,7 @@ namespace trimtab::demo {
 namespace {
 
 constexpr double kArrivalShare = 0.5;        // of the traffic (the issue asks for >= 40 %)
-constexpr double kCalmS = 20;                // armed and without an alarm, before anything new comes
+constexpr double kCalmS = 20;                // armed without an alarm before anything new comes
 constexpr std::int64_t kGraceMs = 10'000;    // news of a cause that may still come when it is over
 constexpr int kProbeThreads = 12;
 constexpr double kKnownAccuracy = 0.85, kArrivedAccuracy = 0.80, kMaxLoss = 0.02;
@@ -129,7 +129,7 @@ Status Scenario::run_phase(int number, const std::string& title, Status (Scenari
   return played;
 }
 
-// Armed, and enough evaluation records; long enough armed that an alarm would have been a false one.
+// Armed, enough evaluation records; armed long enough that an alarm would have been a false one.
 Status Scenario::steady() {
   mix_only(known_);
   double armed_s = -1;
@@ -148,7 +148,8 @@ Status Scenario::arrival(int phase, const std::string& domain) {
   const auto limit_s = static_cast<double>(options_.phase_limit_s);
   TRIMTAB_CHECK_OK(watch_.until("arming before the next topic", limit_s, [&] {
     return watch_.target().drift_state == "armed" && watch_.target().open_trial.empty() &&
-           watch_.target().open_job.empty() && watch_.target().holdout >= options_.evaluation_records / 2;
+           watch_.target().open_job.empty() &&
+           watch_.target().holdout >= options_.evaluation_records / 2;
   }));
   std::set<std::string> known_trials;
   for (const auto& trial : watch_.trials()) known_trials.insert(trial.id);

@@ -155,8 +155,8 @@ Status Scenario::poisoned_burst(std::uint64_t& corrections) {
   });
 }
 
-// The operator lets the quarantine go, which is a mistake, and asks for a retraining: now a poisoned
-// candidate exists, and only the records that nobody trains on stand between it and the users.
+// The operator lets the quarantine go, which is a mistake, and asks for a retraining: now a
+// poisoned candidate exists, and only the records that nobody trains on stand between it and users.
 Status Scenario::poisoned_retrain() {
   const std::string champion = watch_.target().champion;
   std::uint64_t corrections = 0;

@@ -193,7 +193,7 @@ std::vector<std::string> Watch::screen() const {
   return lines;
 }
 
-// A block of lines that replaces itself; each is cut to the terminal, or it could not be taken back.
+// A block of lines that replaces itself; each is cut to the terminal, or it would not be.
 void Watch::draw() {
   for (; drawn_lines_ > 0; --drawn_lines_) std::fputs("\033[1A\033[2K", stdout);
   const std::size_t width = terminal_width();

@@ -1,6 +1,6 @@
 // The main job, end to end on the real programs: steady traffic, a topic that arrives, and the
-// adapter that answers it promoted, as `./dev demo --headless --phases 1,2` plays it (with a smaller
-// reference and fewer probes). Waits for events only; what it checks is the scenario's own verdict
+// adapter that answers it promoted, as `./dev demo --headless --phases 1,2` plays it (with a
+// smaller reference and fewer probes). Waits for events only; what it checks is the scenario's own verdict
 // and that the report says what docs/DEMO.md promises.
 #include <gtest/gtest.h>
 
@@ -22,8 +22,8 @@ TEST(Demo, ATopicArrivesAndIsLearned) {
   const auto log = folder.path() / "demo.log";
   auto demo = ChildProcess::start(
       "demo",
-      {(tests::bin_dir() / "trimtab-demo").string(), "--headless", "--out", out.string(), "--phases", "1,2",
-       "--seed", "20261125", "--reference", "700", "--evaluation-records", "400", "--held-out",
+      {(tests::bin_dir() / "trimtab-demo").string(), "--headless", "--out", out.string(),
+       "--phases", "1,2", "--seed", "20261125", "--reference", "700", "--evaluation-records", "400", "--held-out",
        "20"},
       log);
   ASSERT_TRUE(demo.has_value()) << demo.error().message;

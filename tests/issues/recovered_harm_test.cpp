@@ -1,6 +1,6 @@
-// Harm that is over before a job answers it: a burst of poisoned complaints raised a harm alarm that
-// stayed open for ever, so that the target trained again and again on data in which nothing was
-// wrong any more. It is closed as `recovered`.
+// Harm that is over before a job answers it: a burst of poisoned complaints raised a harm alarm
+// that stayed open for ever, so that the target trained again and again on data in which nothing
+// was wrong any more. It is closed as `recovered`.
 #include <gtest/gtest.h>
 
 #include "tests/issues/one_target.h"
