@@ -1,6 +1,6 @@
 // The main job, end to end on the real programs: steady traffic, a topic that arrives, and the
-// adapter that answers it promoted, as `./dev demo --headless --phases 1,2` plays it (with a
-// smaller reference and fewer probes). Waits for events only; what it checks is the scenario's own verdict
+// adapter that answers it promoted, as `./dev demo --headless --phases 1,2` plays it, with a smaller
+// reference and fewer probes. Waits for events only; what it checks is the scenario's own verdict
 // and that the report says what docs/DEMO.md promises.
 #include <gtest/gtest.h>
 
@@ -20,12 +20,12 @@ TEST(Demo, ATopicArrivesAndIsLearned) {
   SystemClock clock;
   const auto out = folder.path() / "out";
   const auto log = folder.path() / "demo.log";
-  auto demo = ChildProcess::start(
-      "demo",
-      {(tests::bin_dir() / "trimtab-demo").string(), "--headless", "--out", out.string(),
-       "--phases", "1,2", "--seed", "20261125", "--reference", "700", "--evaluation-records", "400", "--held-out",
-       "20"},
-      log);
+  const auto program = (tests::bin_dir() / "trimtab-demo").string();
+  auto demo =
+      ChildProcess::start("demo", {program, "--headless", "--out", out.string(), "--phases", "1,2",
+                                   "--seed", "20261125", "--reference", "700",
+                                   "--evaluation-records", "400", "--held-out", "20"},
+                          log);
   ASSERT_TRUE(demo.has_value()) << demo.error().message;
   const std::int64_t deadline = clock.mono_ms() + kLimitMs;
   while (demo->alive() && clock.mono_ms() < deadline) clock.sleep_ms(200);

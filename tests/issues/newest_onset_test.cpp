@@ -1,7 +1,7 @@
 // A drift alarm that nobody confirmed stays open. When a later change did harm, the job that
-// answered it took the first alarm's onset and so trained on months of data of which the newest
-// topic was a small part (kitchen .129 in one run of the demo). The newest drift says since when the world is
-// as it is now.
+// answered it took the first alarm's onset and so trained on all that had come since then, of which
+// the newest topic was a small part (kitchen .129 in one run of the demo). The newest drift says
+// since when the world is as it is now.
 #include <gtest/gtest.h>
 
 #include "base/random.h"
