@@ -1,7 +1,7 @@
 // The main job, end to end on the real programs: steady traffic, a topic that arrives, and the
-// adapter that answers it promoted, as `./dev demo --headless --phases 1,2` plays it, with a smaller
-// reference and fewer probes. Waits for events only; what it checks is the scenario's own verdict
-// and that the report says what docs/DEMO.md promises.
+// adapter that answers it promoted, as `./dev demo --headless --phases 1,2` plays it, with a
+// smaller reference and fewer probes. Waits for events only; what it checks is the scenario's own
+// verdict and that the report says what docs/DEMO.md promises.
 #include <gtest/gtest.h>
 
 #include "base/clock.h"
