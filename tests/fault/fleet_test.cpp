@@ -255,7 +255,7 @@ TEST_F(FleetTest, BrokenAdaptersAreRejectedByName) {
                       [&](const fs::path& at) {
                         fs::resize_file(weights(at), fs::file_size(weights(at)) - 64);
                       }),
-              HasSubstr("preflight_failed"));
+              HasSubstr("preflight_failed truncated"));
   EXPECT_THAT(damaged("nan",
                       [&](const fs::path& at) {
                         std::string bytes = *read_file(weights(at));
@@ -269,7 +269,7 @@ TEST_F(FleetTest, BrokenAdaptersAreRejectedByName) {
                         papers["base_sha256"] = std::string(64, '0');
                         ASSERT_TRUE(write_atomic(at / "provenance.json", dump_json(papers)));
                       }),
-              HasSubstr("preflight_failed"));
+              HasSubstr("preflight_failed wrong_base"));
   EXPECT_EQ(champion(), "base");
   EXPECT_EQ(stub.calls.load(), 0) << "nothing was loaded or asked";
 }
