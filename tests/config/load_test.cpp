@@ -118,7 +118,8 @@ TEST(Load, FieldsReachTheirStructs) {
       "    retrain: {triggers: [drift, manual], cooldown: 20s, retry_attempts: 5,\n"
       "      allowed_hours: [22:00-06:00], training: {init_from: base, kl: {reference: base}}}\n"
       "    promotion: {plan: {ladder: [.1, .5], ship: non_inferior, score: judge,\n"
-      "      live_metric: accuracy, max_dwell: {ab: 90s}, ab_min_dwell: 5s}}\n"
+      "      live_metric: accuracy, max_dwell: {ab: 90s}, ab_min_dwell: 5s},\n"
+      "      judge: {url: 'http://127.0.0.1:9', model: m}}\n"
       "    serving: {driver: file}\n",
       "f.yaml");
   ASSERT_TRUE(settings) << settings.error().message;
