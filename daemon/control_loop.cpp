@@ -1,6 +1,7 @@
 #include "daemon/control_loop.h"
 
 #include <algorithm>
+#include <tuple>
 
 #include "base/files.h"
 #include "base/json.h"
@@ -100,6 +101,8 @@ Status ControlLoop::step(ControlInputs& inputs) {
   const std::int64_t began_ms = parts_.clock.mono_ms();
   std::vector<CommandAnswer> answers;
   const auto ranges = fresh_ranges(inputs);
+  // What a step that is not committed has counted is counted when it is done again.
+  const auto counted = std::tuple(consumed_, accepted_, duplicates_, dead_, feedback_, joined_);
   auto tx = parts_.store.begin();
   if (!tx) {
     undo_step(inputs, tx.error());
@@ -125,6 +128,7 @@ Status ControlLoop::step(ControlInputs& inputs) {
   }();
   if (!done) {
     { const auto dropped = std::move(*tx); }  // rolls back
+    std::tie(consumed_, accepted_, duplicates_, dead_, feedback_, joined_) = counted;
     undo_step(inputs, done.error());
     return done;
   }
