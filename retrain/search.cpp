@@ -11,6 +11,7 @@ namespace {
 
 constexpr std::int64_t kGridPoints = 4;  // of a key given as low..high
 constexpr int kCandidates = 24;
+constexpr double kRandomShare = 0.2;  // of TPE's trials, so that it cannot stay where it began
 
 // low..high as [0, 1] and back.
 double to_unit(const JobSearchKey& key, double value) {
@@ -43,7 +44,7 @@ class Parzen {
       square += (value - mean) * (value - mean) / static_cast<double>(seen_.size());
     const double scott =
         1.06 * std::sqrt(square) * std::pow(static_cast<double>(seen_.size()), -0.2);
-    width_ = std::clamp(scott, 0.05, 0.5);
+    width_ = std::clamp(scott, 0.12, 0.5);
   }
 
   double draw(Random& random) const {
@@ -61,7 +62,7 @@ class Parzen {
     const auto n = static_cast<double>(seen_.size() + 1);
     if (!key_.values.empty()) {
       const auto count = static_cast<double>(std::count(seen_.begin(), seen_.end(), value));
-      return std::log((count + 1.0 / static_cast<double>(key_.values.size())) / n);
+      return std::log((count + 1.0) / (n + static_cast<double>(key_.values.size()) - 1.0));
     }
     const double unit = to_unit(key_, value);
     double total = 1.0;  // the uniform kernel
@@ -197,12 +198,12 @@ std::optional<std::vector<double>> Study::grid_point(std::int64_t trial) const {
 
 std::vector<double> Study::tpe_point(std::int64_t trial) const {
   Random random(seed_ + static_cast<std::uint64_t>(trial));
-  const std::size_t least = std::max<std::size_t>(4, settings_.space.size() + 1);
+  const std::size_t least = std::max<std::size_t>(6, 2 * settings_.space.size());
   std::vector<const Evaluation*> seen;
   for (std::int64_t rung = last_rung(); rung >= 0 && seen.size() < least; --rung)
     seen = at_rung(rung);
   std::vector<double> chosen;
-  if (seen.size() < least) {
+  if (seen.size() < least || random.chance(kRandomShare)) {
     for (const JobSearchKey& key : settings_.space) chosen.push_back(random_value(key, random));
     return chosen;
   }

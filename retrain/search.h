@@ -3,7 +3,8 @@
 // seed and the answers so far, so a study goes on after a kill from its list of answers alone.
 //
 //   TPE: Bergstra et al. 2011, the best quarter against the rest, independent dimensions, Gaussian
-//   kernels on [0, 1] (log where the key says so) with a uniform prior, 24 candidates.
+//   kernels on [0, 1] (log where the key says so) with a uniform prior, 24 candidates; one trial in
+//   five is random.
 //   ASHA: Li et al. 2020; rung k ends at steps x eta^-(rungs - 1 - k), one in eta goes on.
 // Not thread-safe.
 #pragma once

@@ -7,8 +7,9 @@ import vm from 'node:vm';
 const url = process.argv[2];
 const missing = new Set();
 const failures = [];
-// Keys that are legitimately absent: parts of evidence by state, and results of jobs by outcome.
-const OPTIONAL = /^(shadow|live|bake|preflight|offline|heartbeat|step|steps|loss|tokens_per_s|final_loss|first_loss|words_gained|words_lost|toJSON|then|detail|registered_by|role|content|exposed|title|log_e_.*|harm|segment|evidence)$/;
+// Keys that are legitimately absent: parts of evidence by state, results of jobs by outcome, and
+// what an unattested record does not say.
+const OPTIONAL = /^(shadow|live|bake|preflight|offline|heartbeat|step|steps|loss|tokens_per_s|final_loss|first_loss|words_gained|words_lost|toJSON|then|detail|registered_by|role|content|exposed|title|log_e_.*|harm|segment|evidence|arm|adapter)$/;
 
 function strict(value, path) {
   if (value === null || typeof value !== 'object') return value;

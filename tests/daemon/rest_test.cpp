@@ -218,7 +218,8 @@ TEST_F(RestTest, EveryChangeIsAudited) {
   EXPECT_EQ(post("/-/reload", by).status, 200);
   EXPECT_EQ(ask("PUT", "/api/v1/log-level", dump_json(with("level", "info"))).status, 200);
   std::set<std::string> reasons;
-  for (const auto& event : json(get("/api/v1/events?limit=1000")).at("events")) {
+  const Json events = json(get("/api/v1/events?limit=1000")).at("events");
+  for (const auto& event : events) {
     if (event.value("actor", "") == "ann") reasons.insert(event.value("reason", ""));
   }
   for (const char* reason :

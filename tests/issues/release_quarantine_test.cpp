@@ -25,6 +25,7 @@ TEST(ReleaseQuarantine, WithoutANameLetsGoWhatIsHeldBack) {
   target.drift.harm = {{.name = "label_loss"}};
   target.retrain.minimum_examples = 30;
   target.retrain.data.quarantine_window_ms = 10'000;
+  target.retrain.data.quarantine_factor_all = 100;  // the source's burst alone
   target.retrain.data.good_answers = false;
   OneTarget life(target);
   const auto say = [&](const std::string& source, int count) {

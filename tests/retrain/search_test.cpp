@@ -42,13 +42,22 @@ double best_after(const JobSearch& s, std::uint64_t seed, double* seconds = null
   return study.best() == nullptr ? 1e9 : study.score(*study.best());
 }
 
-TEST(Search, TpeBeatsRandomOnAverage) {
-  double random = 0, tpe = 0;
-  for (std::uint64_t seed = 0; seed < 20; ++seed) {
-    random += best_after(settings("random"), seed) / 20;
-    tpe += best_after(settings("tpe"), seed) / 20;
-  }
-  EXPECT_LT(tpe, random);
+// On so small a space the best of 30 is about the same; what the others cost is not.
+TEST(Search, TpeSpendsItsTrialsWhereItIsGood) {
+  const auto mean_of_late = [](const std::string& sampler) {
+    double total = 0;
+    for (std::uint64_t seed = 0; seed < 20; ++seed) {
+      Study study(settings(sampler), seed);
+      for (int i = 0; i < 30; ++i) {
+        const auto question = study.next(false);
+        if (!question) break;
+        study.tell(measured(*question, 1));
+        if (i >= 10) total += study.score(study.evaluations().back()) / 400;
+      }
+    }
+    return total;
+  };
+  EXPECT_LT(mean_of_late("tpe"), 0.7 * mean_of_late("random"));
 }
 
 TEST(Search, GridVisitsEveryPointOnce) {
