@@ -1,6 +1,6 @@
-// `trimtab explain` and `trimtab replay` over a whole scripted life: every alarm, transition and
-// job start is made again from the journal and agrees; a row that was tampered with does not;
-// another plan decides otherwise.
+// `trimtab explain` and `trimtab replay` over a whole scripted life: every transition and job start
+// is made again from the journal and agrees; another plan decides otherwise. (The life has no
+// alarm; their trails are derived again in backtest_replay_test.)
 #include "daemon/explain.h"
 
 #include <gmock/gmock.h>
