@@ -1,3 +1,4 @@
+// Over 400 lines because a step - apply, decide, save, commit, announce - is read as one.
 #include "daemon/control_loop.h"
 
 #include <algorithm>

@@ -120,8 +120,8 @@ std::string way_to_records(bool narrow) {
   return narrow ? "INDEXED BY records_time " : "NOT INDEXED ";
 }
 
-// `record_row != 0` is what the index on it asks for: without it every record of the span walks over
-// all feedback.
+// `record_row != 0` is what the index on it asks for: without it every record of the span walks
+// over all feedback.
 std::string label_filter(bool narrow) {
   return "FROM records r " + way_to_records(narrow) +
          "JOIN feedback f ON f.record_row = r.row AND f.record_row != 0 ";

@@ -34,14 +34,16 @@ inline std::string record_json(std::uint64_t n, std::size_t bytes) {
       "login",    "limits",  "fees",      "loan",   "cash", "other"};
   static constexpr std::array<std::string_view, 3> kFinish = {"stop", "length", "tool_calls"};
   Random random(n * 2 + 1);
+  // Of one width, else the texts would grow shorter as n grows: a drift.
+  const std::string serial = std::to_string(10'000'000 + n);
   const auto number = [&](double value) { return std::to_string(value); };
   const auto in = static_cast<int>(100 + 40 * std::fabs(random.normal()));
   const auto out = static_cast<int>(4 + 3 * std::fabs(random.normal()));
   std::string json =
-      R"({"kind":"inference","schema":1,"id":"req-)" + std::to_string(n) + R"(","ts":)" +
+      R"({"kind":"inference","schema":1,"id":"req-)" + serial + R"(","ts":)" +
       std::to_string(kNowMs - 100'000'000 + static_cast<std::int64_t>(n) * 100) +
       R"(,"target":"bot","user_id":"user-)" + std::to_string(n % 997) + R"(","session_id":"s-)" +
-      std::to_string(n) + R"(","tenant":"tenant-)" + std::to_string(random.below(16)) +
+      serial + R"(","tenant":"tenant-)" + std::to_string(random.below(16)) +
       R"(","route":"/chat/)" + std::to_string(random.below(4)) +
       R"(","model_req":"bot","model":")" + (random.chance(0.1) ? "llama-3b" : "llama-3") +
       R"(","provider":"vllm","op":"chat",)" +

@@ -59,8 +59,13 @@ class BacktestReplayTest : public ::testing::Test {
     EXPECT_TRUE(loaded.has_value()) << loaded.error().message;
     return loaded.value_or(config::Settings{});
   }
+  static ReplayOptions one_promise() {
+    ReplayOptions options;
+    options.scales.clear();
+    return options;
+  }
   std::unique_ptr<BacktestReplay> replay(const std::vector<std::string>& files,
-                                         const ReplayOptions& options = {}) {
+                                         const ReplayOptions& options = one_promise()) {
     const auto all = settings();
     auto made = BacktestReplay::create(all, options);
     EXPECT_TRUE(made.has_value()) << made.error().message;
@@ -109,7 +114,7 @@ TEST_F(BacktestReplayTest, ADriftingLogRaisesDriftAndHarmAndLaunchesARetraining)
 
 TEST_F(BacktestReplayTest, EveryAlarmIsDerivedAgainFromItsTrail) {
   make_logs();
-  const auto result = replay({steady_, drifting_})->result();
+  const auto result = replay({steady_, drifting_}, ReplayOptions{})->result();
   ASSERT_FALSE(result.configured().alarms.empty());
   for (const auto& run : result.runs) {
     for (const auto& alarm : run.alarms) {
@@ -135,7 +140,7 @@ TEST_F(BacktestReplayTest, TheSameLogAsTheDaemonsMappingsAndInPiecesGivesTheSame
     }
   }
   const auto all = settings();
-  auto merged = BacktestReplay::create(all, {});
+  auto merged = BacktestReplay::create(all, one_promise());
   ASSERT_TRUE(merged.has_value());
   std::vector<std::unique_ptr<PastLog>> logs;
   logs.push_back(past_text("feedback", feedback, 1, 1 << 20));

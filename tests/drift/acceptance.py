@@ -14,6 +14,7 @@ import json
 import math
 import os
 import random
+import resource
 import subprocess
 import sys
 import tempfile
@@ -200,12 +201,12 @@ def determinism(judge):
     reference, stream = normals(rng, REFERENCE), normals(rng, 1000000)
     answers = []
     for _ in range(2):
-        start = time.monotonic()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
         answers.append(judge.run("detect", "rank_e", stream, ["arl=20000"], reference, raw=True))
-        seconds = time.monotonic() - start
+        seconds = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before
     judge.verdict(4, answers[0] == answers[1], "the same input twice: the same bytes")
-    # The pipe and Python's own printing of 10^6 numbers are in it.
-    judge.verdict(4, seconds <= 4.0, f"10^6 values in {seconds:.2f} s, printing them included")
+    # CPU seconds of the program: a wall clock would measure the machine's other work.
+    judge.verdict(4, seconds <= 2.0, f"10^6 values in {seconds:.2f} s of CPU")
 
 
 def new_category(judge):

@@ -1,8 +1,9 @@
-// The monitor's memory: linear in signals x segments, bounded a signal and segment, and flat however
-// long the stream is. Live bytes of operator new are counted and printed. The house's figure is 1 KB
-// a signal and segment besides its reference; it is missed: a state and its checkpoint take 560
-// bytes, bins and history of the attribution 420, and a segment's ring of event marks 32 KB, 1.6 KB
-// a signal with 20 signals. What is kept here is 4 KB. 10^8 observations: ./dev bench monitor_memory.
+// The monitor's memory: linear in signals x segments, bounded a signal and segment, and flat
+// however long the stream is. Live bytes of operator new are counted and printed. The house's
+// figure is 1 KB a signal and segment besides its reference; it is missed: a state and its
+// checkpoint take 560 bytes, bins and history of the attribution 420, and a segment's ring of
+// event marks 32 KB, 1.6 KB a signal with 20 signals. What is kept here is 4 KB. 10^8
+// observations: ./dev bench monitor_memory.
 #include <gtest/gtest.h>
 
 #include <cstdio>

@@ -75,7 +75,7 @@ class TrainingFaultTest : public ::testing::Test {
   }
   Json job() { return daemon_.get("/api/v1/jobs/job-1"); }
   bool job_is(const std::string& state) {
-    return daemon_.eventually([&] { return job().value("state", "") == state; }, 90'000);
+    return daemon_.eventually([&] { return job().value("state", "") == state; }, 200'000);
   }
   // Of the worker that the launcher started; 0: none is known.
   pid_t worker_pid() const {
@@ -110,7 +110,7 @@ const char* const kLong = "epochs: 1000, max_steps: 100000, ";
 
 // --- 24: the daemon ends in time, its worker goes on, the next daemon adopts it
 TEST_F(TrainingFaultTest, SigtermInTheMiddleEndsInTimeAndTheNextDaemonAdopts) {
-  configure("", "epochs: 1000, max_steps: 150, ");
+  configure("", "epochs: 1000, max_steps: 60, ");
   start();
   send_corrections(60);
   (void)retrain();
