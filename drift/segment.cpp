@@ -138,8 +138,11 @@ void Segment::fit_text() {
     projections_ = Projections::fit(rows, kSeed);
     kept_vectors_.clear();
     const std::size_t every = (vector_rows_.size() + kShiftVectors - 1) / kShiftVectors;
-    for (std::size_t i = 0; i < vector_rows_.size(); i += every) {
-      if (vector_rows_[i].present()) kept_vectors_.push_back(vector_rows_[i]);
+    std::size_t seen = 0;
+    for (std::size_t i = 0; i < vector_rows_.size(); ++i) {
+      // Rows that fitted the directions stand out along them: they are no sample of the reference.
+      if (i % kFitEvery == 0 || !vector_rows_[i].present()) continue;
+      if (seen++ % every == 0) kept_vectors_.push_back(vector_rows_[i]);
     }
   }
 }

@@ -243,8 +243,9 @@ VectorRow vector_row(Random& random, double shift) {
 
 TEST(EmbeddingShift, TellsTheSameFromTheMoved) {
   Random random(3);
-  std::vector<VectorRow> reference, same, moved;
+  std::vector<VectorRow> fitted, reference, same, moved;
   for (int i = 0; i < 150; ++i) {
+    fitted.push_back(vector_row(random, 0.0));
     reference.push_back(vector_row(random, 0.0));
     same.push_back(vector_row(random, 0.0));
     moved.push_back(vector_row(random, 60.0));
@@ -254,7 +255,7 @@ TEST(EmbeddingShift, TellsTheSameFromTheMoved) {
     for (const auto& row : rows) all.push_back(&row);
     return all;
   };
-  const auto projections = Projections::fit(pointers(reference), 1);
+  const auto projections = Projections::fit(pointers(fitted), 1);
   const auto quiet = embedding_shift(pointers(reference), pointers(same), projections);
   const auto loud = embedding_shift(pointers(reference), pointers(moved), projections);
   ASSERT_TRUE(quiet && loud);
