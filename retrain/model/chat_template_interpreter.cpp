@@ -12,7 +12,7 @@
 namespace trimtab::model::jinja {
 namespace {
 
-constexpr std::size_t kMaxSteps = 5'000'000;  // a real chat of 100 messages takes about 10,000
+constexpr std::size_t kMaxSteps = 500'000;  // a real chat of 100 messages takes about 10,000
 constexpr int kMaxDepth = 150;                // of evaluations inside evaluations, macros included
 
 using Kind = Expr::Kind;
@@ -73,7 +73,7 @@ Value Interpreter::make_namespace() {
 }
 
 void Interpreter::step() {
-  if (++steps_ > kMaxSteps) throw JinjaError("the template needs more than 5,000,000 steps");
+  if (++steps_ > kMaxSteps) throw JinjaError("the template needs more than 500,000 steps");
 }
 
 void Interpreter::write(std::string& out, std::string_view text) {
