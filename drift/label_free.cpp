@@ -69,11 +69,8 @@ void LabelFree::observe(std::string_view id, double mean_logprob, std::int64_t t
   if (slot == waiting_.size()) {
     waiting_.push_back(entry);
   } else {
-    const auto old = slot_of_.find(waiting_[slot].id);
-    if (old != slot_of_.end() && old->second == slot) slot_of_.erase(old);
     waiting_.set(slot, entry);
   }
-  slot_of_[entry.id] = slot;
   ++seen_;
   if (!fit_) return;
   if (confidence_.n() == 0) since_ts_ms_ = ts_ms;
@@ -101,11 +98,22 @@ void LabelFree::learn(const Pair& pair) {
   restart();
 }
 
+// Newest first. Labels are sparse and records many: looking through the ring at a label is cheaper
+// than keeping an index of it at every record.
+std::optional<double> LabelFree::find_waiting(std::uint64_t id) const {
+  const std::uint64_t kept = waiting_.size();
+  for (std::uint64_t back = 1; back <= kept; ++back) {
+    const Waiting& entry = waiting_[static_cast<std::size_t>((seen_ - back) % kWaiting)];
+    if (entry.id == id) return entry.logprob;
+  }
+  return std::nullopt;
+}
+
 void LabelFree::observe_label(std::string_view id, double right) {
   if (!(right >= 0.0 && right <= 1.0)) return;
-  const auto at = slot_of_.find(stable_hash(id));
-  if (at == slot_of_.end()) return;  // no confidence was logged, or too long ago
-  const double logprob = waiting_[at->second].logprob;
+  const auto waiting = find_waiting(stable_hash(id));
+  if (!waiting) return;  // no confidence was logged, or too long ago
+  const double logprob = *waiting;
   if (!fit_) {
     learn({logprob, right});
     return;
@@ -129,7 +137,6 @@ void LabelFree::renew() {
   pairs_.clear();
   learned_ = 0;
   waiting_.clear();
-  slot_of_.clear();
   seen_ = 0;
   restart();
 }
@@ -204,12 +211,6 @@ Status LabelFree::restore(const PieceMap& pieces) {
   TRIMTAB_CHECK_OK(waiting_.restore(kRing, pieces));
   if (waiting_.size() != std::min<std::uint64_t>(seen_, kWaiting)) {
     return fail(Code::kCorrupt, "label-free estimate: the ring of records does not fit");
-  }
-  slot_of_.clear();
-  const std::uint64_t kept = waiting_.size();
-  for (std::uint64_t back = kept; back > 0; --back) {  // oldest first: the newest slot wins
-    const std::size_t slot = (seen_ - back) % kWaiting;
-    slot_of_[waiting_[slot].id] = slot;
   }
   return {};
 }

@@ -18,7 +18,6 @@
 #include <cstdint>
 #include <optional>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 #include "base/evidence/empirical_bernstein_cs.h"
@@ -87,6 +86,7 @@ class LabelFree {
     double x = 0.0, y = 0.0;
   };
   void learn(const Pair& pair);
+  [[nodiscard]] std::optional<double> find_waiting(std::uint64_t id) const;
 
   double tolerance_;
   double alpha_;
@@ -100,7 +100,6 @@ class LabelFree {
   evidence::EmpiricalBernstein confidence_, rectifier_;
   ChunkedVector<Waiting, 128> waiting_;  // ring
   std::uint64_t seen_ = 0;
-  std::unordered_map<std::uint64_t, std::size_t> slot_of_;  // of ids in the ring
 };
 
 }  // namespace trimtab::drift
