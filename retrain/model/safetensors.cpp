@@ -43,26 +43,59 @@ const TypeRow& row_of(TensorType type) {
                        [&](const TypeRow& r) { return r.type == type; });
 }
 
-// A parser callback that sees duplicate keys, which nlohmann's DOM would silently merge.
-Result<Json> parse_header(std::string_view text) {
-  std::vector<std::set<std::string>> seen;
-  std::string duplicate;
-  const auto watch = [&](int depth, Json::parse_event_t event, Json& value) {
-    if (depth > 8) duplicate = "(nesting)";
-    if (event == Json::parse_event_t::object_start) seen.emplace_back();
-    if (event == Json::parse_event_t::object_end && !seen.empty()) seen.pop_back();
-    if (event == Json::parse_event_t::key && !seen.empty() && duplicate.empty() &&
-        !seen.back().insert(value.get<std::string>()).second) {
-      duplicate = value.get<std::string>();
-    }
+// Looks for duplicate keys, which nlohmann's DOM would silently merge, and for deep nesting. A pass
+// of its own: nlohmann's parser callback takes time in the square of the number of keys.
+class HeaderWatch : public nlohmann::json_sax<Json> {
+ public:
+  std::string trouble;
+
+  bool null() override { return true; }
+  bool boolean(bool) override { return true; }
+  bool number_integer(number_integer_t) override { return true; }
+  bool number_unsigned(number_unsigned_t) override { return true; }
+  bool number_float(number_float_t, const string_t&) override { return true; }
+  bool string(string_t&) override { return true; }
+  bool binary(binary_t&) override { return true; }
+  bool start_object(std::size_t) override {
+    seen_.emplace_back();
+    return deeper();
+  }
+  bool key(string_t& name) override {
+    if (!seen_.back().insert(name).second) trouble = name;
+    return trouble.empty();
+  }
+  bool end_object() override {
+    seen_.pop_back();
+    --depth_;
     return true;
-  };
-  Json header = Json::parse(text.begin(), text.end(), watch, false);
+  }
+  bool start_array(std::size_t) override { return deeper(); }
+  bool end_array() override {
+    --depth_;
+    return true;
+  }
+  bool parse_error(std::size_t, const std::string&, const Json::exception&) override {
+    return false;
+  }
+
+ private:
+  bool deeper() {
+    if (++depth_ > 8) trouble = "(nesting)";
+    return trouble.empty();
+  }
+  int depth_ = 0;
+  std::vector<std::set<std::string>> seen_;
+};
+
+Result<Json> parse_header(std::string_view text) {
+  HeaderWatch watch;
+  const bool whole = Json::sax_parse(text.begin(), text.end(), &watch);
+  if (!watch.trouble.empty())
+    return fail(Code::kCorrupt, "duplicate or too deep key '" + watch.trouble + "'");
+  Json header = whole ? Json::parse(text.begin(), text.end(), nullptr, false) : Json();
   if (header.is_discarded() || !header.is_object()) {
     return fail(Code::kCorrupt, "header is not a JSON object");
   }
-  if (!duplicate.empty())
-    return fail(Code::kCorrupt, "duplicate or too deep key '" + duplicate + "'");
   return header;
 }
 
