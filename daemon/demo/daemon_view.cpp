@@ -10,6 +10,7 @@ namespace trimtab::demo {
 namespace {
 
 constexpr std::int64_t kTotalMs = 15'000;
+constexpr int kTries = 12;  // of a command, each as long as http.command_deadline
 
 std::string text(const Json& object, const char* key) {
   return json_or<std::string>(object, key, "");
@@ -94,7 +95,8 @@ bool read_sample(std::string_view line, std::string_view name, std::string_view 
 DaemonView::DaemonView(std::string url, std::string target, Clock& clock)
     : url_(std::move(url)),
       target_(std::move(target)),
-      client_({.silence_ms = kTotalMs, .total_ms = kTotalMs}, clock) {}
+      client_({.silence_ms = kTotalMs, .total_ms = kTotalMs}, clock),
+      clock_(clock) {}
 
 Result<Json> DaemonView::get(const std::string& path) {
   TRIMTAB_TRY(const net::Response response, client_.get(url_ + path));
@@ -105,8 +107,25 @@ Result<Json> DaemonView::get(const std::string& path) {
   return parse_json(response.body);
 }
 
+// 504 says that control is busy and the command may still be applied: asked again with the same
+// key, it answers what became of it.
+Result<net::Response> DaemonView::post_until_answered(const std::string& path,
+                                                      const std::string& body) {
+  net::ClientRequest request;
+  request.method = "POST";
+  request.url = url_ + path;
+  request.body = body;
+  request.headers.set("Content-Type", "application/json");
+  request.headers.set("Idempotency-Key", "demo-" + std::to_string(clock_.now_ms()) + "-" +
+                                             std::to_string(++posts_));
+  for (int tries = 1;; ++tries) {
+    auto response = client_.send(request);
+    if (!response || response->status != 504 || tries == kTries) return response;
+  }
+}
+
 Result<Json> DaemonView::post(const std::string& path, const Json& body) {
-  TRIMTAB_TRY(const net::Response response, client_.post(url_ + path, dump_json(body)));
+  TRIMTAB_TRY(const net::Response response, post_until_answered(path, dump_json(body)));
   const auto answer = parse_json(response.body);
   if (response.status / 100 == 2) return answer ? *answer : Json::object();
   const std::string detail = answer ? json_or<std::string>(*answer, "detail", "") : response.body;

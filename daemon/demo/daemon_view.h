@@ -75,8 +75,12 @@ class DaemonView {
   [[nodiscard]] std::string target_path() const { return "/api/v1/targets/" + target_; }
 
  private:
+  [[nodiscard]] Result<net::Response> post_until_answered(const std::string& path,
+                                                          const std::string& body);
   const std::string url_, target_;
   net::Client client_;
+  Clock& clock_;
+  std::int64_t posts_ = 0;
 };
 
 }  // namespace trimtab::demo
