@@ -7,6 +7,7 @@
 // api_explain.cpp (explain, replay), api_auth.cpp.
 #pragma once
 
+#include <filesystem>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -111,6 +112,8 @@ class Api {
   void send_events(const net::Request& request, net::ResponseWriter& writer);
   void follow_events(const net::Request& request, net::ResponseWriter& writer);
   void send_routing(const net::Request& request, net::ResponseWriter& writer);
+  [[nodiscard]] std::filesystem::path free_adapter_folder(const std::string& target,
+                                                          const std::string& sha256) const;
   [[nodiscard]] net::Response register_adapter(const net::Request& request);
   [[nodiscard]] net::Response ingest_body(const net::Request& request, const char* kind);
   [[nodiscard]] net::Response move_offset(const net::Request& request);

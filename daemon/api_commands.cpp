@@ -202,6 +202,17 @@ net::Response Api::replay_of(const net::Request& request) {
   return answer ? json_answer(dump_json(*answer)) : net::problem_from(answer.error());
 }
 
+// Twice the same within a second (a repeated request, say) takes the next second's name: what comes
+// of it is for control to say, and a repeated Idempotency-Key has its first answer.
+fs::path Api::free_adapter_folder(const std::string& target, const std::string& sha256) const {
+  const fs::path adapters = fs::path(parts_.settings->state.dir) / "adapters";
+  std::error_code error;
+  for (std::int64_t ms = parts_.clock.now_ms();; ms += 1'000) {
+    fs::path folder = adapters / adapter_name(target, ms, sha256);
+    if (!fs::exists(folder, error)) return folder;
+  }
+}
+
 // The folder is copied under an immutable name before control hears of it: what is tried is what
 // was handed in, whatever happens to the original. Whether it may be served is preflight's to say.
 net::Response Api::register_adapter(const net::Request& request) {
@@ -222,10 +233,9 @@ net::Response Api::register_adapter(const net::Request& request) {
   if (!sha256) return net::problem(422, "adapter: " + sha256.error().message);
   shadow::AdapterRef adapter;
   adapter.sha256 = *sha256;
-  adapter.name = adapter_name(made->target, parts_.clock.now_ms(), *sha256);
-  const fs::path to = fs::path(parts_.settings->state.dir) / "adapters" / adapter.name;
+  const fs::path to = free_adapter_folder(made->target, *sha256);
+  adapter.name = to.filename().string();
   adapter.uri = to.string();
-  if (fs::exists(to, error)) return net::problem(409, adapter.name + " was registered this second");
   if (auto placed = place_adapter(from, to); !placed) return net::problem_from(placed.error());
   body["adapter_ref"] = shadow::to_json(adapter);
   made->body = dump_json(body);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <charconv>
 #include <map>
+#include <mutex>
 #include <set>
 
 #include "base/files.h"
@@ -17,6 +18,36 @@ namespace {
 
 // Sampling must not follow the other hashes of the unit (assignment, evaluation split).
 constexpr std::uint64_t kSampleSeed = 0x7374'6f72'65ULL;  // "store"
+
+// The block read last. A job reads thousands of records that lie side by side; to inflate their
+// block for each of them would hold control up for seconds.
+class BlockCache {
+ public:
+  // Calls `use` with the block's plain lines, under the lock.
+  template <typename Use>
+  auto with(const fs::path& file, std::int64_t segment, std::int64_t offset, Use use)
+      -> decltype(use(std::string_view())) {
+    const std::lock_guard lock(mutex_);
+    if (segment != segment_ || offset != offset_) {
+      segment_ = -1;
+      TRIMTAB_TRY(plain_, read_block(file, offset));
+      segment_ = segment;
+      offset_ = offset;
+    }
+    return use(std::string_view(plain_));
+  }
+  // Before bytes on the disk may change or vanish.
+  void forget() {
+    const std::lock_guard lock(mutex_);
+    segment_ = -1;
+    plain_ = {};
+  }
+
+ private:
+  std::mutex mutex_;
+  std::int64_t segment_ = -1, offset_ = 0;
+  std::string plain_;
+};
 
 fs::path segment_path(const fs::path& folder, std::int64_t segment) {
   return folder / fmt::format("seg-{:08}.zst", segment);
@@ -50,6 +81,7 @@ struct RecordStore::State {
   std::int64_t in_second = 0;
   std::uint64_t skipped = 0;
   std::int64_t closed_bytes = 0;
+  std::unique_ptr<BlockCache> cache = std::make_unique<BlockCache>();
 
   void new_segment(std::int64_t number);
   void settle();
@@ -152,19 +184,23 @@ Status RecordStore::rollback() {
   s.block.clear();
   s.block_records = 0;
   s.current = s.durable;
+  s.cache->forget();
   return s.file.is_open() ? s.file.truncate(s.durable.bytes) : Status();
 }
 
 Result<StoredRecord> RecordStore::read(const TextPosition& position) const {
   if (!position.stored()) return fail(Code::kNotFound, "the record's text was not stored");
   const fs::path file = segment_path(state_->folder, position.segment);
-  TRIMTAB_TRY(const std::string plain, read_block(file, position.block));
-  const auto size = static_cast<std::int64_t>(plain.size());
-  if (position.start < 0 || position.size < 0 || position.start + position.size > size) {
-    return fail(Code::kCorrupt, file.string() + ": a record lies outside its block");
-  }
-  return StoredRecord{plain.substr(static_cast<std::size_t>(position.start),
-                                   static_cast<std::size_t>(position.size))};
+  return state_->cache->with(
+      file, position.segment, position.block,
+      [&](std::string_view plain) -> Result<StoredRecord> {
+        const auto size = static_cast<std::int64_t>(plain.size());
+        if (position.start < 0 || position.size < 0 || position.start + position.size > size) {
+          return fail(Code::kCorrupt, file.string() + ": a record lies outside its block");
+        }
+        return StoredRecord{std::string(plain.substr(static_cast<std::size_t>(position.start),
+                                                     static_cast<std::size_t>(position.size)))};
+      });
 }
 
 Result<std::vector<std::int64_t>> RecordStore::retain(Transaction& transaction,
@@ -190,6 +226,7 @@ Result<std::vector<std::int64_t>> RecordStore::retain(Transaction& transaction,
 
 Status RecordStore::sweep() {
   State& s = *state_;
+  s.cache->forget();
   TRIMTAB_TRY(const auto segments, s.state.segments());
   std::set<std::int64_t> named{s.current.segment};
   for (const Segment& segment : segments) named.insert(segment.segment);
