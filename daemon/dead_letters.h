@@ -2,7 +2,7 @@
 // __connect.errors.{topic,partition,offset,stage,exception.class.name,exception.message,timestamp}
 // (RECORDS.md section 3), counted by reason, logged at a limited rate.
 //
-// A letter that the dead-letter topic will never take because of its size is cut until it fits, with
+// A letter that the dead-letter topic never takes because of its size is cut until it fits, with
 // the header trimtab.original.bytes: held back, it would stop its partition for ever.
 //
 // add() never blocks for the broker; flush() returns OK only when every letter added was

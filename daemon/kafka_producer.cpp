@@ -63,7 +63,8 @@ Result<ConfPointer> make_conf(const KafkaProducerOptions& options) {
 
 struct KafkaProducer::State {
   rd_kafka_t* handle = nullptr;
-  std::atomic<std::uint64_t> accepted{0}, delivered{0}, dropped{0}, failed{0}, too_large{0}, errors{0};
+  std::atomic<std::uint64_t> accepted{0}, delivered{0}, dropped{0};
+  std::atomic<std::uint64_t> failed{0}, too_large{0}, errors{0};
   mutable std::mutex mutex;
   std::string last_error;   // under mutex
   log::RateLimit lines{6};  // poll thread only
