@@ -53,13 +53,13 @@ std::int64_t EventMarks::note(const Mark& mark) {
     newest_.offset += step.records;
   }
   ++events_;
+  // Place 0 of every level stands for the beginning, until the ring comes round to it.
+  while (sparse_.size() < kLevels * kLevelMarks) sparse_.push_back(packed(newest_));
   const std::size_t slot = events_ % kRecent;
   while (steps_.size() <= slot) steps_.push_back({});
   steps_.set(slot, step);
   for (std::size_t level = 0; level < kLevels && events_ % every(level) == 0; ++level) {
-    const std::size_t place = level * kLevelMarks + events_ / every(level) % kLevelMarks;
-    while (sparse_.size() <= place) sparse_.push_back({});
-    sparse_.set(place, packed(newest_));
+    sparse_.set(level * kLevelMarks + events_ / every(level) % kLevelMarks, packed(newest_));
   }
   return newest_.ts_ms;
 }
@@ -89,7 +89,7 @@ Mark EventMarks::at_or_before(std::uint64_t event) const {
   // The finest level that still has it; of the coarsest the oldest.
   for (std::size_t level = 0; level < kLevels; ++level) {
     const std::uint64_t newest = events_ / every(level);
-    std::uint64_t wanted = std::max<std::uint64_t>(event / every(level), 1);
+    std::uint64_t wanted = event / every(level);
     const bool last = level + 1 == kLevels;
     if (last && newest >= kLevelMarks) wanted = std::max(wanted, newest - kLevelMarks + 1);
     if (newest < wanted || newest - wanted >= kLevelMarks) continue;
@@ -114,16 +114,10 @@ Status EventMarks::restore(const std::string& prefix, const PieceMap& pieces, st
   TRIMTAB_CHECK_OK(steps_.restore(prefix + "marks/", pieces));
   TRIMTAB_CHECK_OK(sparse_.restore(prefix + "sparse/", pieces));
   const std::uint64_t kept = events == 0 ? 0 : std::min<std::uint64_t>(events + 1, kRecent);
-  if (steps_.size() != kept || sparse_.size() > kLevels * kLevelMarks) {
-    return fail(Code::kCorrupt, "drift state: the marks of " + prefix + " do not fit");
-  }
   // What at_or_before() may ask for must be there.
-  for (std::size_t level = 0; level < kLevels && events >= every(level); ++level) {
-    const std::uint64_t newest_mark = events / every(level);
-    const std::uint64_t slots = std::min<std::uint64_t>(newest_mark + 1, kLevelMarks);
-    if (sparse_.size() < level * kLevelMarks + slots) {
-      return fail(Code::kCorrupt, "drift state: sparse marks of " + prefix + " are missing");
-    }
+  const std::size_t marks = events == 0 ? 0 : kLevels * kLevelMarks;
+  if (steps_.size() != kept || sparse_.size() != marks) {
+    return fail(Code::kCorrupt, "drift state: the marks of " + prefix + " do not fit");
   }
   events_ = events;
   newest_ = newest;
