@@ -34,7 +34,8 @@ TEST(EventMarks, ExactForTheLast256AndByAnEighthOfTheAgeBehindThem) {
       ASSERT_EQ(mark.offset, log[n - age].offset);
       ASSERT_EQ(mark.ts_ms, log[n - age].ts_ms);
     }
-    for (std::uint64_t age = 256; age < std::min<std::uint64_t>(events - 32, 30'000); age += 61) {
+    const std::uint64_t oldest = std::min<std::uint64_t>(events > 32 ? events - 32 : 0, 30'000);
+    for (std::uint64_t age = 256; age < oldest; age += 61) {
       const Mark mark = marks.at_or_before(events - age);
       ASSERT_LE(mark.offset, log[n - age].offset);
       const std::uint64_t earliest = age + age / 8 + 1;
