@@ -178,6 +178,7 @@ class Target {
   TrialRunner trial_;
   OutcomeFeed outcomes_;
   ChampionNumbers champion_numbers_;
+  shadow::UnitHistory unit_history_;
 
   // Core state, one small blob.
   std::uint64_t records_ = 0;         // running number of records, for onsets

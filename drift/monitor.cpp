@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <unordered_map>
 
 #include "base/check.h"
 #include "base/clock.h"
@@ -248,6 +249,7 @@ class Monitor::Impl {
   std::uint64_t fingerprint_ = 0;
   SessionWindow sessions_;
   std::vector<std::unique_ptr<Segment>> segments_;  // [0] is "all"
+  std::unordered_map<std::uint64_t, std::size_t> segment_by_value_;  // of values looked up before
   RecentRecords recent_;
   std::uint64_t alarms_ = 0;
   std::uint64_t seen_ = 0;
@@ -268,10 +270,15 @@ std::size_t Monitor::Impl::segment_index(std::size_t field, std::string_view val
     return full.size() == name.size() + 1 + wanted.size() && full.ends_with(wanted) &&
            full.starts_with(name) && full[name.size()] == '=';
   };
+  const std::uint64_t key = stable_hash(value, field + 1);
+  if (const auto known = segment_by_value_.find(key);
+      known != segment_by_value_.end() && is_of(known->second, value)) {
+    return known->second;
+  }
   std::size_t values = 0;
   std::size_t other = 0;
   for (std::size_t i = 1; i < segments_.size(); ++i) {
-    if (is_of(i, value)) return i;
+    if (is_of(i, value)) return segment_by_value_[key] = i;
     if (!segments_[i]->name().ends_with("=other")) ++values;
     if (is_of(i, "other")) other = i;
   }
@@ -292,12 +299,15 @@ std::optional<Alarm> Monitor::Impl::observe(const Observation& event) {
   }
   if (!sessions_.counts(event.session_hash, event.ts_ms)) return std::nullopt;
   ++counted_;
-  RecentRecord record;
+  RecentRecord& record = recent_.add();
   record.ts_ms = event.ts_ms;
   record.offset = event.offset;
   record.id = event.id;
   record.word_count = event.word_count;
+  record.vector.scale = 0.0F;
   if (event.has_embedding) record.vector = VectorRow::of(event);
+  record.segments.fill(0);
+  record.segment_events.fill(0);
   std::copy_n(event.words.begin(), event.word_count, record.words.begin());
   std::optional<std::size_t> crossed;
   if (all().observe(event)) crossed = 0;
@@ -310,7 +320,6 @@ std::optional<Alarm> Monitor::Impl::observe(const Observation& event) {
     record.segments[field] = index + 1;
     record.segment_events[field] = segments_[index]->events();
   }
-  recent_.add(record);
   if (!crossed) return std::nullopt;
   Alarm alarm;
   alarm.seq = ++alarms_;
@@ -503,6 +512,7 @@ Status Monitor::Impl::restore(const PieceMap& pieces) {
   const auto segments = in.get<std::uint64_t>();
   if (segments < 1 || segments > 2'000) in.reject();
   segments_.clear();
+  segment_by_value_.clear();
   for (std::uint64_t i = 0; in.ok() && i < segments; ++i) {
     segments_.push_back(std::make_unique<Segment>(plan_, in.get_text(),
                                                   "segment/" + std::to_string(i) + "/", i == 0));

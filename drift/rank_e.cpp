@@ -10,6 +10,7 @@
 
 #include "base/check.h"
 #include "base/hash.h"
+#include "drift/rank_step.h"
 
 namespace trimtab::drift {
 namespace {
@@ -21,9 +22,7 @@ constexpr double kUniformShare = 0.02;
 constexpr double kNormal95 = 1.6448536269514722;
 constexpr double kPlugInQuantile = 0.995;
 constexpr double kMaxHalfLife = 20'000.0;
-constexpr float kWealthCap = 1e30F;  // only reached where nobody restarts (reset=false)
 constexpr double kLeadUnit = 256.0;
-constexpr std::int16_t kLeadCap = 16'384;  // e^64; with one more ln e it still fits 16 bits
 
 struct Alternative {
   double shift;
@@ -90,7 +89,7 @@ std::uint64_t category_hash(std::string_view text) {
 }
 
 RankBets::RankBets(Reference reference, const RankOptions& options)
-    : reference_(std::move(reference)), options_(options), ordered_(reference_.ordered()) {
+    : ordered_(reference.ordered()), options_(options), reference_(std::move(reference)) {
   CHECK(options.half_life_events >= 8.0 && options.half_life_events <= kMaxHalfLife,
         "rank_e: half_life outside 8 .. 20,000 events");
   for (std::size_t b = 0; b < reference_.bins(); ++b) {
@@ -177,21 +176,6 @@ void RankBets::learn(RankState& state, std::size_t bin) const {
 
 namespace {
 
-// Four or eight bets at a time (SSE, NEON; the compiler's portable vectors).
-using Four = float __attribute__((vector_size(16)));
-using Eight = std::int16_t __attribute__((vector_size(16)));
-
-template <typename Vector>
-Vector load(const void* from) {
-  Vector value;
-  std::memcpy(&value, from, sizeof value);
-  return value;
-}
-template <typename Vector>
-void store(void* to, const Vector& value) {
-  std::memcpy(to, &value, sizeof value);
-}
-
 constexpr std::array<float, kFixedBets> kWeights = [] {
   std::array<float, kFixedBets> weights{};
   for (std::size_t k = 0; k < kFixedBets; ++k) weights[k] = kAlternatives[k].weight;
@@ -205,37 +189,7 @@ static_assert(
     }(),
     "the evidence is a mean of the bets' wealth");
 
-// One step of all fixed bets' wealth by one row of e-values. Returns the weighted sum.
-float step_wealth(const float* e_row, RankState& state, float dt) {
-  const Four cap = Four{} + kWealthCap;
-  const Four gap = Four{} + dt;
-  Four sum = {};
-  for (std::size_t k = 0; k < kFixedBets; k += 4) {
-    Four wealth = load<Four>(e_row + k) * (load<Four>(&state.wealth[k]) + gap);
-    wealth = wealth < cap ? wealth : cap;
-    sum += wealth * load<Four>(&kWeights[k]);
-    store(&state.wealth[k], wealth);
-  }
-  return (sum[0] + sum[1]) + (sum[2] + sum[3]);
-}
-
-// One step of their running maxima and ages.
-void step_onsets(const std::int16_t* log_row, RankState& state, std::int16_t step) {
-  const Eight zero = {};
-  const Eight one = zero + std::int16_t{1};
-  const Eight cap = zero + kLeadCap;
-  const Eight oldest = zero + static_cast<std::int16_t>(kMostAge - step);
-  const Eight older = zero + step;
-  for (std::size_t k = 0; k < kFixedBets; k += 8) {
-    Eight lead = load<Eight>(&state.lead[k]);
-    Eight age = load<Eight>(&state.age[k]);
-    const Eight running = lead > zero;
-    lead = lead < cap ? lead : cap;
-    age = age < oldest ? age : oldest;
-    store(&state.lead[k], (lead & running) + load<Eight>(log_row + k));
-    store(&state.age[k], running ? age + older : one);
-  }
-}
+const StepBets kStepBets = step_bets_ways().front();
 
 }  // namespace
 
@@ -245,15 +199,12 @@ float RankBets::update(RankState& state, std::size_t bin, float dt, std::uint32_
   const float e = plug_in_e(state, bin);
   learn(state, bin);
   state.wealth[p] = std::min(e * (state.wealth[p] + dt), kWealthCap);
-  const bool running = state.learned_best > 1.0F;
-  state.age[p] = running ? static_cast<std::int16_t>(std::min(state.age[p] + older, +kMostAge))
-                         : std::int16_t{1};
+  const int running = state.learned_best > 1.0F ? 1 : 0;  // arithmetic, for it is a coin's toss
+  const int age = std::min(state.age[p] + older, +kMostAge);
+  state.age[p] = static_cast<std::int16_t>(1 + running * (age - 1));
   state.learned_best = std::min(e * std::max(state.learned_best, 1.0F), kWealthCap);
-  float fixed = 0.0F;
-  if (ordered_) {
-    fixed = step_wealth(rows_[bin].e.data(), state, dt);
-    step_onsets(rows_[bin].log_e.data(), state, older);
-  }
+  const float fixed =
+      ordered_ ? kStepBets(rows_[bin], kWeights.data(), state, dt, older) : 0.0F;
   state.evidence = fixed + plug_in_weight_ * state.wealth[p];
   return state.evidence;
 }

@@ -48,6 +48,12 @@ struct RankOptions {
 
 inline constexpr std::int16_t kMostAge = 32'767;
 
+// What the fixed bets win or lose when an event falls in one bin.
+struct alignas(16) BetRow {
+  std::array<float, kFixedBets> e{};             // q_k(b) / p0(b) / (1 + tau_k)
+  std::array<std::int16_t, kFixedBets> log_e{};  // 256 ln of it
+};
+
 // What changes with every event. Plain bytes without padding: copy it to save it.
 struct RankState {
   std::array<float, kBets> wealth{};              // M_k
@@ -86,28 +92,25 @@ class RankBets {
   [[nodiscard]] double tau(std::size_t bet) const { return tau_[bet]; }
 
  private:
-  struct alignas(16) Row {
-    std::array<float, kFixedBets> e{};             // q_k(b) / p0(b) / (1 + tau_k)
-    std::array<std::int16_t, kFixedBets> log_e{};  // 256 ln of it
-  };
   void build_fixed();
   void build_plug_in();
   [[nodiscard]] float plug_in_e(const RankState& state, std::size_t bin) const;
   [[nodiscard]] float plug_in_tax(const RankState& state) const;
   void learn(RankState& state, std::size_t bin) const;
 
-  Reference reference_;
-  RankOptions options_;
-  std::array<Row, kMaxBins> rows_{};
-  std::array<float, kMaxBins> inverse_mass_{};
-  std::array<double, kBets> tau_{};
-  double floor_keep_ = 1.0;       // 1 / (1 + what the floors added to the masses)
+  // What every event reads comes first.
   float plug_in_keep_ = 1.0F;     // floor_keep_ / (1 + tau of the plug-in)
   float prior_ = 0.0F;            // the prior's weight, in count units
+  float plug_in_weight_ = 1.0F;
   std::uint16_t unit_ = 1;        // counts of one event
   std::uint16_t fade_every_ = 1;  // events between two fadings by 2^(-1/8)
-  float plug_in_weight_ = 1.0F;
   bool ordered_ = true;
+  RankOptions options_;
+  Reference reference_;
+  std::array<float, kMaxBins> inverse_mass_{};
+  std::array<BetRow, kMaxBins> rows_{};
+  std::array<double, kBets> tau_{};
+  double floor_keep_ = 1.0;  // 1 / (1 + what the floors added to the masses)
 };
 
 // The detector by name, in events: `trimtab detect rank_e --reference REF`.

@@ -69,6 +69,15 @@ void Reference::set_masses() {
   for (double& mass : masses_) mass /= total;
 }
 
+void Reference::set_slots() {
+  slots_.fill(kFree);
+  for (std::size_t i = 0; i < hashes_.size(); ++i) {
+    std::size_t at = hashes_[i] >> 58;
+    while (slots_[at] != kFree) at = (at + 1) % kSlots;
+    slots_[at] = static_cast<std::uint8_t>(i);
+  }
+}
+
 Reference Reference::from_numbers(std::vector<double> values) {
   CHECK(!values.empty(), "a reference needs values");
   Reference result;
@@ -117,6 +126,7 @@ Reference Reference::from_categories(std::vector<CategoryCount> counts, std::int
     result.hashes_.push_back(hash);
     result.hash_bins_.push_back(bin);
   }
+  result.set_slots();
   result.set_masses();
   return result;
 }
@@ -140,13 +150,6 @@ double Reference::floor_excess() const {
 std::size_t Reference::filled() const {
   return static_cast<std::size_t>(
       std::count_if(counts_.begin(), counts_.end(), [](std::int64_t c) { return c > 0; }));
-}
-
-std::size_t Reference::bin_of_category(std::uint64_t hash) const {
-  if (hash == 0) return missing_bin();
-  const auto at = std::lower_bound(hashes_.begin(), hashes_.end(), hash);
-  if (at == hashes_.end() || *at != hash) return missing_bin() - 1;
-  return hash_bins_[static_cast<std::size_t>(at - hashes_.begin())];
 }
 
 std::string Reference::label(std::size_t bin) const {
@@ -185,7 +188,7 @@ Reference Reference::load(ByteReader& in) {
   const std::size_t bins = result.counts_.size();
   const bool fits =
       result.size_ > 0 && bins >= 2 && bins <= kMaxBins &&
-      result.hashes_.size() == result.hash_bins_.size() &&
+      result.hashes_.size() == result.hash_bins_.size() && result.hashes_.size() < kValueBins &&
       (result.ordered_ ? result.edge_count_ + 2 == bins : result.labels_.size() + 1 == bins) &&
       std::all_of(result.hash_bins_.begin(), result.hash_bins_.end(),
                   [bins](std::uint8_t b) { return b + 2U < bins; }) &&
@@ -194,6 +197,7 @@ Reference Reference::load(ByteReader& in) {
     in.reject();
     return from_numbers({0.0});
   }
+  result.set_slots();
   result.set_masses();
   return result;
 }

@@ -67,18 +67,29 @@ class Reference {
     // Branch-free search for the number of edges <= x over a power-of-two table.
     std::size_t at = 0;
     for (std::size_t step = kValueBins / 2; step > 0; step /= 2) {
-      at += (edges_[at + step - 1] <= x) ? step : 0;
+      at += static_cast<std::size_t>(edges_[at + step - 1] <= x) * step;
     }
     return at;
   }
   // REQUIRES: !ordered(). 0 -> missing_bin(), unknown -> `other`.
-  [[nodiscard]] std::size_t bin_of_category(std::uint64_t hash) const;
+  [[nodiscard]] std::size_t bin_of_category(std::uint64_t hash) const {
+    if (hash == 0) return missing_bin();
+    // Open addressing, at most half full: nearly always the first look decides.
+    for (std::size_t at = hash >> 58;; at = (at + 1) % kSlots) {
+      const std::uint8_t entry = slots_[at];
+      if (entry == kFree) return missing_bin() - 1;
+      if (hashes_[entry] == hash) return hash_bins_[entry];
+    }
+  }
 
   void save(ByteWriter& out) const;
   [[nodiscard]] static Reference load(ByteReader& in);
 
  private:
   void set_masses();
+  void set_slots();
+  static constexpr std::size_t kSlots = 64;
+  static constexpr std::uint8_t kFree = 255;
 
   bool ordered_ = true;
   std::int64_t size_ = 0;
@@ -88,6 +99,7 @@ class Reference {
   std::vector<double> masses_;
   std::vector<std::uint64_t> hashes_;    // a category bin, ascending by hash
   std::vector<std::uint8_t> hash_bins_;  // the bin of hashes_[i]
+  std::array<std::uint8_t, kSlots> slots_{};  // hash's first 6 bits -> i; kFree
   std::vector<std::string> labels_;      // a category bin
 };
 

@@ -145,11 +145,10 @@ bool Segment::observe(const Observation& event) {
 // REQUIRES: watch.armed.
 void Segment::feed(Watch& watch, const Observation& event, std::int64_t ts_ms,
                    const Projections::Values* projected, double novelty) {
-  const Signal& signal = plan_->signals[watch.signal];
   const std::uint64_t number = events();
   Channel* channels = &channels_[watch.first_channel];
-  const bool absent = (signal.about_output && event.candidate) ||
-                      (signal.kind == SignalKind::kEmbedding && projected == nullptr);
+  const bool absent = (watch.about_output && event.candidate) ||
+                      (watch.kind == SignalKind::kEmbedding && projected == nullptr);
   if (absent || ++watch.phase < watch.thin) {
     channels[0].bins.set(number, BinRing::kNotFed);
     return;
@@ -166,7 +165,7 @@ void Segment::feed(Watch& watch, const Observation& event, std::int64_t ts_ms,
     const RankBets& bets = bets_of(watch, cell, c);
     const Reference& reference = bets.reference();
     std::size_t bin = 0;
-    switch (signal.kind) {
+    switch (watch.kind) {
       case SignalKind::kCategorical:
         bin = reference.bin_of_category(event.categories[watch.signal]);
         break;
