@@ -56,7 +56,9 @@ std::int64_t EventMarks::note(const Mark& mark) {
   const std::size_t slot = events_ % kRecent;
   while (steps_.size() <= slot) steps_.push_back({});
   steps_.set(slot, step);
-  for (std::size_t level = 0; level < kLevels && events_ % every(level) == 0; ++level) {
+  // Mark 0 of each level is the first event.
+  for (std::size_t level = 0; level < kLevels && (events_ % every(level) == 0 || events_ == 1);
+       ++level) {
     const std::size_t place = level * kLevelMarks + events_ / every(level) % kLevelMarks;
     while (sparse_.size() <= place) sparse_.push_back({});
     sparse_.set(place, packed(newest_));
@@ -89,7 +91,7 @@ Mark EventMarks::at_or_before(std::uint64_t event) const {
   // The finest level that still has it; of the coarsest the oldest.
   for (std::size_t level = 0; level < kLevels; ++level) {
     const std::uint64_t newest = events_ / every(level);
-    std::uint64_t wanted = std::max<std::uint64_t>(event / every(level), 1);
+    std::uint64_t wanted = event / every(level);
     const bool last = level + 1 == kLevels;
     if (last && newest >= kLevelMarks) wanted = std::max(wanted, newest - kLevelMarks + 1);
     if (newest < wanted || newest - wanted >= kLevelMarks) continue;
@@ -118,7 +120,7 @@ Status EventMarks::restore(const std::string& prefix, const PieceMap& pieces, st
     return fail(Code::kCorrupt, "drift state: the marks of " + prefix + " do not fit");
   }
   // What at_or_before() may ask for must be there.
-  for (std::size_t level = 0; level < kLevels && events >= every(level); ++level) {
+  for (std::size_t level = 0; level < kLevels && events > 0; ++level) {
     const std::uint64_t newest_mark = events / every(level);
     const std::uint64_t slots = std::min<std::uint64_t>(newest_mark + 1, kLevelMarks);
     if (sparse_.size() < level * kLevelMarks + slots) {

@@ -22,7 +22,7 @@ std::vector<Mark> log_of(std::size_t events, std::uint64_t seed) {
   return log;
 }
 
-TEST(EventMarks, ExactForTheLast256AndByAnEighthOfTheAgeBehindThem) {
+TEST(EventMarks, ExactForTheLast256AndByASeventhOfTheAgeBehindThem) {
   const auto log = log_of(70'000, 7);
   EventMarks marks;
   for (std::size_t n = 0; n < log.size(); ++n) {
@@ -38,7 +38,7 @@ TEST(EventMarks, ExactForTheLast256AndByAnEighthOfTheAgeBehindThem) {
     for (std::uint64_t age = 256; age < oldest; age += 61) {
       const Mark mark = marks.at_or_before(events - age);
       ASSERT_LE(mark.offset, log[n - age].offset);
-      const std::uint64_t earliest = age + age / 8 + 1;
+      const std::uint64_t earliest = age + age / 7 + 1;
       ASSERT_GE(mark.offset, log[n - std::min<std::uint64_t>(n, earliest)].offset) << age;
     }
   }
