@@ -79,7 +79,7 @@ std::string scalar_yaml(const Row& row, const Value& value) {
     case Kind::kStringMap:
       return flow_map(std::get<std::map<std::string, std::string>>(value), quoted);
     case Kind::kNumberMap:
-      return flow_map(std::get<std::map<std::string, double>>(value), format_number);
+      return flow_map(std::get<NumberMap>(value), format_number);
     case Kind::kSection:
     case Kind::kSections: break;
   }

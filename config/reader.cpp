@@ -218,14 +218,17 @@ class ValueReader {
 
   bool number_map(const YamlNode& node, Value& out) {
     if (node.type != Type::kMap) return wrong_type(node, kind_name(row_));
-    std::map<std::string, double> map;
+    NumberMap map;
     bool whole = true;
     for (const auto& [key, value] : node.pairs) {
       Value number = 0.0;
       if (key.type != Type::kScalar || !ranged(value, parse_number, number)) {
         whole = false;
-      } else if (!map.emplace(key.text, std::get<double>(number)).second) {
+      } else if (std::any_of(map.begin(), map.end(),
+                             [&](const auto& entry) { return entry.first == key.text; })) {
         whole = problem(key, "the key " + shown(key.text) + " is given twice");
+      } else {
+        map.emplace_back(key.text, std::get<double>(number));
       }
     }
     out = std::move(map);

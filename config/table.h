@@ -35,14 +35,16 @@ enum class Kind {
   kStrings,    // list; of Row::choices where that is not empty
   kNumbers,    // list
   kStringMap,  // free keys
-  kNumberMap,  // free keys
+  kNumberMap,  // free keys, in the file's order
   kSection,
   kSections,  // list of sections
 };
 
+// Keys in the order of the file: of two patterns that fit, the first counts.
+using NumberMap = std::vector<std::pair<std::string, double>>;
+
 using Value = std::variant<bool, std::int64_t, double, std::string, Rate, std::vector<std::string>,
-                           std::vector<double>, std::map<std::string, std::string>,
-                           std::map<std::string, double>>;
+                           std::vector<double>, std::map<std::string, std::string>, NumberMap>;
 
 struct Section;
 
@@ -183,9 +185,9 @@ class Table {
     scalar<std::map<std::string, std::string>>(key, Kind::kStringMap, member, doc);
     return *this;
   }
-  Table& number_map(const char* key, std::map<std::string, double> T::*member, double low,
-                    double high, const char* doc) {
-    scalar<std::map<std::string, double>>(key, Kind::kNumberMap, member, doc).range(low, high);
+  Table& number_map(const char* key, NumberMap T::*member, double low, double high,
+                    const char* doc) {
+    scalar<NumberMap>(key, Kind::kNumberMap, member, doc).range(low, high);
     return *this;
   }
   template <typename Child>

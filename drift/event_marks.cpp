@@ -53,15 +53,13 @@ std::int64_t EventMarks::note(const Mark& mark) {
     newest_.offset += step.records;
   }
   ++events_;
+  // Place 0 of every level stands for the beginning, until the ring comes round to it.
+  while (sparse_.size() < kLevels * kLevelMarks) sparse_.push_back(packed(newest_));
   const std::size_t slot = events_ % kRecent;
   while (steps_.size() <= slot) steps_.push_back({});
   steps_.set(slot, step);
-  // Mark 0 of each level is the first event.
-  for (std::size_t level = 0; level < kLevels && (events_ % every(level) == 0 || events_ == 1);
-       ++level) {
-    const std::size_t place = level * kLevelMarks + events_ / every(level) % kLevelMarks;
-    while (sparse_.size() <= place) sparse_.push_back({});
-    sparse_.set(place, packed(newest_));
+  for (std::size_t level = 0; level < kLevels && events_ % every(level) == 0; ++level) {
+    sparse_.set(level * kLevelMarks + events_ / every(level) % kLevelMarks, packed(newest_));
   }
   return newest_.ts_ms;
 }
@@ -116,16 +114,10 @@ Status EventMarks::restore(const std::string& prefix, const PieceMap& pieces, st
   TRIMTAB_CHECK_OK(steps_.restore(prefix + "marks/", pieces));
   TRIMTAB_CHECK_OK(sparse_.restore(prefix + "sparse/", pieces));
   const std::uint64_t kept = events == 0 ? 0 : std::min<std::uint64_t>(events + 1, kRecent);
-  if (steps_.size() != kept || sparse_.size() > kLevels * kLevelMarks) {
-    return fail(Code::kCorrupt, "drift state: the marks of " + prefix + " do not fit");
-  }
   // What at_or_before() may ask for must be there.
-  for (std::size_t level = 0; level < kLevels && events > 0; ++level) {
-    const std::uint64_t newest_mark = events / every(level);
-    const std::uint64_t slots = std::min<std::uint64_t>(newest_mark + 1, kLevelMarks);
-    if (sparse_.size() < level * kLevelMarks + slots) {
-      return fail(Code::kCorrupt, "drift state: sparse marks of " + prefix + " are missing");
-    }
+  const std::size_t marks = events == 0 ? 0 : kLevels * kLevelMarks;
+  if (steps_.size() != kept || sparse_.size() != marks) {
+    return fail(Code::kCorrupt, "drift state: the marks of " + prefix + " do not fit");
   }
   events_ = events;
   newest_ = newest;

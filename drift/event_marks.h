@@ -3,8 +3,8 @@
 //
 // Exact for the last 256 events, as steps from one event to the next (8 bytes). Further back, to
 // 32,768 events, seven rings of 16 marks, one for every 32nd, 64th .. 2,048th event: the mark at or
-// before an event, off by at most a seventh of its age. (An onset that old is less certain than
-// that: at .25 sigma the best start has a spread of tens of events.)
+// before an event, off by at most a seventh of its age (2 / 15). (An onset that old is less certain
+// than that: at .25 sigma the best start has a spread of tens of events.)
 // A step between two events is cut to +-24.8 days of time and to 4e9 records: after a silence that
 // was longer, times are behind by what was cut off until the next events catch up.
 // Control's thread. Memory: 3.4 KB, all of it from the start.

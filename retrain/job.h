@@ -47,8 +47,9 @@ struct JobLora {
   std::vector<std::string> target_modules = {"all-linear"};
   bool use_rslora = false;
   bool use_dora = false;
-  std::map<std::string, double> rank_pattern;
-  std::map<std::string, double> alpha_pattern;
+  // By regular expression on a module's name; the first that fits counts, so in the file's order.
+  std::vector<std::pair<std::string, double>> rank_pattern;
+  std::vector<std::pair<std::string, double>> alpha_pattern;
   std::vector<double> layers_to_transform;    // PEFT's name; empty: all layers
   std::int64_t freeze_first = 0;              // the first so many layers get no adapter
   std::string init_lora_weights = "kaiming";  // kaiming (B = 0) | pissa

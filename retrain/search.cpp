@@ -11,7 +11,10 @@ namespace {
 
 constexpr std::int64_t kGridPoints = 4;  // of a key given as low..high
 constexpr int kCandidates = 24;
-constexpr double kRandomShare = 0.2;  // of TPE's trials, so that it cannot stay where it began
+// Optuna's defaults: the best tenth, at most 25, are the good ones; 10 random trials begin.
+constexpr double kGoodShare = 0.1;
+constexpr std::size_t kMostGood = 25;
+constexpr std::size_t kStartTrials = 10;
 
 // low..high as [0, 1] and back.
 double to_unit(const JobSearchKey& key, double value) {
@@ -32,54 +35,66 @@ double random_value(const JobSearchKey& key, Random& random) {
   return from_unit(key, random.uniform());
 }
 
-// One dimension's density of the good or the bad: kernels around what was seen, and a uniform one.
+// One dimension's density of the good or the bad: Bergstra's adaptive Parzen estimator. A Gaussian
+// around each point that was seen and a broad one in the middle as the prior, cut at the ends. Each
+// kernel is as wide as the way to its farther neighbour: narrow where points lie dense.
 class Parzen {
  public:
   Parzen(const JobSearchKey& key, std::vector<double> seen) : key_(key), seen_(std::move(seen)) {
     if (!key_.values.empty()) return;
-    for (double& value : seen_) value = to_unit(key_, value);
-    double mean = 0, square = 0;
-    for (const double value : seen_) mean += value / static_cast<double>(seen_.size());
-    for (const double value : seen_)
-      square += (value - mean) * (value - mean) / static_cast<double>(seen_.size());
-    const double scott =
-        1.06 * std::sqrt(square) * std::pow(static_cast<double>(seen_.size()), -0.2);
-    width_ = std::clamp(scott, 0.12, 0.5);
+    for (const double value : seen_) kernels_.push_back({to_unit(key_, value), 0});
+    kernels_.push_back({0.5, 1.0});
+    std::sort(kernels_.begin(), kernels_.end(),
+              [](const Kernel& a, const Kernel& b) { return a.center < b.center; });
+    const std::size_t n = kernels_.size();
+    const double least = 1.0 / static_cast<double>(std::min<std::size_t>(100, 1 + n));
+    for (std::size_t i = 0; i < n; ++i) {
+      if (kernels_[i].width > 0) continue;  // the prior
+      const double left = i > 0 ? kernels_[i].center - kernels_[i - 1].center : 0.0;
+      const double right = i + 1 < n ? kernels_[i + 1].center - kernels_[i].center : 0.0;
+      kernels_[i].width = std::clamp(std::max(left, right), least, 1.0);
+    }
   }
 
   double draw(Random& random) const {
-    const auto kernel = random.below(seen_.size() + 1);
-    if (kernel == seen_.size()) return random_value(key_, random);
-    if (!key_.values.empty()) return seen_[kernel];
-    for (int i = 0; i < 20; ++i) {
-      const double unit = seen_[kernel] + width_ * random.normal();
+    if (!key_.values.empty()) {
+      const auto at = random.below(seen_.size() + 1);
+      return at == seen_.size() ? random_value(key_, random) : seen_[at];
+    }
+    const Kernel& kernel = kernels_[random.below(kernels_.size())];
+    for (int i = 0; i < 100; ++i) {
+      const double unit = kernel.center + kernel.width * random.normal();
       if (unit >= 0 && unit <= 1) return from_unit(key_, unit);
     }
-    return from_unit(key_, seen_[kernel]);
+    return from_unit(key_, kernel.center);
   }
 
   double log_density(double value) const {
-    const auto n = static_cast<double>(seen_.size() + 1);
-    if (!key_.values.empty()) {
+    if (!key_.values.empty()) {  // a prior of one point over all values
       const auto count = static_cast<double>(std::count(seen_.begin(), seen_.end(), value));
-      return std::log((count + 1.0) / (n + static_cast<double>(key_.values.size()) - 1.0));
+      return std::log((count + 1.0 / static_cast<double>(key_.values.size())) /
+                      static_cast<double>(seen_.size() + 1));
     }
     const double unit = to_unit(key_, value);
-    double total = 1.0;  // the uniform kernel
-    for (const double center : seen_) {
-      const double z = (unit - center) / width_;
+    double total = 0;
+    for (const Kernel& kernel : kernels_) {
+      const double z = (unit - kernel.center) / kernel.width;
       const auto below = [&](double edge) {
-        return 0.5 * std::erfc(-(edge - center) / width_ / std::sqrt(2.0));
+        return 0.5 * std::erfc(-(edge - kernel.center) / kernel.width / std::sqrt(2.0));
       };
-      total += std::exp(-0.5 * z * z) / (width_ * 2.5066282746310002 * (below(1) - below(0)));
+      total += std::exp(-0.5 * z * z) / (kernel.width * 2.5066282746310002 * (below(1) - below(0)));
     }
-    return std::log(total / n);
+    return std::log(total / static_cast<double>(kernels_.size()));
   }
 
  private:
+  struct Kernel {
+    double center;  // on [0, 1]
+    double width;
+  };
   const JobSearchKey& key_;
   std::vector<double> seen_;
-  double width_ = 0.1;
+  std::vector<Kernel> kernels_;
 };
 
 bool beats(const Evaluation& a, const Evaluation& b) {
@@ -198,16 +213,17 @@ std::optional<std::vector<double>> Study::grid_point(std::int64_t trial) const {
 
 std::vector<double> Study::tpe_point(std::int64_t trial) const {
   Random random(seed_ + static_cast<std::uint64_t>(trial));
-  const std::size_t least = std::max<std::size_t>(6, 2 * settings_.space.size());
   std::vector<const Evaluation*> seen;
-  for (std::int64_t rung = last_rung(); rung >= 0 && seen.size() < least; --rung)
+  for (std::int64_t rung = last_rung(); rung >= 0 && seen.size() < kStartTrials; --rung)
     seen = at_rung(rung);
   std::vector<double> chosen;
-  if (seen.size() < least || random.chance(kRandomShare)) {
+  if (seen.size() < kStartTrials) {
     for (const JobSearchKey& key : settings_.space) chosen.push_back(random_value(key, random));
     return chosen;
   }
-  const std::size_t good = (seen.size() + 3) / 4;
+  const auto good =
+      std::min(kMostGood,
+               static_cast<std::size_t>(std::ceil(kGoodShare * static_cast<double>(seen.size()))));
   std::vector<Parzen> likely, unlikely;
   for (std::size_t i = 0; i < settings_.space.size(); ++i) {
     std::vector<double> high, low;

@@ -13,7 +13,7 @@ namespace trimtab::model::jinja {
 namespace {
 
 constexpr std::size_t kMaxSteps = 500'000;  // a real chat of 100 messages takes about 10,000
-constexpr int kMaxDepth = 150;                // of evaluations inside evaluations, macros included
+constexpr int kMaxDepth = 150;              // of evaluations inside evaluations, macros included
 
 using Kind = Expr::Kind;
 
@@ -425,6 +425,7 @@ Value Interpreter::attribute(const Value& subject, const std::string& name) {
   if (subject.is_object()) {
     if (const Value* found = subject.field(name)) return *found;
   }
+  if (const Value* found = subject.named_item(name)) return *found;
   return missing(subject, name);
 }
 

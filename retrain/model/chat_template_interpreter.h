@@ -70,6 +70,8 @@ class Interpreter {
 
 // Methods of texts, lists and objects ("x".strip()); an undefined value when there is none.
 [[nodiscard]] Value method_of(const Value& subject, const std::string& name);
+[[nodiscard]] Value list_method(const Value& list, const std::string& name);
+[[nodiscard]] Value dict_method(const Value& dict, const std::string& name);
 [[nodiscard]] std::string strip(std::string_view text, const Value* chars, bool left, bool right);
 // Python's operators (chat_template_operators.cpp); they throw where Python raises.
 [[nodiscard]] Value binary(const std::string& op, const Value& a, const Value& b);

@@ -1,11 +1,10 @@
-// Methods of Python's texts, lists and objects that chat templates call. Those that change their
-// object are refused as Jinja's immutable sandbox refuses them.
+// Methods of Python's texts that chat templates call.
 #include <utf8proc.h>
 
 #include <algorithm>
 #include <map>
 
-#include "retrain/model/chat_template_interpreter.h"
+#include "retrain/model/chat_template_filters.h"
 #include "retrain/model/tokenizer_unicode.h"
 
 namespace trimtab::model::jinja {
@@ -138,10 +137,6 @@ std::string upper(const std::string& text) {
   }
   return out;
 }
-bool is_letter(char32_t c) {
-  const auto category = utf8proc_category(static_cast<utf8proc_int32_t>(c));
-  return category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_LO;
-}
 std::string capitalize(const std::string& text) {
   if (text.empty()) return text;
   std::size_t at = 0;
@@ -156,7 +151,7 @@ std::string title(const std::string& text) {
     const char32_t c = next_code_point(text, at);
     const std::string one = text.substr(begin, at - begin);
     out += inside ? lowercase(one) : upper(one);
-    inside = is_letter(c);
+    inside = is_alphabetic(c);
   }
   return out;
 }
@@ -224,6 +219,88 @@ bool cased(const std::string& text, bool want_upper) {
   return any;
 }
 
+// str.center, ljust, rjust: the fill is one character.
+std::string justified(const std::string& text, const Arguments& a, const char* method, int side) {
+  const std::int64_t width = count_argument(a, 0, "width");
+  const std::string fill = a.positional.size() > 1 ? text_argument(a, 1, method) : " ";
+  if (a.positional.empty() || character_count(fill) != 1)
+    throw JinjaError("The fill character must be exactly one character long");
+  if (side == 0) return centered(text, width, fill);
+  std::string out;
+  const auto length = static_cast<std::int64_t>(character_count(text));
+  for (std::int64_t i = length; i < std::min<std::int64_t>(width, 100'000); ++i) out += fill;
+  return side < 0 ? text + out : out + text;
+}
+
+std::string zero_filled(const std::string& text, const Arguments& a) {
+  const std::int64_t width = std::min<std::int64_t>(count_argument(a, 0, "width"), 100'000);
+  const std::int64_t missing = width - static_cast<std::int64_t>(character_count(text));
+  if (missing <= 0) return text;
+  const std::size_t sign = text.starts_with('-') || text.starts_with('+') ? 1 : 0;
+  return text.substr(0, sign) + std::string(static_cast<std::size_t>(missing), '0') +
+         text.substr(sign);
+}
+
+Value partition(const std::string& text, const Arguments& a, bool last) {
+  const std::string& sep = text_argument(a, 0, "partition");
+  if (sep.empty()) throw JinjaError("empty separator");
+  const std::size_t at = last ? text.rfind(sep) : text.find(sep);
+  if (at == std::string::npos)
+    return last ? Value::list({"", "", text}, true) : Value::list({text, "", ""}, true);
+  return Value::list({text.substr(0, at), sep, text.substr(at + sep.size())}, true);
+}
+
+std::string swap_case(const std::string& text) {
+  std::string out;
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t begin = at;
+    next_code_point(text, at);
+    const std::string one = text.substr(begin, at - begin);
+    out += cased(one, true) ? lowercase(one) : upper(one);
+  }
+  return out;
+}
+
+// Every run of cased letters begins with a capital and goes on in small ones.
+bool is_title(const std::string& text) {
+  bool any = false;
+  bool inside = false;
+  for (std::size_t at = 0; at < text.size();) {
+    const auto category =
+        utf8proc_category(static_cast<utf8proc_int32_t>(next_code_point(text, at)));
+    const bool big = category == UTF8PROC_CATEGORY_LU || category == UTF8PROC_CATEGORY_LT;
+    const bool small = category == UTF8PROC_CATEGORY_LL;
+    if ((big && inside) || (small && !inside)) return false;
+    inside = big || small;
+    any = any || inside;
+  }
+  return any;
+}
+
+std::string expand_tabs(const std::string& text, const Arguments& a) {
+  const Value* given = a.find(0, "tabsize");
+  const std::int64_t size =
+      given == nullptr ? 8 : std::min<std::int64_t>(count_argument(a, 0, "tabsize"), 1000);
+  std::string out;
+  std::int64_t column = 0;
+  for (const std::string& c : characters(text)) {
+    if (c == "\t") {
+      const std::int64_t width = size > 0 ? size - column % size : 0;
+      out.append(static_cast<std::size_t>(width), ' ');
+      column += width;
+    } else {
+      out += c;
+      column = c == "\n" || c == "\r" ? 0 : column + 1;
+    }
+    if (out.size() > kMaxTextBytes) throw JinjaError("a text grows beyond 16 MiB");
+  }
+  return out;
+}
+
+bool is_decimal(char32_t c) {
+  return utf8proc_category(static_cast<utf8proc_int32_t>(c)) == UTF8PROC_CATEGORY_ND;
+}
+
 const std::map<std::string, TextMethod, std::less<>>& text_methods() {
   using T = const std::string&;
   using A = const Arguments&;
@@ -271,74 +348,32 @@ const std::map<std::string, TextMethod, std::less<>>& text_methods() {
          const std::string& s = text_argument(a, 0, "removesuffix");
          return t.ends_with(s) ? t.substr(0, t.size() - s.size()) : t;
        }},
+      {"center", [](T t, A a) -> Value { return justified(t, a, "center", 0); }},
+      {"ljust", [](T t, A a) -> Value { return justified(t, a, "ljust", -1); }},
+      {"rjust", [](T t, A a) -> Value { return justified(t, a, "rjust", 1); }},
+      {"zfill", [](T t, A a) -> Value { return zero_filled(t, a); }},
+      {"partition", [](T t, A a) { return partition(t, a, false); }},
+      {"rpartition", [](T t, A a) { return partition(t, a, true); }},
+      {"swapcase", [](T t, A) -> Value { return swap_case(t); }},
+      {"istitle", [](T t, A) -> Value { return is_title(t); }},
+      {"expandtabs", [](T t, A a) -> Value { return expand_tabs(t, a); }},
+      {"isdecimal", [](T t, A) -> Value { return all_characters(t, is_decimal); }},
+      {"isascii",
+       [](T t, A) -> Value {
+         return std::all_of(t.begin(), t.end(), [](char c) { return (c & 0x80) == 0; });
+       }},
       {"isdigit", [](T t, A) -> Value { return all_characters(t, is_numeric); }},
       {"isnumeric", [](T t, A) -> Value { return all_characters(t, is_numeric); }},
       {"isspace", [](T t, A) -> Value { return all_characters(t, python_space); }},
-      {"isalpha", [](T t, A) -> Value { return all_characters(t, is_letter); }},
+      {"isalpha", [](T t, A) -> Value { return all_characters(t, is_alphabetic); }},
       {"isalnum",
        [](T t, A) -> Value {
-         return all_characters(t, [](char32_t c) { return is_letter(c) || is_numeric(c); });
+         return all_characters(t, [](char32_t c) { return is_alphabetic(c) || is_numeric(c); });
        }},
       {"islower", [](T t, A) -> Value { return cased(t, false); }},
       {"isupper", [](T t, A) -> Value { return cased(t, true); }},
   };
   return table;
-}
-
-Value list_method(const Value& list, const std::string& name) {
-  if (name == "index") {
-    return Function([list](Interpreter&, const Arguments& a) -> Value {
-      for (std::size_t i = 0; a.positional.size() == 1 && i < list.items().size(); ++i) {
-        if (list.items()[i].equals(a.positional[0])) return static_cast<std::int64_t>(i);
-      }
-      throw JinjaError(a.positional.empty() ? "index() takes a value"
-                                            : a.positional[0].repr() + " is not in list");
-    });
-  }
-  if (name == "count") {
-    return Function([list](Interpreter&, const Arguments& a) -> Value {
-      if (a.positional.size() != 1) throw JinjaError("count() takes one argument");
-      return static_cast<std::int64_t>(
-          std::count_if(list.items().begin(), list.items().end(),
-                        [&](const Value& one) { return one.equals(a.positional[0]); }));
-    });
-  }
-  for (const auto* changing :
-       {"append", "extend", "insert", "pop", "remove", "clear", "sort", "reverse"}) {
-    if (name == changing && !list.is_tuple()) {
-      throw JinjaError("access to attribute '" + name + "' of 'list' object is unsafe.");
-    }
-  }
-  return Value();
-}
-
-Value dict_method(const Value& dict, const std::string& name) {
-  if (name == "get") {
-    return Function([dict](Interpreter&, const Arguments& a) -> Value {
-      if (a.positional.empty()) throw JinjaError("get expected at least 1 argument, got 0");
-      const Value* found =
-          a.positional[0].is_string() ? dict.field(a.positional[0].text()) : nullptr;
-      if (found) return *found;
-      return a.positional.size() > 1 ? a.positional[1] : Value(None{});
-    });
-  }
-  if (name == "items" || name == "keys" || name == "values") {
-    return Function([dict, name](Interpreter&, const Arguments&) -> Value {
-      std::vector<Value> out;
-      for (const auto& [key, value] : dict.fields()) {
-        if (name == "items")
-          out.push_back(Value::list({Value(key), value}, true));
-        else
-          out.push_back(name == "keys" ? Value(key) : value);
-      }
-      return Value::list(std::move(out));
-    });
-  }
-  for (const auto* changing : {"pop", "popitem", "setdefault", "update", "clear"}) {
-    if (name == changing)
-      throw JinjaError("access to attribute '" + name + "' of 'dict' object is unsafe.");
-  }
-  return Value();
 }
 
 }  // namespace
@@ -368,6 +403,11 @@ std::string strip(std::string_view text, const Value* chars, bool left, bool rig
 
 Value method_of(const Value& subject, const std::string& name) {
   if (subject.is_string()) {
+    if (name == "format") {
+      return Function([text = subject](Interpreter& run, const Arguments& a) -> Value {
+        return brace_format(run, text.text(), a);
+      });
+    }
     const auto it = text_methods().find(name);
     if (it == text_methods().end()) return Value();
     return Function([text = subject, run = it->second](Interpreter&, const Arguments& a) {

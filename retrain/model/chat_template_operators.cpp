@@ -5,7 +5,7 @@
 #include <cmath>
 #include <utility>
 
-#include "retrain/model/chat_template_interpreter.h"
+#include "retrain/model/chat_template_filters.h"
 
 namespace trimtab::model::jinja {
 namespace {
@@ -111,6 +111,7 @@ Bounds slice_bounds(const Value& start, const Value& stop, const Value& step, st
 Value binary(const std::string& op, const Value& a, const Value& b) {
   if (op == "~") return a.str() + b.str();
   a.require_defined();
+  if (op == "%" && a.is_string()) return percent_format(a.text(), b);
   b.require_defined();
   if (a.is_number() && b.is_number()) return arithmetic(op, a, b);
   if (op == "+") {
@@ -129,7 +130,6 @@ Value binary(const std::string& op, const Value& a, const Value& b) {
     if ((a.is_string() || a.is_list()) && b.is_integral()) return repeat(a, b.integer());
     if ((b.is_string() || b.is_list()) && a.is_integral()) return repeat(b, a.integer());
   }
-  if (op == "%" && a.is_string()) throw JinjaError("text formatting by '%' is not covered");
   throw JinjaError(fmt::format("unsupported operand type(s) for {}{}: '{}' and '{}'", op,
                                op == "**" ? " or pow()" : "", a.python_type(), b.python_type()));
 }
@@ -173,7 +173,7 @@ bool contains(const Value& container, const Value& item) {
     return container.text().find(item.text()) != std::string::npos;
   }
   if (container.is_dict()) return item.is_string() && container.field(item.text()) != nullptr;
-  if (!container.is_list() && !container.is_undefined()) {
+  if (!container.is_list() && !container.is_generator() && !container.is_undefined()) {
     throw JinjaError("argument of type '" + container.python_type() + "' is not iterable");
   }
   const auto items = container.iterate();

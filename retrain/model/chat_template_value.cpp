@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "base/json.h"
 #include "retrain/model/tokenizer_unicode.h"
@@ -53,7 +54,22 @@ std::string quote_python(std::string_view text) {
 Value Value::list(std::vector<Value> items, bool tuple) {
   if (items.size() > kMaxItems) throw JinjaError("a list grows beyond a million items");
   Value value;
-  value.data_ = std::make_shared<ListData>(ListData{std::move(items), tuple});
+  value.data_ = std::make_shared<ListData>(ListData{std::move(items), tuple, {}});
+  return value;
+}
+Value Value::generator(std::vector<Value> items) {
+  if (items.size() > kMaxItems) throw JinjaError("a list grows beyond a million items");
+  Value value;
+  value.data_ = std::make_shared<GeneratorData>(GeneratorData{std::move(items)});
+  return value;
+}
+Value Value::named_tuple(std::vector<std::pair<std::string, Value>> parts) {
+  Value value = list({}, true);
+  auto& data = *std::get<std::shared_ptr<ListData>>(value.data_);
+  for (auto& [name, item] : parts) {
+    data.names.push_back(std::move(name));
+    data.items.push_back(std::move(item));
+  }
   return value;
 }
 Value Value::dict() {
@@ -109,6 +125,13 @@ std::vector<Value>& Value::items() const {
 bool Value::is_tuple() const {
   return is_list() && std::get<std::shared_ptr<ListData>>(data_)->tuple;
 }
+const Value* Value::named_item(std::string_view name) const {
+  if (!is_list()) return nullptr;
+  const ListData& data = *std::get<std::shared_ptr<ListData>>(data_);
+  const auto at = std::find(data.names.begin(), data.names.end(), name);
+  return at == data.names.end() ? nullptr
+                                : &data.items[static_cast<std::size_t>(at - data.names.begin())];
+}
 std::vector<std::pair<std::string, Value>>& Value::fields() const {
   return std::get<std::shared_ptr<DictData>>(data_)->fields;
 }
@@ -131,6 +154,20 @@ void Value::set_field(const std::string& name, Value value) const {
 
 void Value::require_defined() const {
   if (is_undefined()) throw JinjaError(why_undefined());
+}
+
+bool Value::same_as(const Value& other) const {
+  if (data_.index() != other.data_.index()) return false;
+  if (is_list())
+    return std::get<std::shared_ptr<ListData>>(data_) ==
+           std::get<std::shared_ptr<ListData>>(other.data_);
+  if (is_object())
+    return std::get<std::shared_ptr<DictData>>(data_) ==
+           std::get<std::shared_ptr<DictData>>(other.data_);
+  if (is_generator())
+    return std::get<std::shared_ptr<GeneratorData>>(data_) ==
+           std::get<std::shared_ptr<GeneratorData>>(other.data_);
+  return !is_callable() && equals(other);
 }
 
 bool Value::truth() const {
@@ -156,6 +193,7 @@ std::string Value::repr(int depth) const {
   if (is_float()) return float_text(number());
   if (is_string()) return quote_python(text());
   if (is_callable()) return "<function>";
+  if (is_generator()) return "<generator object>";
   std::string out;
   if (is_list()) {
     for (const auto& item : items()) out += (out.empty() ? "" : ", ") + item.repr(depth + 1);
@@ -177,6 +215,7 @@ std::string Value::python_type() const {
   if (is_string()) return "str";
   if (is_list()) return is_tuple() ? "tuple" : "list";
   if (is_callable()) return "function";
+  if (is_generator()) return "generator";
   return is_namespace() ? "Namespace" : "dict";
 }
 
@@ -204,7 +243,7 @@ bool Value::equals(const Value& other, int depth) const {
     return true;
   }
   if (is_namespace() && other.is_namespace()) return &fields() == &other.fields();
-  return false;
+  return is_generator() && same_as(other);
 }
 
 int Value::compare(const Value& other, const char* op) const {
@@ -233,6 +272,8 @@ std::vector<Value> Value::iterate() const {
   std::vector<Value> out;
   if (is_undefined()) return out;
   if (is_list()) return items();
+  if (is_generator())
+    return std::exchange(std::get<std::shared_ptr<GeneratorData>>(data_)->rest, {});
   if (is_string()) {
     for (auto& c : characters(text())) out.emplace_back(std::move(c));
     return out;
@@ -242,6 +283,18 @@ std::vector<Value> Value::iterate() const {
     return out;
   }
   throw JinjaError("'" + python_type() + "' object is not iterable");
+}
+
+Value Value::take_first() const {
+  if (!is_generator()) {
+    const auto all = iterate();
+    return all.empty() ? Value() : all.front();
+  }
+  auto& rest = std::get<std::shared_ptr<GeneratorData>>(data_)->rest;
+  if (rest.empty()) return Value();
+  Value first = std::move(rest.front());
+  rest.erase(rest.begin());
+  return first;
 }
 
 std::string quote_json(std::string_view text, bool ascii) {

@@ -43,6 +43,7 @@ using Function = std::function<Value(Interpreter&, const Arguments&)>;
 
 struct ListData;
 struct DictData;
+struct GeneratorData;
 struct Callable {
   std::shared_ptr<const Function> function;
 };
@@ -61,6 +62,10 @@ class Value {
   Value(Function function)                               // NOLINT
       : data_(Callable{std::make_shared<const Function>(std::move(function))}) {}
   static Value list(std::vector<Value> items, bool tuple = false);
+  // What Python's generators are to a template: true, without a length, iterated once.
+  static Value generator(std::vector<Value> items);
+  // A tuple whose items have names too, as Python's named tuples.
+  static Value named_tuple(std::vector<std::pair<std::string, Value>> parts);
   static Value dict();
   static Value name_space();  // an object whose attributes `set ns.x = ..` may change
   static Value from_json(const nlohmann::ordered_json& json, int depth = 0);
@@ -79,6 +84,9 @@ class Value {
   }
   [[nodiscard]] bool is_dict() const;  // an object that is no namespace
   [[nodiscard]] bool is_namespace() const;
+  [[nodiscard]] bool is_generator() const {
+    return std::holds_alternative<std::shared_ptr<GeneratorData>>(data_);
+  }
   [[nodiscard]] bool is_callable() const { return std::holds_alternative<Callable>(data_); }
   [[nodiscard]] bool is_number() const { return is_int() || is_float() || is_bool(); }
   [[nodiscard]] bool is_integral() const { return is_int() || is_bool(); }
@@ -88,12 +96,14 @@ class Value {
   [[nodiscard]] double number() const;
   [[nodiscard]] std::vector<Value>& items() const;
   [[nodiscard]] bool is_tuple() const;
+  [[nodiscard]] const Value* named_item(std::string_view name) const;  // of a named tuple
   [[nodiscard]] std::vector<std::pair<std::string, Value>>& fields() const;
   [[nodiscard]] const Value* field(std::string_view name) const;  // nullptr: absent
   void set_field(const std::string& name, Value value) const;
   [[nodiscard]] const Function& function() const { return *std::get<Callable>(data_).function; }
   [[nodiscard]] const std::string& why_undefined() const { return std::get<Undefined>(data_).why; }
 
+  [[nodiscard]] bool same_as(const Value& other) const;  // Python's `is`
   [[nodiscard]] bool truth() const;
   [[nodiscard]] std::string str() const;  // Python's str(); "" when undefined
   [[nodiscard]] std::string repr(int depth = 0) const;
@@ -101,21 +111,26 @@ class Value {
   [[nodiscard]] bool equals(const Value& other, int depth = 0) const;
   // Throws JinjaError when Python could not order them.
   [[nodiscard]] int compare(const Value& other, const char* op) const;
-  // What a for loop sees. Throws when not iterable.
+  // What a for loop sees; empties a generator. Throws when not iterable.
   [[nodiscard]] std::vector<Value> iterate() const;
+  [[nodiscard]] Value take_first() const;  // the next of an iteration; undefined when there is none
   [[nodiscard]] std::string to_json(const JsonStyle& style, int depth = 0) const;  // json.dumps
   void require_defined() const;  // throws the reason when undefined
 
  private:
   using Text = std::shared_ptr<const std::string>;
   std::variant<Undefined, None, bool, std::int64_t, double, Text, std::shared_ptr<ListData>,
-               std::shared_ptr<DictData>, Callable>
+               std::shared_ptr<DictData>, std::shared_ptr<GeneratorData>, Callable>
       data_;
 };
 
 struct ListData {
   std::vector<Value> items;
   bool tuple = false;
+  std::vector<std::string> names;  // of a named tuple's items; else empty
+};
+struct GeneratorData {
+  std::vector<Value> rest;  // what was not taken yet
 };
 struct DictData {
   std::vector<std::pair<std::string, Value>> fields;  // in the order of insertion

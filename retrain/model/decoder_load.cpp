@@ -4,13 +4,16 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
+#include <atomic>
 #include <cstdlib>
-#include <functional>
 #include <set>
+#include <thread>
 
 #include "retrain/model/any_device.h"
 #include "retrain/model/compat.h"
 #include "retrain/model/decoder.h"
+#include "retrain/model/lanes.h"
 #include "retrain/model/safetensors.h"
 #include "retrain/model/tensor_io.h"
 #include "retrain/model/tensor_ops.h"
@@ -120,6 +123,7 @@ class Loader {
     w.head = config_.tied ? w.embedding
                           : take("lm_head.weight", {config_.vocab, config_.hidden}, weight_);
     if (error_.empty()) refuse_unused();
+    if (error_.empty()) copy_all();
     if (!error_.empty()) return fail(Code::kCorrupt, error_);
     return w;
   }
@@ -177,15 +181,15 @@ class Loader {
                    : std::vector<std::int64_t>{rows[g][i], inputs[g]};
       const at::Tensor part = find(name + ".weight", shape);
       if (!part.defined()) return;
-      w.weight[g].narrow(0, row, rows[g][i]).copy_(c.conv1d ? part.t() : part);
+      copies_.push_back(
+          {name + ".weight", w.weight[g].narrow(0, row, rows[g][i]), c.conv1d ? part.t() : part});
       if (biased) {
         const at::Tensor bias = find(name + ".bias", {rows[g][i]});
         if (!bias.defined()) return;
-        w.bias[g].narrow(0, row, rows[g][i]).copy_(bias);
+        copies_.push_back({name + ".bias", w.bias[g].narrow(0, row, rows[g][i]), bias});
       }
       row += rows[g][i];
     }
-    check_finite(at + names_.parts[g].front() + ".weight", w.weight[g]);
   }
 
   at::Tensor take(const std::string& name, const std::vector<std::int64_t>& shape,
@@ -193,8 +197,7 @@ class Loader {
     const at::Tensor view = find(name, shape);
     if (!view.defined()) return view;
     at::Tensor copy = room_for(shape, type);
-    copy.copy_(view);
-    check_finite(name, copy);
+    copies_.push_back({name, copy, view});
     return copy;
   }
 
@@ -213,8 +216,22 @@ class Loader {
     return view_of(*found.file, *found.info);
   }
 
-  void check_finite(const std::string& name, const at::Tensor& tensor) {
-    if (!all_finite(tensor)) complain("tensor '" + name + "' holds NaN or infinity");
+  // Converts on a few threads: most of the time goes to the pages' first touch.
+  void copy_all() {
+    std::atomic<std::size_t> next{0};
+    std::vector<char> finite(copies_.size(), 0);
+    const int threads =
+        static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1U, kMostThreads));
+    run_lanes(threads, [&](int) {
+      const ComputeScope scope;
+      for (std::size_t i = next++; i < copies_.size(); i = next++) {
+        copies_[i].to.copy_(copies_[i].from);
+        finite[i] = all_finite(copies_[i].to) ? 1 : 0;
+      }
+    });
+    for (std::size_t i = 0; i < copies_.size(); ++i) {
+      if (finite[i] == 0) complain("tensor '" + copies_[i].name + "' holds NaN or infinity");
+    }
   }
 
   // A tensor that nobody asked for (an unexpected bias, another norm) would be another model.
@@ -235,9 +252,17 @@ class Loader {
     return {};
   }
 
+  struct Copy {
+    std::string name;
+    at::Tensor to;    // a view of what the decoder keeps
+    at::Tensor from;  // a view of the file
+  };
+  static constexpr unsigned kMostThreads = 8;
+
   const ModelConfig& config_;
   const SafetensorsFolder& folder_;
   Names names_;
+  std::vector<Copy> copies_;
   at::ScalarType weight_;
   at::ScalarType stream_;
   std::set<std::string> used_;

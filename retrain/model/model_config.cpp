@@ -1,297 +1,21 @@
-// Over 400 lines because every known config key of eight families is named here, or refused.
+// Every known key of config.json of eight families is named here, or refused.
 #include "retrain/model/model_config.h"
 
 #include <algorithm>
 #include <array>
 #include <cmath>
 #include <map>
-#include <optional>
-#include <set>
 
 #include "base/files.h"
 #include "base/json.h"
+#include "retrain/model/config_reader.h"
+#include "retrain/model/rope_config.h"
 
 namespace trimtab::model {
 namespace {
 
-// Keys that never change the logits of a causal LM in evaluation mode: names, training-time dropout
-// (HF's own training recipes apply it; PEFT runs on these families have it at 0), tokens, versions.
-const std::set<std::string, std::less<>> kHarmless = {"_name_or_path",
-                                                      "architectures",
-                                                      "attention_dropout",
-                                                      "attn_pdrop",
-                                                      "auto_map",
-                                                      "bos_token_id",
-                                                      "dtype",
-                                                      "embd_pdrop",
-                                                      "eos_token_id",
-                                                      "finetuning_task",
-                                                      "forced_bos_token_id",
-                                                      "forced_eos_token_id",
-                                                      "gradient_checkpointing",
-                                                      "id2label",
-                                                      "initializer_range",
-                                                      "is_decoder",
-                                                      "is_encoder_decoder",
-                                                      "is_llama_config",
-                                                      "label2id",
-                                                      "layer_norm_epsilon",
-                                                      "layer_norm_eps",
-                                                      "model_type",
-                                                      "n_ctx",
-                                                      "output_attentions",
-                                                      "output_hidden_states",
-                                                      "pad_token_id",
-                                                      "problem_type",
-                                                      "resid_pdrop",
-                                                      "resid_pdrop_prob",
-                                                      "return_dict",
-                                                      "rms_norm_eps",
-                                                      "sep_token_id",
-                                                      "summary_activation",
-                                                      "summary_first_dropout",
-                                                      "summary_proj_to_labels",
-                                                      "summary_type",
-                                                      "summary_use_proj",
-                                                      "task_specific_params",
-                                                      "tie_word_embeddings",
-                                                      "tokenizer_class",
-                                                      "torch_dtype",
-                                                      "torchscript",
-                                                      "transformers.js_config",
-                                                      "transformers_version",
-                                                      "unk_token_id",
-                                                      "unsloth_fixed",
-                                                      "unsloth_version",
-                                                      "use_cache",
-                                                      "chunk_size_feed_forward",
-                                                      "cache_implementation",
-                                                      "mup_init",
-                                                      "pretraining_dtype",
-                                                      "_attn_implementation_autoset",
-                                                      "attn_implementation",
-                                                      "use_bfloat16",
-                                                      "initializer_factor",
-                                                      "model_max_length"};
-
-// One config.json being read. Remembers which keys were understood, so that the rest can be
-// refused.
-class Reader {
- public:
-  explicit Reader(const Json& json) : json_(json) {}
-
-  bool has(const char* key) const { return json_.contains(key) && !json_[key].is_null(); }
-  // transformers' own default applies to an absent key; an explicit null switches the feature off.
-  template <typename T>
-  T absent_or_off(const char* key, T when_absent, T off) const {
-    return json_.contains(key) ? off : when_absent;
-  }
-  std::int64_t count(const char* key, std::int64_t fallback) {
-    used_.insert(key);
-    if (!has(key)) return fallback;
-    if (!json_[key].is_number_integer()) return complain(key, "must be a whole number"), fallback;
-    return json_[key].get<std::int64_t>();
-  }
-  std::int64_t need(const char* key) {
-    const std::int64_t value = count(key, 0);
-    if (value <= 0 || value > (1LL << 24)) complain(key, "must be a positive count");
-    return value;
-  }
-  double number(const char* key, double fallback) {
-    used_.insert(key);
-    if (!has(key)) return fallback;
-    if (!json_[key].is_number()) return complain(key, "must be a number"), fallback;
-    return json_[key].get<double>();
-  }
-  bool flag(const char* key, bool fallback) {
-    used_.insert(key);
-    if (!has(key)) return fallback;
-    if (!json_[key].is_boolean()) return complain(key, "must be true or false"), fallback;
-    return json_[key].get<bool>();
-  }
-  std::string text(const char* key, std::string fallback) {
-    used_.insert(key);
-    if (!has(key)) return fallback;
-    if (!json_[key].is_string()) return complain(key, "must be a string"), fallback;
-    return json_[key].get<std::string>();
-  }
-  const Json* object(const char* key) {
-    used_.insert(key);
-    if (!has(key)) return nullptr;
-    if (!json_[key].is_object()) return complain(key, "must be an object"), nullptr;
-    return &json_[key];
-  }
-  const Json* raw(const char* key) {
-    used_.insert(key);
-    return has(key) ? &json_[key] : nullptr;
-  }
-  // The key may be there with this value only: another one would be another model.
-  void only(const char* key, const Json& accepted) {
-    used_.insert(key);
-    if (has(key) && json_[key] != accepted)
-      complain(key, "= " + json_[key].dump() + " is not supported");
-  }
-  void complain(std::string_view key, const std::string& why) {
-    if (error_.empty()) error_ = "key '" + std::string(key) + "' " + why;
-  }
-  Status finish() {
-    for (const auto& [key, value] : json_.items()) {
-      if (value.is_null() || used_.count(key) != 0 || kHarmless.count(key) != 0) continue;
-      complain(key, "is not understood and may change the maths");
-    }
-    if (!error_.empty()) return fail(Code::kInvalid, error_);
-    return {};
-  }
-
- private:
-  const Json& json_;
-  std::set<std::string> used_;
-  std::string error_;
-};
-
-std::vector<double> numbers(Reader& reader, const Json& object, const char* key) {
-  if (!object.contains(key) || !object[key].is_array()) {
-    reader.complain(key, "must be a list of numbers");
-    return {};
-  }
-  std::vector<double> values;
-  for (const Json& item : object[key]) {
-    if (!item.is_number() || !(item.get<double>() > 0)) {
-      reader.complain(key, "must hold positive numbers");
-      return {};
-    }
-    values.push_back(item.get<double>());
-  }
-  return values;
-}
-
-std::optional<RopeKind> rope_kind(const std::string& name) {
-  static const std::map<std::string, RopeKind> kKinds = {
-      {"default", RopeKind::kDefault},   {"linear", RopeKind::kLinear},
-      {"dynamic", RopeKind::kDynamic},   {"yarn", RopeKind::kYarn},
-      {"longrope", RopeKind::kLongRope}, {"su", RopeKind::kLongRope},
-      {"llama3", RopeKind::kLlama3}};
-  const auto it = kKinds.find(name);
-  if (it == kKinds.end()) return std::nullopt;
-  return it->second;
-}
-
-double json_number(const Json& object, const char* key, double fallback) {
-  return object.contains(key) && object[key].is_number() ? object[key].get<double>() : fallback;
-}
-
-// transformers' _compute_yarn_parameters: mscale, or 0.1 ln f + 1.
-double yarn_attention_factor(const Json& p, double factor) {
-  const auto scale = [&](double mscale) {
-    return factor <= 1.0 ? 1.0 : 0.1 * mscale * std::log(factor) + 1.0;
-  };
-  const double mscale = json_number(p, "mscale", 0);
-  const double all_dim = json_number(p, "mscale_all_dim", 0);
-  const double fallback = mscale != 0 && all_dim != 0 ? scale(mscale) / scale(all_dim) : scale(1.0);
-  return json_number(p, "attention_factor", fallback);
-}
-
-void read_scaling(Reader& reader, const Json& p, bool factor_given, RopeConfig& rope) {
-  rope.low_freq_factor = json_number(p, "low_freq_factor", 1.0);
-  rope.high_freq_factor = json_number(p, "high_freq_factor", 4.0);
-  rope.beta_fast = json_number(p, "beta_fast", 32.0);
-  rope.beta_slow = json_number(p, "beta_slow", 1.0);
-  rope.yarn_truncate = !p.contains("truncate") || p["truncate"] != Json(false);
-  const double ratio = static_cast<double>(rope.max_positions) /
-                       static_cast<double>(std::max<std::int64_t>(1, rope.original_max_positions));
-  switch (rope.kind) {
-    case RopeKind::kYarn:
-      if (!factor_given) rope.factor = ratio;
-      rope.attention_factor = yarn_attention_factor(p, rope.factor);
-      break;
-    case RopeKind::kLongRope: {
-      if (!factor_given) rope.factor = ratio;
-      rope.short_factor = numbers(reader, p, "short_factor");
-      rope.long_factor = numbers(reader, p, "long_factor");
-      const double fallback =
-          rope.factor <= 1.0
-              ? 1.0
-              : std::sqrt(1.0 + std::log(rope.factor) /
-                                    std::log(static_cast<double>(rope.original_max_positions)));
-      rope.attention_factor = json_number(p, "attention_factor", fallback);
-      const auto half = static_cast<std::size_t>(rope.rotary_dim / 2);
-      if (rope.short_factor.size() != half || rope.long_factor.size() != half) {
-        reader.complain("long_factor", "and short_factor must have rotary_dim / 2 values");
-      }
-      break;
-    }
-    case RopeKind::kLinear:
-    case RopeKind::kDynamic:
-    case RopeKind::kLlama3:
-      if (!factor_given) reader.complain("factor", "of the rope scaling is missing");
-      break;
-    case RopeKind::kNone:
-    case RopeKind::kDefault: break;
-  }
-}
-
-void read_rope(Reader& reader, std::int64_t head_dim, double default_theta, ModelConfig& config) {
-  static const std::set<std::string> kKeys = {"rope_type",
-                                              "type",
-                                              "rope_theta",
-                                              "factor",
-                                              "low_freq_factor",
-                                              "high_freq_factor",
-                                              "original_max_position_embeddings",
-                                              "attention_factor",
-                                              "beta_fast",
-                                              "beta_slow",
-                                              "truncate",
-                                              "mscale",
-                                              "mscale_all_dim",
-                                              "short_factor",
-                                              "long_factor",
-                                              "partial_rotary_factor"};
-  RopeConfig& rope = config.rope;
-  rope.theta = reader.number("rope_theta", default_theta);
-  double partial = reader.number("partial_rotary_factor", 1.0);
-  rope.max_positions = config.max_positions;
-  rope.original_max_positions =
-      reader.count("original_max_position_embeddings", config.max_positions);
-  const Json* newer = reader.object("rope_parameters");
-  const Json* older = reader.object("rope_scaling");
-  const Json none = Json::object();
-  const Json& p = newer != nullptr ? *newer : (older != nullptr ? *older : none);
-  for (const auto& [key, value] : p.items()) {
-    if (!value.is_null() && kKeys.count(key) == 0) {
-      reader.complain(key, "in the rope parameters is not understood and may change the maths");
-    }
-  }
-  const Json* type =
-      p.contains("rope_type") ? &p["rope_type"] : (p.contains("type") ? &p["type"] : nullptr);
-  const std::string name =
-      type != nullptr && type->is_string() ? type->get<std::string>() : "default";
-  const auto kind = rope_kind(name);
-  if (!kind) reader.complain("rope_type", "= '" + name + "' is not supported");
-  rope.kind = kind.value_or(RopeKind::kDefault);
-  rope.theta = json_number(p, "rope_theta", rope.theta);
-  partial = json_number(p, "partial_rotary_factor", partial);
-  rope.original_max_positions = static_cast<std::int64_t>(json_number(
-      p, "original_max_position_embeddings", static_cast<double>(rope.original_max_positions)));
-  if (config.family != "phi3" && partial != 1.0) {
-    // transformers reads the factor in phi3 alone; with a scaling the others cannot run it.
-    if (rope.kind != RopeKind::kDefault) {
-      reader.complain("partial_rotary_factor", "is not part of a " + config.family);
-    }
-    partial = 1.0;
-  }
-  rope.rotary_dim = static_cast<std::int64_t>(static_cast<double>(head_dim) * partial);
-  const bool factor_given = p.contains("factor") && p["factor"].is_number();
-  rope.factor = json_number(p, "factor", 1.0);
-  if (!(rope.theta > 0) || !(rope.factor > 0) || rope.rotary_dim <= 0 || rope.rotary_dim % 2 != 0 ||
-      rope.rotary_dim > head_dim || rope.original_max_positions <= 0) {
-    reader.complain("rope_parameters", "is out of range");
-  }
-  read_scaling(reader, p, factor_given, rope);
-}
-
 // Which layers look back only `window` tokens. layer_types alone decides when it is there.
-void read_windows(Reader& reader, std::int64_t window,
+void read_windows(ConfigReader& reader, std::int64_t window,
                   bool (*by_default)(std::int64_t, std::int64_t), std::int64_t argument,
                   ModelConfig& config) {
   config.windows.assign(static_cast<std::size_t>(config.layers), 0);
@@ -329,7 +53,8 @@ std::optional<Activation> activation_of(const std::string& name) {
   return it->second;
 }
 
-void read_activation(Reader& reader, const char* key, const char* fallback, ModelConfig& config) {
+void read_activation(ConfigReader& reader, const char* key, const char* fallback,
+                     ModelConfig& config) {
   const std::string name = reader.text(key, fallback);
   const auto activation = activation_of(name);
   if (!activation) reader.complain(key, "= '" + name + "' is not supported");
@@ -337,7 +62,7 @@ void read_activation(Reader& reader, const char* key, const char* fallback, Mode
 }
 
 // What llama, mistral, qwen, gemma, phi and cohere share.
-void read_common(Reader& reader, ModelConfig& config, std::int64_t default_positions) {
+void read_common(ConfigReader& reader, ModelConfig& config, std::int64_t default_positions) {
   config.hidden = reader.need("hidden_size");
   config.layers = reader.need("num_hidden_layers");
   config.heads = reader.need("num_attention_heads");
@@ -355,13 +80,12 @@ void read_common(Reader& reader, ModelConfig& config, std::int64_t default_posit
       1.0 / std::sqrt(static_cast<double>(std::max<std::int64_t>(1, config.head_dim)));
 }
 
-void never_slides(Reader& reader, ModelConfig& config) {
-  read_windows(
-      reader, 0, [](std::int64_t, std::int64_t) { return false; }, 0, config);
+void never_slides(ConfigReader& reader, ModelConfig& config) {
+  read_windows(reader, 0, [](std::int64_t, std::int64_t) { return false; }, 0, config);
 }
 bool always(std::int64_t, std::int64_t) { return true; }
 
-void read_llama(Reader& reader, ModelConfig& config) {
+void read_llama(ConfigReader& reader, ModelConfig& config) {
   read_common(reader, config, 2048);
   config.qkv_bias = config.o_bias = reader.flag("attention_bias", false);
   config.mlp_bias = reader.flag("mlp_bias", false);
@@ -372,7 +96,7 @@ void read_llama(Reader& reader, ModelConfig& config) {
   read_rope(reader, config.head_dim, 10000.0, config);
 }
 
-void read_mistral(Reader& reader, ModelConfig& config) {
+void read_mistral(ConfigReader& reader, ModelConfig& config) {
   read_common(reader, config, 131072);
   if (!reader.has("num_key_value_heads")) config.kv_heads = 8;
   read_activation(reader, "hidden_act", "silu", config);
@@ -381,7 +105,7 @@ void read_mistral(Reader& reader, ModelConfig& config) {
   read_rope(reader, config.head_dim, 10000.0, config);
 }
 
-void read_qwen(Reader& reader, ModelConfig& config, bool third) {
+void read_qwen(ConfigReader& reader, ModelConfig& config, bool third) {
   read_common(reader, config, 32768);
   if (third && !reader.has("head_dim")) {
     config.head_dim = 128;
@@ -403,7 +127,7 @@ void read_qwen(Reader& reader, ModelConfig& config, bool third) {
   read_rope(reader, config.head_dim, 10000.0, config);
 }
 
-void read_gemma2(Reader& reader, ModelConfig& config) {
+void read_gemma2(ConfigReader& reader, ModelConfig& config) {
   read_common(reader, config, 8192);
   if (!reader.has("head_dim")) config.head_dim = 256;
   config.norm_unit_offset = true;
@@ -425,7 +149,7 @@ void read_gemma2(Reader& reader, ModelConfig& config) {
   read_rope(reader, config.head_dim, 10000.0, config);
 }
 
-void read_phi3(Reader& reader, ModelConfig& config) {
+void read_phi3(ConfigReader& reader, ModelConfig& config) {
   read_common(reader, config, 4096);
   config.fused_qkv = config.fused_gate_up = true;
   config.norm_eps = reader.number("rms_norm_eps", 1e-5);
@@ -436,7 +160,7 @@ void read_phi3(Reader& reader, ModelConfig& config) {
   read_rope(reader, config.head_dim, 10000.0, config);
 }
 
-void read_gpt2(Reader& reader, ModelConfig& config) {
+void read_gpt2(ConfigReader& reader, ModelConfig& config) {
   config.hidden = reader.need("n_embd");
   config.layers = reader.need("n_layer");
   config.heads = config.kv_heads = reader.need("n_head");
@@ -463,7 +187,7 @@ void read_gpt2(Reader& reader, ModelConfig& config) {
     reader.complain("n_head", "must divide n_embd");
 }
 
-void read_cohere(Reader& reader, ModelConfig& config) {
+void read_cohere(ConfigReader& reader, ModelConfig& config) {
   read_common(reader, config, 8192);
   config.norm = NormKind::kLayer;
   config.norm_eps = reader.number("layer_norm_eps", 1e-5);
@@ -478,7 +202,7 @@ void read_cohere(Reader& reader, ModelConfig& config) {
   config.rope.interleaved = true;
 }
 
-Status read_family(Reader& reader, ModelConfig& config) {
+Status read_family(ConfigReader& reader, ModelConfig& config) {
   const std::string& family = config.family;
   if (family == "llama")
     read_llama(reader, config);
@@ -530,7 +254,7 @@ Result<ModelConfig> parse_model_config(std::string_view config_json) {
   if (!json.is_object()) return fail(Code::kInvalid, "not a JSON object");
   ModelConfig config;
   TRIMTAB_TRY(config.family, json_get<std::string>(json, "model_type"));
-  Reader reader(json);
+  ConfigReader reader(json);
   config.vocab = reader.need("vocab_size");
   TRIMTAB_CHECK_OK(read_family(reader, config));
   config.tied = reader.flag("tie_word_embeddings", config.tied);
@@ -557,60 +281,6 @@ Result<ModelConfig> read_model_config(const std::filesystem::path& folder) {
     if (!ids.empty()) config->eos_ids = ids;
   }
   return config;
-}
-
-std::vector<float> rope_inverse_frequencies(const RopeConfig& rope, std::int64_t length) {
-  constexpr double kTwoPi = 6.283185307179586;
-  const auto d = static_cast<double>(rope.rotary_dim);
-  double theta = rope.theta;
-  if (rope.kind == RopeKind::kDynamic) {  // NTK-aware: the base grows with the document
-    const double longest = static_cast<double>(std::max(length, rope.max_positions));
-    theta *= std::pow(
-        rope.factor * longest / static_cast<double>(rope.max_positions) - (rope.factor - 1.0),
-        d / (d - 2.0));
-  }
-  const auto correction = [&](double rotations) {  // yarn: the dimension that turns so often
-    return d * std::log(static_cast<double>(rope.original_max_positions) / (rotations * kTwoPi)) /
-           (2.0 * std::log(theta));
-  };
-  double low = correction(rope.beta_fast);
-  double high = correction(rope.beta_slow);
-  if (rope.yarn_truncate) low = std::floor(low), high = std::ceil(high);
-  low = std::max(low, 0.0);
-  high = std::min(high, d - 1.0);
-  if (low == high) high += 0.001;
-  std::vector<float> result(static_cast<std::size_t>(rope.rotary_dim / 2));
-  for (std::size_t i = 0; i < result.size(); ++i) {
-    double inverse = std::pow(theta, -2.0 * static_cast<double>(i) / d);
-    switch (rope.kind) {
-      case RopeKind::kLinear: inverse /= rope.factor; break;
-      case RopeKind::kLlama3: {
-        const auto original = static_cast<double>(rope.original_max_positions);
-        const double wave = kTwoPi / inverse;
-        const double smooth = (original / wave - rope.low_freq_factor) /
-                              (rope.high_freq_factor - rope.low_freq_factor);
-        if (wave > original / rope.low_freq_factor)
-          inverse /= rope.factor;
-        else if (wave >= original / rope.high_freq_factor)
-          inverse = (1.0 - smooth) * inverse / rope.factor + smooth * inverse;
-        break;
-      }
-      case RopeKind::kYarn: {
-        const double ramp = std::clamp((static_cast<double>(i) - low) / (high - low), 0.0, 1.0);
-        inverse = inverse / rope.factor * ramp + inverse * (1.0 - ramp);
-        break;
-      }
-      case RopeKind::kLongRope:
-        inverse /=
-            length > rope.original_max_positions ? rope.long_factor[i] : rope.short_factor[i];
-        break;
-      case RopeKind::kNone:
-      case RopeKind::kDefault:
-      case RopeKind::kDynamic: break;
-    }
-    result[i] = static_cast<float>(inverse);
-  }
-  return result;
 }
 
 }  // namespace trimtab::model

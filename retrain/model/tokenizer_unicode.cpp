@@ -156,6 +156,11 @@ bool is_white_space(char32_t c) {
          c == 0x3000;
 }
 
+bool is_alphabetic(char32_t c) {
+  const auto category = utf8proc_category(static_cast<utf8proc_int32_t>(c));
+  return category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_LO;
+}
+
 bool is_numeric(char32_t c) {
   if (c < 0x80) return c >= '0' && c <= '9';
   switch (utf8proc_category(static_cast<utf8proc_int32_t>(c))) {

@@ -114,4 +114,24 @@ Status export_adapter(const retrain::JobSpec& job, const Decoder& decoder, const
   return fsync_path(folder);
 }
 
+Status put_in_place(const std::filesystem::path& temporary, const std::filesystem::path& out) {
+  if (!std::filesystem::exists(out)) return rename_durable(temporary, out);
+  const std::filesystem::path old = out.string() + ".old";
+  TRIMTAB_CHECK_OK(remove_tree(old));
+  TRIMTAB_CHECK_OK(rename_durable(out, old));
+  TRIMTAB_CHECK_OK(rename_durable(temporary, out));
+  return remove_tree(old);
+}
+
+Status remove_leftovers(const std::filesystem::path& folder) {
+  std::error_code ignored;
+  std::vector<std::filesystem::path> leftovers;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, ignored)) {
+    if (entry.path().filename().string().find(".tmp-") != std::string::npos)
+      leftovers.push_back(entry.path());
+  }
+  for (const auto& path : leftovers) TRIMTAB_CHECK_OK(remove_tree(path));
+  return {};
+}
+
 }  // namespace trimtab::model

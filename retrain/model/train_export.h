@@ -16,4 +16,11 @@ namespace trimtab::model {
                                     const std::string& data_sha256,
                                     const std::filesystem::path& folder);
 
+// The finished folder takes the place of an earlier one; a kill leaves one of the two whole.
+[[nodiscard]] Status put_in_place(const std::filesystem::path& temporary,
+                                  const std::filesystem::path& out);
+// What a kill left of unfinished atomic writes in `folder`; the job's lock says that nobody writes
+// there now.
+[[nodiscard]] Status remove_leftovers(const std::filesystem::path& folder);
+
 }  // namespace trimtab::model

@@ -1,7 +1,7 @@
 """The trainer's speed and memory on a real base, and the same work through PEFT.
 
 ./dev bench train --base DIR [--threads 1,2] [--peft PYTHON]
-    [--only full,checkpointing,prompts,score,rank]
+    [--only full,checkpointing,prompts,score,rank] [--dtype float32|bfloat16]
 
 Every figure is a ratio within this run or stands beside the machine's own matrix-product rate
 (tests/bench/gemm_rate.cpp), measured before and after each piece. Wall seconds are what counts;
@@ -155,7 +155,7 @@ class Bench:
         job = {
             "base": str(self.base),
             "out": str(folder / "adapter"),
-            "dtype": "float32",
+            "dtype": self.args.dtype,
             "data": {"tokens": str(data)},
             "steps": steps,
             "batch_sequences": batch,
@@ -171,15 +171,19 @@ class Bench:
         return path
 
     def train(self, path):
-        """Runs the job; (start of the first step, [(wall, cpu) of each later step], peak kB)."""
+        """Runs the job; (seconds from the program's start to its first step and to its first loss,
+        [(wall, cpu) of each later step], peak kB)."""
         metrics = path.parent / "adapter.tmp" / "metrics.jsonl"
-        with open(path.parent / "log", "w") as log:
+        log_path, first_step = path.parent / "log", None
+        with open(log_path, "w") as log:
             begun = time.monotonic()
             process = subprocess.Popen(
                 [str(self.worker), "train", str(path)], stdout=log, stderr=log
             )
         seen, marks = 0, []
         while True:
+            if first_step is None and "first step begins" in log_path.read_text():
+                first_step = time.monotonic() - begun
             ended = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             lines = metrics.read_bytes().count(b"\n") if metrics.exists() else seen
             if lines > seen:
@@ -190,19 +194,11 @@ class Bench:
             time.sleep(0.002)
         _, status, usage = os.wait4(process.pid, 0)
         if status != 0:
-            sys.exit(f"trimtab-worker train failed:\n{(path.parent / 'log').read_text()[-2000:]}")
-        if len(marks) < 2:
+            sys.exit(f"trimtab-worker train failed:\n{log_path.read_text()[-2000:]}")
+        if first_step is None or len(marks) < 2:
             sys.exit("trimtab-worker train: fewer than two steps were seen")
         steps = [(b[0] - a[0], b[1] - a[1]) for a, b in zip(marks, marks[1:])]
-        return self.start_seconds(path.parent / "log"), marks[0][0] - begun, steps, usage.ru_maxrss
-
-    @staticmethod
-    def start_seconds(log):
-        """The worker says how long it took until its first step began."""
-        for line in log.read_text().splitlines():
-            if "first step begins after" in line:
-                return float(line.split("first step begins after")[1].split()[0])
-        sys.exit("trimtab-worker train does not say when its first step began")
+        return first_step, marks[0][0] - begun, steps, usage.ru_maxrss
 
     # --- PEFT -----------------------------------------------------------------------------------
     def peft(self, mode, path, **work):
@@ -248,6 +244,7 @@ class Bench:
         )
         row = {
             "piece": name,
+            "dtype": self.args.dtype,
             "threads": threads,
             "tokens_per_s": tokens / wall,
             "tokens_per_cpu_s": tokens / cpu,
@@ -292,7 +289,7 @@ class Bench:
             "--base",
             str(self.base),
             "--dtype",
-            "float32",
+            self.args.dtype,
             "--threads",
             str(threads),
             *more,
@@ -317,6 +314,7 @@ class Bench:
         wall, cpu = whole[0] - start[0], whole[1] - start[1]
         row = {
             "piece": "score",
+            "dtype": self.args.dtype,
             "threads": threads,
             "examples_per_s": SCORED / wall,
             "examples_per_cpu_s": SCORED / cpu,
@@ -421,6 +419,12 @@ def main():
         "--peft", type=pathlib.Path, help="a Python with torch, transformers and peft"
     )
     parser.add_argument("--only", default=",".join(PIECES))
+    parser.add_argument(
+        "--dtype",
+        default="float32",
+        choices=["float32", "bfloat16"],
+        help="of the trainer's frozen weights; PEFT and the matrix-product rate stay fp32",
+    )
     parser.add_argument(
         "--steps", type=int, default=3, help="of the 2 x 512 pieces; the first is not counted"
     )

@@ -34,7 +34,7 @@ TEST(EventMarks, ExactForTheLast256AndByASeventhOfTheAgeBehindThem) {
       ASSERT_EQ(mark.offset, log[n - age].offset);
       ASSERT_EQ(mark.ts_ms, log[n - age].ts_ms);
     }
-    const std::uint64_t oldest = std::min<std::uint64_t>(events > 32 ? events - 32 : 0, 30'000);
+    const std::uint64_t oldest = events > 32 ? std::min<std::uint64_t>(events - 32, 30'000) : 0;
     for (std::uint64_t age = 256; age < oldest; age += 61) {
       const Mark mark = marks.at_or_before(events - age);
       ASSERT_LE(mark.offset, log[n - age].offset);

@@ -21,7 +21,7 @@ JobSpec full_job() {
   job.out = "/state/jobs/job-12/out";
   job.data.chat = "/state/jobs/job-12/data/train.jsonl";
   job.lora.target_modules = {"q_proj", "v_proj"};
-  job.lora.rank_pattern = {{"layers.0.*", 8}};
+  job.lora.rank_pattern = {{"layers.1.*", 8}, {"layers.0.*", 4}};
   job.optimizer.lr = 3e-3;
   job.kl = {.weight = 0.4, .on = "replay", .reference = "base"};
   job.memory_limit_bytes = 4LL << 30;
@@ -36,7 +36,10 @@ TEST(Job, WrittenYamlReadsBack) {
   EXPECT_EQ(job_yaml(*job), text);
   EXPECT_EQ(job->base, full_job().base);
   EXPECT_EQ(job->provenance.at("note"), "line\nbreak: {x}");
-  EXPECT_EQ(job->lora.rank_pattern.at("layers.0.*"), 8);
+  ASSERT_EQ(job->lora.rank_pattern.size(), 2U);
+  EXPECT_EQ(job->lora.rank_pattern[0],
+            (std::pair<std::string, double>{"layers.1.*", 8}));  // the file's order
+  EXPECT_EQ(job->lora.rank_pattern[1], (std::pair<std::string, double>{"layers.0.*", 4}));
   EXPECT_DOUBLE_EQ(job->optimizer.lr, 3e-3);
 }
 

@@ -43,7 +43,7 @@ Result<std::string> render(const std::string& source) {
 
 TEST(ChatTemplate, WhatIsNotCoveredIsRefusedByName) {
   for (const auto* source : {"{% include 'x' %}", "{% import 'x' as y %}", "{{ 1|pprint }}",
-                             "{{ 1 is sameas 2 }}", "{% for x in y recursive %}{% endfor %}"}) {
+                             "{% for x in y recursive %}{% endfor %}"}) {
     const auto chat = ChatTemplate::parse(source, "", "");
     ASSERT_FALSE(chat) << source;
     EXPECT_NE(chat.error().message.find("not covered"), std::string::npos) << chat.error().message;
