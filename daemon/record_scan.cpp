@@ -22,6 +22,12 @@ constexpr std::int64_t kYear2000Ms = 946'684'800'000;
 constexpr std::int64_t kLatestMs = 10'000'000'000'000'000;
 constexpr std::int64_t kMostTokens = 1'000'000'000;
 
+// The length is known when compiled: no call.
+template <std::size_t N>
+bool is(std::string_view text, const char (&word)[N]) {
+  return text.size() == N - 1 && std::memcmp(text.data(), word, N - 1) == 0;
+}
+
 std::uint64_t bit_of(Field field) { return std::uint64_t{1} << static_cast<unsigned>(field); }
 
 // The first byte from `at` on that is a quote, a backslash or a control character.
@@ -187,6 +193,11 @@ bool RecordScanner::unicode_escape(const char*& from, std::string& out) const {
   return true;
 }
 
+// Reals of few digits are a whole number over a power of ten, both exact in doubles, so that one
+// division rounds as the standard wants it (Clinger 1990); the others go to from_chars.
+constexpr double kTens[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
+                            1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15};
+
 bool RecordScanner::number(Value& out) {
   const char* const from = at_;
   const char* at = from + (*from == '-' ? 1 : 0);
@@ -196,9 +207,18 @@ bool RecordScanner::number(Value& out) {
   for (; is_digit(*at) && at - digits < 18; ++at) whole = whole * 10 + (*at - '0');
   if (is_digit(*at)) return false;  // beyond 18 digits
   out.type = Type::kInteger;
+  std::int64_t all = whole;  // the digits without the point
+  std::ptrdiff_t behind = 0;
+  bool exact = true;
   if (*at == '.') {
     if (!is_digit(*++at)) return false;
-    while (is_digit(*at)) ++at;
+    const char* const first = at;
+    const std::ptrdiff_t room = 15 - (first - 1 - digits);
+    for (; is_digit(*at); ++at) {
+      if (at - first < room) all = all * 10 + (*at - '0');
+    }
+    behind = at - first;
+    exact = behind <= room;
     out.type = Type::kReal;
   }
   if (*at == 'e' || *at == 'E') {
@@ -207,8 +227,12 @@ bool RecordScanner::number(Value& out) {
     if (!is_digit(*at)) return false;
     while (is_digit(*at)) ++at;
     out.type = Type::kReal;
+    exact = false;
   }
-  if (out.type == Type::kInteger) {
+  if (out.type == Type::kReal && exact) {
+    out.real = static_cast<double>(all) / kTens[behind];
+    if (*from == '-') out.real = -out.real;
+  } else if (out.type == Type::kInteger) {
     out.integer = *from == '-' ? -whole : whole;
     out.real = static_cast<double>(out.integer);
     if (*from == '-' && whole == 0) return false;  // -0
@@ -220,9 +244,10 @@ bool RecordScanner::number(Value& out) {
   return true;
 }
 
-bool RecordScanner::literal(std::string_view word) {
-  if (std::memcmp(at_, word.data(), word.size()) != 0) return false;
-  at_ += word.size();
+template <std::size_t N>
+bool RecordScanner::literal(const char (&word)[N]) {
+  if (std::memcmp(at_, word, N - 1) != 0) return false;
+  at_ += N - 1;
   return true;
 }
 
@@ -281,11 +306,11 @@ bool RecordScanner::floats(std::span<const float>& out, TextArena& arena) {
 bool RecordScanner::tokens(Tokens& out) {
   if (*at_ == 'n') return literal("null");
   return *at_ == '{' && members([&](std::string_view key) {
-    std::optional<std::int64_t>* const part = key == "in"        ? &out.in
-                                              : key == "out"     ? &out.out
-                                              : key == "cache_r" ? &out.cache_r
-                                              : key == "cache_w" ? &out.cache_w
-                                              : key == "reason"  ? &out.reason
+    std::optional<std::int64_t>* const part = is(key, "in")        ? &out.in
+                                              : is(key, "out")     ? &out.out
+                                              : is(key, "cache_r") ? &out.cache_r
+                                              : is(key, "cache_w") ? &out.cache_w
+                                              : is(key, "reason")  ? &out.reason
                                                                  : nullptr;
     Value found;
     if (!value(found, 1, false)) return false;
@@ -308,13 +333,13 @@ bool RecordScanner::input(InferenceRecord& record, TextArena& arena) {
       Turn turn{"user", {}};
       bool role = false, content = false;
       const bool whole = *at_ == '{' && members([&](std::string_view key) {
-        if (key == "role") {
+        if (is(key, "role")) {
           if (std::exchange(role, true) || *at_ != '"') return false;
           return string(turn.role) && turn.role.size() <= kMaxNameBytes;
         }
-        if (key == "content") return !std::exchange(content, true) && plain_text(turn.content);
+        if (is(key, "content")) return !std::exchange(content, true) && plain_text(turn.content);
         Value other;
-        return key != "parts" && value(other, 2, false);
+        return !is(key, "parts") && value(other, 2, false);
       });
       turns_.push_back(turn);
       return whole;
@@ -345,7 +370,7 @@ bool RecordScanner::field(Field field, Found& found, InferenceRecord& record, Te
   switch (field) {
     case Field::kKind: {
       std::string_view kind;
-      return *at_ == '"' && string(kind) && kind == "inference";
+      return *at_ == '"' && string(kind) && is(kind, "inference");
     }
     case Field::kSchema:
       return value(other, 0, false) && other.type == Type::kInteger &&

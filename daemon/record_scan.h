@@ -78,7 +78,8 @@ class RecordScanner {
   [[nodiscard]] bool unicode_escape(const char*& from, std::string& out) const;
   [[nodiscard]] bool number(Value& out);
   [[nodiscard]] bool value(Value& out, int depth, bool keep_source);
-  [[nodiscard]] bool literal(std::string_view word);
+  template <std::size_t N>
+  [[nodiscard]] bool literal(const char (&word)[N]);
   [[nodiscard]] bool field(Field field, Found& found, InferenceRecord& record, TextArena& arena);
   [[nodiscard]] bool name(std::string_view& out);
   [[nodiscard]] bool plain_text(std::string_view& out);

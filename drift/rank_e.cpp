@@ -10,7 +10,7 @@
 
 #include "base/check.h"
 #include "base/hash.h"
-#include "drift/rank_step.h"
+#include "drift/rank_lanes.h"
 
 namespace trimtab::drift {
 namespace {
@@ -144,8 +144,8 @@ void RankBets::build_plug_in() {
   prior_ = static_cast<float>(reference_.bins()) * static_cast<float>(unit_);
 }
 
+// Where small effects are to be ignored the tax depends on what was learned.
 float RankBets::plug_in_tax(const RankState& state) const {
-  if (options_.min_effect <= 0.0) return plug_in_keep_;
   const double total = static_cast<double>(state.total) + static_cast<double>(prior_);
   double chi2 = -1.0;
   for (std::size_t b = 0; b < reference_.bins(); ++b) {
@@ -154,24 +154,6 @@ float RankBets::plug_in_tax(const RankState& state) const {
   }
   const double tau = tau_[kFixedBets] + options_.min_effect * std::sqrt(std::max(0.0, chi2));
   return static_cast<float>(floor_keep_ / (1.0 + tau));
-}
-
-float RankBets::plug_in_e(const RankState& state, std::size_t bin) const {
-  const float learned = static_cast<float>(state.counts[bin]) * inverse_mass_[bin] + prior_;
-  return learned / (static_cast<float>(state.total) + prior_) * plug_in_tax(state);
-}
-
-void RankBets::learn(RankState& state, std::size_t bin) const {
-  state.counts[bin] = static_cast<std::uint16_t>(state.counts[bin] + unit_);
-  state.total += unit_;
-  if (++state.since_fade < fade_every_) return;
-  state.since_fade = 0;
-  state.total = 0;
-  for (std::uint16_t& count : state.counts) {
-    // x 2^(-1/8), rounded: after eight of them half is left.
-    count = static_cast<std::uint16_t>((count * 60'097U + 32'768U) >> 16);
-    state.total += count;
-  }
 }
 
 namespace {
@@ -189,23 +171,84 @@ static_assert(
     }(),
     "the evidence is a mean of the bets' wealth");
 
-const StepBets kStepBets = step_bets_ways().front();
-
 }  // namespace
 
-float RankBets::update(RankState& state, std::size_t bin, float dt, std::uint32_t step) const {
+inline float RankBets::plug_in_e(const RankState& state, std::size_t bin) const {
+  const float learned = static_cast<float>(state.counts[bin]) * inverse_mass_[bin] + prior_;
+  const float tax = options_.min_effect <= 0.0 ? plug_in_keep_ : plug_in_tax(state);
+  return learned / (static_cast<float>(static_cast<std::int32_t>(state.total)) + prior_) * tax;
+}
+
+inline void RankBets::learn(RankState& state, std::size_t bin) const {
+  state.counts[bin] = static_cast<std::uint16_t>(state.counts[bin] + unit_);
+  state.total += unit_;
+  if (++state.since_fade < fade_every_) return;
+  state.since_fade = 0;
+  state.total = 0;
+  for (std::uint16_t& count : state.counts) {
+    // x 2^(-1/8), rounded: after eight of them half is left.
+    count = static_cast<std::uint16_t>((count * 60'097U + 32'768U) >> 16);
+    state.total += count;
+  }
+}
+
+template <std::size_t kBytes>
+[[gnu::always_inline]] inline void RankBets::take(const Step& next) const {
   constexpr std::size_t p = kFixedBets;  // the plug-in's place
-  const auto older = static_cast<std::int16_t>(std::min<std::uint32_t>(step, kMostAge));
-  const float e = plug_in_e(state, bin);
-  learn(state, bin);
-  state.wealth[p] = std::min(e * (state.wealth[p] + dt), kWealthCap);
+  RankState& state = *next.state;
+  const auto older = static_cast<std::int16_t>(std::min<std::uint32_t>(next.step, kMostAge));
+  const float e = plug_in_e(state, next.bin);
+  learn(state, next.bin);
+  state.wealth[p] = std::min(e * (state.wealth[p] + next.dt), kWealthCap);
   const int running = state.learned_best > 1.0F ? 1 : 0;  // arithmetic, for it is a coin's toss
   const int age = std::min(state.age[p] + older, +kMostAge);
   state.age[p] = static_cast<std::int16_t>(1 + running * (age - 1));
   state.learned_best = std::min(e * std::max(state.learned_best, 1.0F), kWealthCap);
-  const float fixed =
-      ordered_ ? kStepBets(rows_[bin], kWeights.data(), state, dt, older) : 0.0F;
+  float fixed = 0.0F;
+  if (ordered_) {
+    fixed = step_bets<kBytes>(rows_[next.bin], kWeights.data(), state, next.dt, older);
+  }
   state.evidence = fixed + plug_in_weight_ * state.wealth[p];
+}
+
+template <std::size_t kBytes>
+[[gnu::always_inline]] inline void RankBets::take_all(std::span<const Step> steps) {
+  for (const Step& next : steps) next.bets->take<kBytes>(next);
+}
+
+void RankBets::all_narrow(std::span<const Step> steps) { take_all<16>(steps); }
+#if defined(__x86_64__)
+[[gnu::target("avx2")]] void RankBets::all_avx2(std::span<const Step> steps) {
+  take_all<32>(steps);
+}
+[[gnu::target("avx512f,avx512bw,avx512vl,avx512dq")]] void RankBets::all_avx512(
+    std::span<const Step> steps) {
+  take_all<64>(steps);
+}
+#endif
+
+std::vector<RankBets::Way> RankBets::ways() {
+  std::vector<Way> all;
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+      __builtin_cpu_supports("avx512dq")) {
+    all.push_back(&all_avx512);
+  }
+  if (__builtin_cpu_supports("avx2")) all.push_back(&all_avx2);
+#endif
+  all.push_back(&all_narrow);
+  return all;
+}
+
+void RankBets::update_all(std::span<const Step> steps) {
+  static const Way kFastest = ways().front();
+  kFastest(steps);
+}
+
+float RankBets::update(RankState& state, std::size_t bin, float dt, std::uint32_t step) const {
+  const Step one{this, &state, dt, step, static_cast<std::uint32_t>(bin)};
+  update_all({&one, 1});
   return state.evidence;
 }
 

@@ -32,6 +32,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <vector>
 
 #include "drift/detector.h"
 #include "drift/reference.h"
@@ -82,7 +83,26 @@ class RankBets {
   // ages grow by: more than 1 where events in between were left out. Returns the evidence.
   // REQUIRES: bin < reference().bins(), dt >= 0.
   float update(RankState& state, std::size_t bin, float dt, std::uint32_t step = 1) const;
+  // The same of many signals: one call, so that their arithmetic overlaps. The evidence is in the
+  // states.
+  struct Step {  // without defaults: arrays of it live on the stack of every event
+    const RankBets* bets;
+    RankState* state;
+    float dt;
+    std::uint32_t step;
+    std::uint32_t bin;
+  };
+  static void update_all(std::span<const Step> steps);
+  // update_all() for every vector width that this processor has, the widest first: same bits.
+  using Way = void (*)(std::span<const Step> steps);
+  [[nodiscard]] static std::vector<Way> ways();
 
+  // Has what update() of this bin reads brought near.
+  void prefetch(std::size_t bin) const {
+    __builtin_prefetch(&rows_[bin]);
+    __builtin_prefetch(&rows_[bin].log_e);
+    __builtin_prefetch(&inverse_mass_[bin]);
+  }
   // The bet that holds most of the evidence.
   [[nodiscard]] std::size_t leader(const RankState& state) const;
   // Expected log growth of a bet in each bin, for attribution: ln q_k(b)/p0(b); the plug-in's q is
@@ -97,6 +117,13 @@ class RankBets {
   [[nodiscard]] float plug_in_e(const RankState& state, std::size_t bin) const;
   [[nodiscard]] float plug_in_tax(const RankState& state) const;
   void learn(RankState& state, std::size_t bin) const;
+  template <std::size_t kBytes>
+  void take(const Step& next) const;
+  template <std::size_t kBytes>
+  static void take_all(std::span<const Step> steps);
+  static void all_narrow(std::span<const Step> steps);
+  static void all_avx2(std::span<const Step> steps);
+  static void all_avx512(std::span<const Step> steps);
 
   // What every event reads comes first.
   float plug_in_keep_ = 1.0F;     // floor_keep_ / (1 + tau of the plug-in)

@@ -65,11 +65,12 @@ class Reference {
   [[nodiscard]] std::size_t bin_of(double x) const {
     if (!(x - x == 0.0)) return missing_bin();
     // Branch-free search for the number of edges <= x over a power-of-two table.
-    std::size_t at = 0;
-    for (std::size_t step = kValueBins / 2; step > 0; step /= 2) {
-      at += static_cast<std::size_t>(edges_[at + step - 1] <= x) * step;
-    }
-    return at;
+    static_assert(kValueBins == 32);
+    std::size_t at = static_cast<std::size_t>(edges_[15] <= x) << 4;
+    at += static_cast<std::size_t>(edges_[at + 7] <= x) << 3;
+    at += static_cast<std::size_t>(edges_[at + 3] <= x) << 2;
+    at += static_cast<std::size_t>(edges_[at + 1] <= x) << 1;
+    return at + static_cast<std::size_t>(edges_[at] <= x);
   }
   // REQUIRES: !ordered(). 0 -> missing_bin(), unknown -> `other`.
   [[nodiscard]] std::size_t bin_of_category(std::uint64_t hash) const {

@@ -186,8 +186,18 @@ class Segment {
   [[nodiscard]] Reference category_reference(std::size_t signal, std::size_t from, std::size_t to,
                                              std::size_t step) const;
   void forget_rows();
-  void feed(Watch& watch, const Observation& event, std::int64_t ts_ms,
-            const Projections::Values* projected, double novelty);
+  // What the detectors are fed with from one event.
+  struct Fed {
+    std::int64_t ts_ms = 0;
+    bool candidate = false;
+    const Projections::Values* projected = nullptr;
+    std::array<std::uint8_t, kMaxSignals> bins{};  // a watch; not of the embedding's
+    std::array<RankBets::Step, kMaxSignals + kProjections> steps;
+    std::size_t count = 0;  // of steps
+  };
+  void look_up(const Observation& event, double novelty, Fed& fed) const;
+  void feed(Watch& watch, std::uint8_t bin, Fed& fed);
+  [[nodiscard]] double evidence_of(const Watch& watch) const;
   void note_history();
   void note_checkpoint(Watch& watch);
   [[nodiscard]] const Channel& channel_of(const Watch& watch, std::size_t c) const {

@@ -105,6 +105,11 @@ void UnitHistory::on_label(std::uint64_t unit, double right) {
   totals_.wrong += 1.0 - right;
 }
 
+void UnitHistory::forget(std::uint64_t unit) {
+  if (unit == 0) return;
+  if (Unit* mine = touch(unit)) *mine = Unit{};
+}
+
 UnitPast UnitHistory::past(std::uint64_t unit) const {
   const Unit* mine = find(unit);
   if (mine == nullptr || unit == 0) return {};

@@ -39,6 +39,8 @@ class UnitHistory {
   void on_complaint(std::uint64_t unit);
   void on_label(std::uint64_t unit, double right);
   [[nodiscard]] UnitPast past(std::uint64_t unit) const;
+  // Erasure: as if the unit had never been seen; the totals keep no trace of who it was.
+  void forget(std::uint64_t unit);
   struct Piece {
     std::string name, bytes;
   };

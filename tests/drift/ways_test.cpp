@@ -5,65 +5,77 @@
 #include <cstring>
 
 #include "base/random.h"
-#include "drift/rank_step.h"
+#include "drift/rank_e.h"
 #include "drift/text_stats.h"
 
 namespace trimtab::drift {
 namespace {
 
-TEST(Ways, TheFixedBetsStepToTheSameBits) {
-  const auto ways = step_bets_ways();
+RankBets some_bets(bool ordered, double min_effect, Random& random) {
+  RankOptions options;
+  options.min_effect = min_effect;
+  options.half_life_events = 400.0;
+  if (!ordered) {
+    std::vector<CategoryCount> counts;
+    for (std::uint64_t c = 1; c < 9; ++c) {
+      counts.push_back({c << 59, std::to_string(c), static_cast<std::int64_t>(1'000 / c)});
+    }
+    return RankBets(Reference::from_categories(std::move(counts), 5), options);
+  }
+  std::vector<double> values(2'000);
+  for (double& x : values) x = random.normal();
+  return RankBets(Reference::from_numbers(std::move(values)), options);
+}
+
+TEST(Ways, TheBetsStepToTheSameBits) {
+  const auto ways = RankBets::ways();
   ASSERT_FALSE(ways.empty());
   Random random(3);
-  std::vector<BetRow> rows(32);
-  for (BetRow& row : rows) {
-    for (std::size_t k = 0; k < kFixedBets; ++k) {
-      const double e = std::exp(0.5 * random.normal());
-      row.e[k] = static_cast<float>(e);
-      row.log_e[k] = static_cast<std::int16_t>(std::lround(256.0 * std::log(e)));
-    }
-  }
-  std::array<float, kFixedBets> weights;
-  for (float& weight : weights) weight = static_cast<float>(random.uniform() / 16.0);
-  std::vector<RankState> states(ways.size());
+  const RankBets bets[] = {some_bets(true, 0.0, random), some_bets(true, 0.1, random),
+                           some_bets(false, 0.0, random)};
+  std::vector<std::array<RankState, 3>> states(ways.size());
   for (int event = 0; event < 20'000; ++event) {
-    const BetRow& row = rows[random.below(rows.size())];
     const auto dt = static_cast<float>(random.below(1'000));
-    const auto step = static_cast<std::int16_t>(1 + random.below(event % 1'000 == 0 ? 32'767 : 3));
-    const float first = ways[0](row, weights.data(), states[0], dt, step);
-    for (std::size_t way = 1; way < ways.size(); ++way) {
-      const float same = ways[way](row, weights.data(), states[way], dt, step);
-      ASSERT_EQ(std::memcmp(&first, &same, sizeof first), 0) << way << " at " << event;
+    const auto step = static_cast<std::uint32_t>(1 + random.below(event % 999 == 0 ? 40'000 : 3));
+    std::array<std::uint32_t, 3> bins;
+    for (std::size_t i = 0; i < 3; ++i) {
+      bins[i] = static_cast<std::uint32_t>(random.below(bets[i].reference().bins()));
     }
-    for (std::size_t k = 0; k < kFixedBets; ++k) {
-      ASSERT_GE(states[0].age[k], 1);
-      ASSERT_LE(states[0].lead[k], kLeadCap + row.log_e[k]);
+    for (std::size_t way = 0; way < ways.size(); ++way) {
+      std::array<RankBets::Step, 3> steps;
+      for (std::size_t i = 0; i < 3; ++i) {
+        steps[i] = {&bets[i], &states[way][i], dt, step, bins[i]};
+      }
+      ways[way]({steps.data(), steps.size()});
+      ASSERT_EQ(std::memcmp(&states[0], &states[way], sizeof states[0]), 0)
+          << way << " at " << event;
     }
-  }
-  for (std::size_t way = 1; way < ways.size(); ++way) {
-    EXPECT_EQ(std::memcmp(&states[0], &states[way], sizeof(RankState)), 0) << way;
   }
 }
 
+// Against the recursion as rank_e.h writes it, in doubles.
 TEST(Ways, TheOnsetIsWhereTheProductIsLargest) {
   Random random(8);
-  BetRow up, down;
-  up.e.fill(1.3F);
-  up.log_e.fill(67);
-  down.e.fill(0.8F);
-  down.log_e.fill(-57);
-  std::array<float, kFixedBets> weights{};
+  const RankBets bets = some_bets(true, 0.0, random);
   RankState state;
-  double log_s = 0.0;
-  int age = 0;
+  const RankState fresh;
+  std::array<double, kFixedBets> wealth{}, lead{};
+  std::array<int, kFixedBets> age{};
+  int other_ages = 0;
   for (int event = 0; event < 5'000; ++event) {
-    const bool rises = random.chance(0.45);
-    age = log_s > 0.0 ? age + 1 : 1;
-    log_s = std::max(log_s, 0.0) + (rises ? 67.0 : -57.0);
-    step_bets_ways()[0](rises ? up : down, weights.data(), state, 1.0F, 1);
-    ASSERT_EQ(state.age[5], age);
-    ASSERT_EQ(state.lead[5], static_cast<std::int16_t>(std::min(log_s, 30'000.0)));
+    const auto bin = bets.reference().bin_of(event < 4'900 ? random.normal() : 1 + random.normal());
+    bets.update(state, bin, 1.0F);
+    for (std::size_t k = 0; k < kFixedBets; ++k) {
+      const double log_e = bets.log_ratio(fresh, k, bin);
+      wealth[k] = std::exp(log_e) * (wealth[k] + 1.0);
+      age[k] = lead[k] > 0.0 ? age[k] + 1 : 1;
+      lead[k] = std::max(lead[k], 0.0) + std::lround(256.0 * log_e);
+      ASSERT_NEAR(static_cast<double>(state.wealth[k]) / wealth[k], 1.0, 1e-3) << k;
+      // ln e is rounded from a double there, here from its float.
+      other_ages += state.age[k] == age[k] ? 0 : 1;
+    }
   }
+  EXPECT_LE(other_ages, 5'000 * 16 / 100);
 }
 
 TextStats plainly(std::string_view text) {

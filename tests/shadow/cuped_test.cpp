@@ -30,6 +30,18 @@ TEST(UnitHistory, SharesAreDrawnTowardsAll) {
   EXPECT_FALSE(history.past(1).of("slow"));
 }
 
+TEST(UnitHistory, ForgetsAUnit) {
+  UnitHistory history;
+  history.on_request(5, true, false);
+  history.on_request(6, true, false);
+  (void)history.save_changed();
+  history.forget(5);
+  history.forget(7);
+  EXPECT_FALSE(history.past(5).error);
+  EXPECT_TRUE(history.past(6).error);
+  EXPECT_EQ(history.save_changed().size(), 2U) << "its chunk and the totals";
+}
+
 TEST(UnitHistory, IsBoundedAndKeepsWhoWasSeenLast) {
   UnitHistory history;
   Random random(5);

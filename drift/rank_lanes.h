@@ -1,12 +1,24 @@
-#include "drift/rank_step.h"
+// One step of rank_e's sixteen fixed bets at a given vector width; private to rank_e.cpp, which
+// compiles it once for every width that a processor may have.
+//
+// Every width gives the same bits (sums are added in one order, and the compiler may not contract:
+// CMakeLists.txt), so an alarm is derived again exactly on another machine.
+#pragma once
 
 #include <algorithm>
+#include <cstdint>
 #include <cstring>
 
-namespace trimtab::drift {
-namespace {
+#include "drift/rank_e.h"
 
+#pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wpsabi"  // wide vectors never leave these inlined functions
+
+namespace trimtab::drift {
+
+inline constexpr float kWealthCap = 1e30F;  // only reached where nobody restarts (reset=false)
+inline constexpr std::int16_t kLeadCap = 16'384;  // e^64; with one more ln e it fits 16 bits
+
 // The compiler's portable vectors (SSE, AVX, NEON), kBytes wide.
 template <typename T, std::size_t kBytes>
 using Lanes __attribute__((vector_size(kBytes))) = T;
@@ -22,8 +34,8 @@ template <typename Vector>
   std::memcpy(to, &value, sizeof value);
 }
 
-// One step of all fixed bets: their wealth by one row of e-values, running maxima and ages by its
-// logarithms.
+// wealth <- e (wealth + dt); ln S <- max(ln S, 0) + ln e with its age. `step`: what ages grow by, in
+// [1, kMostAge]. Returns the weighted sum of the wealths.
 template <std::size_t kBytes>
 [[gnu::always_inline]] inline float step_bets(const BetRow& row, const float* weights,
                                               RankState& state, float dt, std::int16_t step) {
@@ -57,37 +69,6 @@ template <std::size_t kBytes>
   return (sum[0] + sum[1]) + (sum[2] + sum[3]);
 }
 
-float step_narrow(const BetRow& row, const float* weights, RankState& state, float dt,
-                  std::int16_t step) {
-  return step_bets<16>(row, weights, state, dt, step);
-}
-#if defined(__x86_64__)
-[[gnu::target("avx2")]] float step_avx2(const BetRow& row, const float* weights, RankState& state,
-                                        float dt, std::int16_t step) {
-  return step_bets<32>(row, weights, state, dt, step);
-}
-[[gnu::target("avx512f,avx512bw,avx512vl,avx512dq")]] float step_avx512(const BetRow& row,
-                                                                        const float* weights,
-                                                                        RankState& state, float dt,
-                                                                        std::int16_t step) {
-  return step_bets<64>(row, weights, state, dt, step);
-}
-#endif
-
-}  // namespace
-
-std::vector<StepBets> step_bets_ways() {
-  std::vector<StepBets> ways;
-#if defined(__x86_64__)
-  __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-      __builtin_cpu_supports("avx512dq")) {
-    ways.push_back(&step_avx512);
-  }
-  if (__builtin_cpu_supports("avx2")) ways.push_back(&step_avx2);
-#endif
-  ways.push_back(&step_narrow);
-  return ways;
-}
-
 }  // namespace trimtab::drift
+
+#pragma GCC diagnostic pop
