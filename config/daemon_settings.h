@@ -83,7 +83,6 @@ struct IngestSettings {
   std::int64_t dedup_records = 1'000'000;      // ids remembered, 8 bytes each
   std::int64_t pending_feedback = 100'000;     // feedback that waits for its record, or the reverse
   std::int64_t pending_ms = 7LL * 86'400'000;  // a label later than a week trains nobody
-  std::int64_t max_models = 1'000;             // distinct model, route.. names; the rest is `other`
 };
 
 struct StoreSettings {
@@ -138,7 +137,6 @@ struct ControlSettings {
   std::int64_t tick_ms = 1'000;
   std::int64_t reconcile_interval_ms = 10'000;  // PROMOTION.md section 2
   std::int64_t effect_threads = 2;
-  std::int64_t effect_deadline_ms = 60'000;
   std::int64_t watchdog_ms = 20'000;  // a loop without progress for so long is not fed (unit: 30 s)
   std::int64_t events_kept = 10'000;  // for GET events and SSE replay
 };

@@ -83,8 +83,6 @@ Table<IngestSettings> ingest_table() {
   t.integer("pending_feedback", &I::pending_feedback, 100, 10'000'000,
             "feedback waiting for its record");
   t.duration("pending", &I::pending_ms, 1'000, kYearInMs, "and for how long");
-  t.integer("max_models", &I::max_models, 10, 100'000,
-            "distinct names of a field; the rest is 'other'");
   return t;
 }
 
@@ -109,7 +107,6 @@ Table<ControlSettings> control_table() {
   t.duration("reconcile_interval", &C::reconcile_interval_ms, 100, 3'600'000,
              "how often the fleet is asked what it serves");
   t.integer("effect_threads", &C::effect_threads, 1, 32, "HTTP to fleets and worker starts");
-  t.duration("effect_deadline", &C::effect_deadline_ms, 100, 3'600'000, "one effect at most");
   t.duration("watchdog", &C::watchdog_ms, 1'000, 3'600'000,
              "a loop without progress for so long is not fed");
   t.integer("events_kept", &C::events_kept, 100, 10'000'000, "for GET events and SSE replay");

@@ -20,23 +20,23 @@ Table<DriftSettings> drift_table() {
   harm.text("name", &Harm::name, "label_loss, complaint, error, refusal, judge_loss, own")
       .required();
   harm.number("tolerance", &Harm::tolerance, 0, 1, "worse by less than this is not harm");
-  harm.integer("min_reference", &Harm::min_reference, 10, 1'000'000,
+  harm.integer("min_reference", &Harm::min_reference, 30, 1'000'000,
                "outcomes before the baseline is frozen");
-  harm.integer("max_reference", &Harm::max_reference, 10, 10'000'000,
+  harm.integer("max_reference", &Harm::max_reference, 30, 10'000'000,
                "outcomes after which it is frozen in any case");
 
   Table<D> t;
-  t.integer("reference_size", &D::reference_size, 500, 10'000'000,
+  t.integer("reference_size", &D::reference_size, 500, 200'000,
             "events of the frozen reference; 500 is the least");
   t.duration("session_window", &D::session_window_ms, 0, 30 * kDayInMs,
              "one event a session and window");
   t.rate("false_alarms", &D::false_alarms, &D::false_alarms_per_ms,
          "promised over all signals and segments");
-  t.integer("half_life_events", &D::half_life_events, 10, 100'000'000, "of the learned bet");
+  t.integer("half_life_events", &D::half_life_events, 8, 20'000, "of the learned bet");
   t.sections("signals", &D::signals, signal, "empty: the built-in set");
   t.strings("segments", &D::segments, "fields watched value by value: tenant, route, ..")
       .check(check_not_empty);
-  t.integer("max_segments", &D::max_segments, 1, 10'000, "values beyond fall into 'other'");
+  t.integer("max_segments", &D::max_segments, 1, 1'000, "values beyond fall into 'other'");
   t.number("embedding_rate", &D::embedding_rate, 0, 1,
            "share of records that get the hashed-text embedding");
   t.number("min_theta", &D::min_theta, 0.1, 1, "calibration refuses to arm below it");

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "base/log.h"
@@ -16,12 +17,24 @@ namespace {
 constexpr std::int64_t kMaxMessageBytes = 1'000'000'000;
 // Give up on a letter that the broker does not take, and try it again from here.
 constexpr std::int64_t kDeliveryMs = 30'000;
+// What a broker takes as it is shipped (max.message.bytes is 1 MiB), headers included.
+constexpr std::size_t kUsualBytes = 1'000'000;
+constexpr std::size_t kLeastBytes = 1'000;
 constexpr int kLinesPerMinute = 30;
 constexpr std::string_view kPrefix = "__connect.errors.";
+constexpr std::string_view kCutHeader = "trimtab.original.bytes";
 
 struct Letter {
   std::string key, payload;
   std::vector<KafkaHeader> headers;
+
+  void cut(std::size_t bytes) {
+    if (payload.size() <= bytes) return;
+    if (headers.empty() || headers.back().name != kCutHeader) {
+      headers.push_back({std::string(kCutHeader), std::to_string(payload.size())});
+    }
+    payload.resize(bytes);
+  }
 };
 
 }  // namespace
@@ -32,10 +45,22 @@ struct DeadLetters::State {
   std::unique_ptr<KafkaProducer> producer;  // null in mode off
   std::vector<Letter> pending;              // not yet known to be acknowledged
   std::uint64_t failed_before = 0;
+  std::uint64_t too_large_before = 0;
   std::uint64_t written = 0;
   log::RateLimit lines{kLinesPerMinute};
   Family<Counter>& counter;
   std::array<Counter*, kDeadReasons> by_reason{};
+
+  // Smaller than the largest one that was refused: the usual limit first, then half by half.
+  void cut_largest() {
+    std::size_t largest = 0;
+    for (const Letter& letter : pending) largest = std::max(largest, letter.payload.size());
+    const std::size_t bytes = largest > kUsualBytes ? kUsualBytes - kUsualBytes / 20 : largest / 2;
+    if (largest <= kLeastBytes) return;
+    log::warn("dead-letter topic '{}' takes none of {} bytes: cut to {}",
+              settings.topics.dead_letters, largest, bytes);
+    for (Letter& letter : pending) letter.cut(bytes);
+  }
 
   [[nodiscard]] bool send(const Letter& letter) const {
     return producer->send(settings.topics.dead_letters, letter.key, letter.payload, letter.headers);
@@ -47,7 +72,7 @@ Result<std::unique_ptr<DeadLetters>> DeadLetters::open(const config::KafkaSettin
   auto& counter = metrics.counter("trimtab_dlq_records_total",
                                   "Messages that could not be used, by reason", {"reason"});
   auto state = std::make_unique<State>(
-      State{settings, clock, {}, {}, 0, 0, log::RateLimit(kLinesPerMinute), counter, {}});
+      State{settings, clock, {}, {}, 0, 0, 0, log::RateLimit(kLinesPerMinute), counter, {}});
   for (int reason = 0; reason < kDeadReasons; ++reason) {
     state->by_reason[static_cast<std::size_t>(reason)] =
         &counter.with({std::string(dead_reason_name(static_cast<DeadReason>(reason)))});
@@ -127,6 +152,8 @@ Status DeadLetters::flush(std::int64_t timeout_ms) {
   if (failed != s.failed_before && s.producer->counts().queued == 0) {
     // Which of them failed is not known; sending one twice is better than losing it.
     s.failed_before = failed;
+    const std::uint64_t too_large = s.producer->counts().too_large;
+    if (std::exchange(s.too_large_before, too_large) != too_large) s.cut_largest();
     for (const Letter& letter : s.pending) {
       if (!s.send(letter)) break;
     }

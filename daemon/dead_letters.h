@@ -2,6 +2,9 @@
 // __connect.errors.{topic,partition,offset,stage,exception.class.name,exception.message,timestamp}
 // (RECORDS.md section 3), counted by reason, logged at a limited rate.
 //
+// A letter that the dead-letter topic never takes because of its size is cut until it fits, with
+// the header trimtab.original.bytes: held back, it would stop its partition for ever.
+//
 // add() never blocks for the broker; flush() returns OK only when every letter added was
 // acknowledged, so the ingest thread calls it before it hands the batch on: a committed offset
 // never passes a letter that was lost. One thread.

@@ -1,4 +1,3 @@
-// Over 400 lines because a job from its examples to its adapter is one document with one writer.
 #include "daemon/job_runner.h"
 
 #include <algorithm>
@@ -9,115 +8,14 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "daemon/adapter_folder.h"
-#include "daemon/complaint.h"
-#include "daemon/stored_text.h"
-#include "retrain/quarantine.h"
-#include "retrain/replay.h"
-#include "shadow/pools.h"
+#include "daemon/job_spec.h"
 
 namespace trimtab::daemon {
 namespace fs = std::filesystem;
 namespace {
 
-constexpr std::int64_t kPage = 2'000;
 constexpr std::int64_t kStartRetryMs = 5'000;
 constexpr const char* kBlob = "job";
-
-std::vector<retrain::Message> messages_of(const Json& messages) {
-  std::vector<retrain::Message> out;
-  for (const auto& message : messages) {
-    out.push_back({.role = json_or<std::string>(message, "role", "user"),
-                   .content = json_or<std::string>(message, "content", "")});
-  }
-  return out;
-}
-
-// A label as training sees it; nullopt when it teaches nothing (a bare "wrong").
-std::optional<retrain::Example> example_of(const config::TargetSettings& settings,
-                                           const LabelRow& row, const StoredText& text) {
-  retrain::Example example;
-  const auto& feedback = row.feedback;
-  const bool good = feedback.score && *feedback.score >= kGoodScore;
-  if (!feedback.correction.empty() && feedback.correction != text.output) {
-    example.kind = retrain::ExampleKind::kCorrection;
-    example.completion = feedback.correction;
-  } else if (good || !feedback.correction.empty()) {
-    example.kind = retrain::ExampleKind::kGood;
-    example.completion = text.output;
-  } else {
-    return std::nullopt;
-  }
-  example.record_id = row.record.id;
-  example.unit = unit_of_ids(settings.unit_key, text.user_id, text.session_id, row.record.id);
-  example.messages = messages_of(text.messages);
-  example.tenant = row.record.tenant;
-  example.source_id = feedback.source_id;
-  example.selection = feedback.selection;
-  example.ts_ms = row.record.ts_ms;
-  example.feedback_ts_ms = feedback.ts_ms;
-  return example;
-}
-
-std::vector<std::string> split_modules(const std::string& text) {
-  std::vector<std::string> names;
-  std::string name;
-  for (const char c : text + ",") {
-    if (c != ',') {
-      if (c != ' ') name += c;
-    } else if (!name.empty()) {
-      names.push_back(std::exchange(name, {}));
-    }
-  }
-  return names;
-}
-
-const char* schedule_name(config::LrSchedule schedule) {
-  switch (schedule) {
-    case config::LrSchedule::kLinear: return "linear";
-    case config::LrSchedule::kConstant: return "constant";
-    default: return "cosine";
-  }
-}
-
-const char* curriculum_name(config::CurriculumOrder order) {
-  switch (order) {
-    case config::CurriculumOrder::kEasyFirst: return "easy_first";
-    case config::CurriculumOrder::kHardFirst: return "hard_first";
-    default: return "none";
-  }
-}
-
-// retrain.search as the job's study; an adapter that goes on keeps its rank.
-retrain::JobSearch search_of(const config::RetrainSettings& retrain) {
-  const config::SearchSettings& s = retrain.search;
-  const config::TrainingSettings& training = retrain.training;
-  retrain::JobSearch search;
-  switch (s.sampler) {
-    case config::Sampler::kNone: return search;
-    case config::Sampler::kRandom: search.sampler = "random"; break;
-    case config::Sampler::kGrid: search.sampler = "grid"; break;
-    case config::Sampler::kTpe: search.sampler = "tpe"; break;
-  }
-  if (s.asha) search.pruner = "asha";
-  search.trials = s.trials;
-  search.budget_s = static_cast<double>(s.budget_ms) / 1000.0;
-  search.weight_forgetting = s.weight_forgetting;
-  search.space.push_back(
-      {.key = "optimizer.lr", .low = training.lr / 4, .high = training.lr * 4, .log = true});
-  if (!s.ranks.empty() && training.init_from == config::InitFrom::kBase)
-    search.space.push_back({.key = "lora.r", .values = s.ranks});
-  if (!s.replay_shares.empty())
-    search.space.push_back({.key = "data.replay_share", .values = s.replay_shares});
-  return search;
-}
-
-const char* device_name(config::Device device) {
-  switch (device) {
-    case config::Device::kCpu: return "cpu";
-    case config::Device::kCuda: return "cuda";
-    default: return "auto";
-  }
-}
 
 }  // namespace
 
@@ -189,144 +87,6 @@ bool JobRunner::open() const {
   return job_ && (job_->state == "saved" || job_->state == "running");
 }
 
-Status JobRunner::add_labels(Step& step, LabelQuery query, bool replay, TrainingMaterial& material,
-                             retrain::ReplayReservoir* reservoir) const {
-  query.target = settings_->name;
-  query.eval = false;
-  query.limit = kPage;
-  for (;;) {
-    TRIMTAB_TRY(const auto rows, step.store.labels(query));
-    for (const auto& row : rows) {
-      query.after_row = std::max(query.after_row, row.record.row);
-      if (row.record.aborted || row.feedback.quarantined) continue;
-      const auto text = read_stored_text(step.records, row.record.text);
-      if (!text) continue;
-      auto example = example_of(*settings_, row, *text);
-      if (!example) continue;
-      // Before the onset only what is known to be right is replayed: the labels of the random
-      // sample and corrections alike.
-      if (replay) {
-        reservoir->offer(*example);
-        if (example->kind == retrain::ExampleKind::kCorrection) {
-          example->messages.clear();
-          material.history.push_back(std::move(*example));
-        }
-      } else {
-        material.inputs.examples.push_back(std::move(*example));
-      }
-    }
-    if (static_cast<std::int64_t>(rows.size()) < kPage) return {};
-  }
-}
-
-Result<TrainingMaterial> JobRunner::gather(Step& step, std::int64_t onset_ms,
-                                           const std::vector<std::string>& released) const {
-  const auto& data = settings_->retrain.data;
-  TrainingMaterial material;
-  material.inputs.now_ms = step.now_ms;
-  material.inputs.seed = static_cast<std::uint64_t>(settings_->retrain.training.seed);
-  LabelQuery fresh;
-  fresh.since_ms = std::max(onset_ms, step.now_ms - data.max_age_ms);
-  TRIMTAB_CHECK_OK(add_labels(step, fresh, false, material, nullptr));
-  retrain::ReplayReservoir reservoir(data, material.inputs.seed);
-  LabelQuery old;
-  old.since_ms = step.now_ms - data.max_age_ms;
-  old.until_ms = onset_ms;
-  if (onset_ms > 0) TRIMTAB_CHECK_OK(add_labels(step, old, true, material, &reservoir));
-  material.inputs.replay = reservoir.items();
-  // Bursts are found over all corrections, those before the onset included: "usual" is history.
-  material.history.insert(material.history.end(), material.inputs.examples.begin(),
-                          material.inputs.examples.end());
-  material.inputs.bursts =
-      retrain::find_bursts(material.history, data, {released.begin(), released.end()});
-  material.history.clear();
-  for (const auto& example : material.inputs.examples) {
-    if (retrain::in_burst(example, material.inputs.bursts)) ++material.quarantined;
-  }
-  if (!settings_->golden.empty()) {
-    TRIMTAB_TRY(const auto golden, shadow::read_golden(settings_->golden));
-    for (const auto& item : golden) {
-      TRIMTAB_TRY(const Json messages, parse_json(item.input_json));
-      material.inputs.protected_texts.push_back({retrain::prompt_text(messages_of(messages))});
-    }
-  }
-  LabelQuery holdout;
-  holdout.target = settings_->name;
-  holdout.eval = true;
-  holdout.selection = "random";
-  holdout.until_ms = std::max<std::int64_t>(onset_ms, 1);
-  holdout.limit = settings_->promotion.pool_max_records;
-  TRIMTAB_TRY(const auto protected_rows, step.store.labels(holdout));
-  for (const auto& row : protected_rows) {
-    const auto text = read_stored_text(step.records, row.record.text);
-    if (text) {
-      material.inputs.protected_texts.push_back(
-          {retrain::prompt_text(messages_of(text->messages))});
-    }
-  }
-  return material;
-}
-
-retrain::JobSpec JobRunner::spec(const shadow::AdapterRef& champion,
-                                 const retrain::DataFiles& files) const {
-  const auto& training = settings_->retrain.training;
-  const auto& limits = settings_->retrain.limits;
-  const fs::path folder = state_dir_ / "jobs" / job_->id;
-  retrain::JobSpec spec;
-  spec.id = job_->id;
-  spec.target = settings_->name;
-  spec.base = settings_->base;
-  spec.out = (folder / "out").string();
-  if (training.init_from == config::InitFrom::kChampion) spec.init_adapter = champion.uri;
-  spec.device = device_name(limits.device);
-  spec.data.chat = files.train.string();
-  spec.data.eval = files.eval.string();
-  spec.steps = training.max_steps;
-  spec.epochs = training.epochs;
-  spec.lora = {.r = training.lora.r,
-               .lora_alpha = training.lora.lora_alpha,
-               .lora_dropout = training.lora.lora_dropout,
-               .target_modules = split_modules(training.lora.target_modules),
-               .use_rslora = training.lora.use_rslora,
-               .rank_pattern = {},
-               .alpha_pattern = {}};
-  spec.optimizer.lr = training.lr;
-  spec.optimizer.weight_decay = training.weight_decay;
-  spec.optimizer.clip_norm = training.clip_norm;
-  spec.schedule.name = schedule_name(training.schedule);
-  spec.schedule.warmup_share = training.warmup_share;
-  spec.kl.weight = training.kl.weight;
-  const bool to_champion = training.kl.reference == config::InitFrom::kChampion;
-  spec.kl.reference = to_champion && !spec.init_adapter.empty() ? "init_adapter" : "base";
-  spec.data.keep = files.keep.string();
-  spec.optimizer.loraplus_lr_ratio = training.loraplus_lr_ratio;
-  spec.filters.outlier_z = training.outlier_z;
-  spec.filters.typos = training.typos;
-  spec.curriculum.order = curriculum_name(training.curriculum);
-  if (training.gradient_surgery == config::GradientSurgery::kPcgrad)
-    spec.gradient_surgery = "pcgrad";
-  spec.mlflow.url = training.mlflow_url;
-  spec.mlflow.experiment = training.mlflow_experiment;
-  if (!spec.data.eval.empty()) spec.search = search_of(settings_->retrain);
-  spec.batch_sequences = training.batch_sequences;
-  spec.batch_tokens = training.batch_tokens;
-  spec.max_length = training.max_length;
-  spec.eval_every = training.eval_every;
-  spec.early_stop_patience = training.early_stop_patience;
-  spec.checkpoint_every_steps = limits.checkpoint_every_steps;
-  spec.checkpoint_every_s = static_cast<double>(limits.checkpoint_every_ms) / 1000.0;
-  spec.threads = limits.threads;
-  spec.seed = training.seed;
-  spec.max_seconds = static_cast<double>(limits.max_duration_ms) / 1000.0;
-  spec.memory_limit_bytes = limits.memory_bytes;
-  spec.provenance = {{"job", job_->id},
-                     {"alarm", job_->alarm},
-                     {"trigger", job_->trigger},
-                     {"manifest_sha256", files.manifest_sha256},
-                     {"champion", champion.label()}};
-  return spec;
-}
-
 Status JobRunner::start(Step& step, const retrain::Decision& decision,
                         const TrainingMaterial& material, std::int64_t onset_ms,
                         std::int64_t event_ms, const shadow::AdapterRef& champion,
@@ -356,7 +116,8 @@ Status JobRunner::start(Step& step, const retrain::Decision& decision,
                               {"manifest_sha256", files.manifest_sha256}});
   job_ = std::move(job);
   ended_ = false;
-  TRIMTAB_CHECK_OK(write_atomic(folder / "job.yaml", retrain::job_yaml(spec(champion, files))));
+  const retrain::JobSpec spec = job_spec(*settings_, folder, *job_, champion, files);
+  TRIMTAB_CHECK_OK(write_atomic(folder / "job.yaml", retrain::job_yaml(spec)));
   TRIMTAB_TRY(const auto seq,
               step.journal({.actor = job_->actor,
                             .target = settings_->name,

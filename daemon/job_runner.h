@@ -16,8 +16,7 @@
 
 #include "config/settings.h"
 #include "daemon/step.h"
-#include "retrain/curation.h"
-#include "retrain/job.h"
+#include "daemon/training_material.h"
 #include "retrain/launcher.h"
 #include "retrain/policy.h"
 #include "shadow/adapter_ref.h"
@@ -41,13 +40,6 @@ struct Job {
 [[nodiscard]] nlohmann::json to_json(const Job& job);
 [[nodiscard]] Result<Job> parse_job_state(const nlohmann::json& saved);
 
-// What a job would be trained on, before curation.
-struct TrainingMaterial {
-  retrain::CurationInputs inputs;
-  std::vector<retrain::Example> history;  // corrections before the onset, times only; transient
-  std::int64_t quarantined = 0;           // corrections in bursts that were not released
-};
-
 class JobRunner {
  public:
   JobRunner(const config::TargetSettings& settings, const config::StateSettings& state);
@@ -55,9 +47,6 @@ class JobRunner {
   [[nodiscard]] bool open() const;
   [[nodiscard]] const std::optional<Job>& job() const { return job_; }
 
-  // Reads labels and texts. `onset_ms`: examples since then teach, earlier right ones are replayed.
-  [[nodiscard]] Result<TrainingMaterial> gather(Step& step, std::int64_t onset_ms,
-                                                const std::vector<std::string>& released) const;
   // Curates, writes data, job.yaml and manifest, saves the job. kInvalid "no_data" when nothing is
   // left to train on.
   [[nodiscard]] Status start(Step& step, const retrain::Decision& decision,
@@ -81,11 +70,6 @@ class JobRunner {
  private:
   [[nodiscard]] Status put_document(Step& step) const;
   [[nodiscard]] Status ended(Step& step, const std::string& state);
-  [[nodiscard]] retrain::JobSpec spec(const shadow::AdapterRef& champion,
-                                      const retrain::DataFiles& files) const;
-  [[nodiscard]] Status add_labels(Step& step, LabelQuery query, bool replay,
-                                  TrainingMaterial& material,
-                                  retrain::ReplayReservoir* reservoir) const;
 
   const config::TargetSettings* settings_;
   std::filesystem::path state_dir_;

@@ -63,7 +63,8 @@ Result<ConfPointer> make_conf(const KafkaProducerOptions& options) {
 
 struct KafkaProducer::State {
   rd_kafka_t* handle = nullptr;
-  std::atomic<std::uint64_t> accepted{0}, delivered{0}, dropped{0}, failed{0}, errors{0};
+  std::atomic<std::uint64_t> accepted{0}, delivered{0}, dropped{0};
+  std::atomic<std::uint64_t> failed{0}, too_large{0}, errors{0};
   mutable std::mutex mutex;
   std::string last_error;   // under mutex
   log::RateLimit lines{6};  // poll thread only
@@ -81,6 +82,7 @@ struct KafkaProducer::State {
       return;
     }
     state.failed.fetch_add(1);
+    if (message->err == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE) state.too_large.fetch_add(1);
     state.note(rd_kafka_err2str(message->err));
   }
 
@@ -183,6 +185,7 @@ KafkaProducer::Counts KafkaProducer::counts() const {
   Counts counts;
   counts.delivered = state_->delivered.load();
   counts.failed = state_->failed.load();
+  counts.too_large = state_->too_large.load();
   counts.accepted = state_->accepted.load();
   counts.dropped = state_->dropped.load();
   counts.errors = state_->errors.load();

@@ -39,6 +39,7 @@ class KafkaProducer {
     std::uint64_t delivered = 0;  // acknowledged by the broker
     std::uint64_t dropped = 0;    // send() said no
     std::uint64_t failed = 0;     // accepted, but not delivered within delivery_ms
+    std::uint64_t too_large = 0;  // of failed: the broker will never take one of that size
     std::uint64_t errors = 0;     // of brokers and connections
     std::int64_t queued = 0;      // accepted, report not here yet
   };

@@ -108,7 +108,7 @@ Status Target::consider_job(Step& step) {
   } else if (labels >= retrain.minimum_examples &&
              may_matter(labels, counted_labels_, counted_examples_, retrain.minimum_examples,
                         !bursts_.empty())) {
-    TRIMTAB_TRY(material, job_.gather(step, job_onset_ms(), released_bursts_));
+    TRIMTAB_TRY(material, gather_material(settings_, step, job_onset_ms(), released_bursts_));
     counted_examples_ = retrain::count_trainable(material->inputs, retrain.data);
     quarantined_ = material->quarantined;
     bursts_ = material->inputs.bursts;
@@ -121,7 +121,7 @@ Status Target::consider_job(Step& step) {
   waits_for_ = asked && !decision.start ? decision.message : "";
   if (!decision.start) return {};
   if (!material) {
-    TRIMTAB_TRY(material, job_.gather(step, job_onset_ms(), released_bursts_));
+    TRIMTAB_TRY(material, gather_material(settings_, step, job_onset_ms(), released_bursts_));
   }
   const std::string row = dump_json(policy_row(inputs, settings_.retrain, decision));
   TRIMTAB_CHECK_OK(start_job(step, decision, *material));

@@ -86,6 +86,7 @@ class TrialRunner {
                                   bool slow);
   [[nodiscard]] Status order_routing(Step& step, const shadow::EffectRequest& wanted,
                                      TrialSurroundings around);
+  static shadow::LiveAb::Params live_params(const shadow::Plan& plan, const nlohmann::json& saved);
   void compare_live(const shadow::EffectRequest& wanted, const TrialSurroundings& around);
   [[nodiscard]] Status journal_units(Step& step);
   [[nodiscard]] Status journal_series(Step& step, const shadow::Evidence& evidence);

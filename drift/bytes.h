@@ -98,15 +98,23 @@ class ByteReader {
   }
   void reject() { ok_ = false; }
   [[nodiscard]] bool ok() const { return ok_; }
+  // Ok while nothing was amiss.
+  [[nodiscard]] Status so_far() const {
+    if (ok_) return {};
+    return unfit();
+  }
   // Ok when everything was read, exactly.
   [[nodiscard]] Status finish() const {
     if (ok_ && at_ == bytes_.size()) return {};
+    return unfit();
+  }
+
+ private:
+  [[nodiscard]] Status unfit() const {
     return fail(Code::kCorrupt, std::string(what_) +
                                     ": saved state does not fit this version (truncated, foreign "
                                     "or from another build); re-take the reference");
   }
-
- private:
   std::string_view bytes_;
   const char* what_;
   std::size_t at_ = 0;

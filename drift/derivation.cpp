@@ -13,7 +13,7 @@ namespace {
 
 constexpr std::uint32_t kRankTag = make_tag("TRLR");
 constexpr std::uint32_t kMeanTag = make_tag("TRLM");
-constexpr std::uint32_t kVersion = 1;
+constexpr std::uint32_t kVersion = 2;  // 2: RankState of 216 bytes
 
 float log10_of(double evidence, double threshold) {
   return evidence > 0.0 ? static_cast<float>(std::log10(evidence / threshold)) : -30.0F;

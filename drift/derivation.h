@@ -20,7 +20,7 @@ namespace trimtab::drift {
 // One event that fed a rank e-detector.
 struct RankStep {
   float dt = 0.0F;    // ms of event time since the one before
-  float step = 1.0F;  // events since the one before
+  std::uint32_t step = 1;  // events since the one before
 };
 struct RankTrail {
   double threshold = 0.0;

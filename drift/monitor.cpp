@@ -106,9 +106,7 @@ std::size_t count_detectors(const std::vector<Signal>& signals,
   std::size_t text = 0;
   for (const Signal& signal : signals) {
     if (!signal.alarm) continue;
-    const bool is_text =
-        signal.kind == SignalKind::kNovelty || signal.kind == SignalKind::kEmbedding;
-    ++(is_text ? text : everywhere);
+    ++(is_text(signal) ? text : everywhere);
   }
   const std::size_t segments =
       settings.segments.empty()

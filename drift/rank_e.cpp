@@ -15,13 +15,15 @@ namespace trimtab::drift {
 namespace {
 
 constexpr std::uint32_t kTag = make_tag("RNKE");
-constexpr std::uint32_t kVersion = 1;
+constexpr std::uint32_t kVersion = 2;  // 2: ln S in 16 bits
 
 constexpr double kUniformShare = 0.02;
 constexpr double kNormal95 = 1.6448536269514722;
 constexpr double kPlugInQuantile = 0.995;
 constexpr double kMaxHalfLife = 20'000.0;
 constexpr float kWealthCap = 1e30F;  // only reached where nobody restarts (reset=false)
+constexpr double kLeadUnit = 256.0;
+constexpr std::int16_t kLeadCap = 16'384;  // e^64; with one more ln e it still fits 16 bits
 
 struct Alternative {
   double shift;
@@ -120,7 +122,10 @@ void RankBets::build_fixed() {
     tau_[k] = kNormal95 * std::sqrt(chi2 / static_cast<double>(reference_.size())) +
               options_.min_effect * std::sqrt(chi2);
     for (std::size_t b = 0; b <= missing; ++b) {
-      rows_[b].e[k] = static_cast<float>(q[b] / reference_.mass(b) / (1.0 + tau_[k]));
+      const double e = q[b] / reference_.mass(b) / (1.0 + tau_[k]);
+      rows_[b].e[k] = static_cast<float>(e);
+      const double log_e = std::clamp(kLeadUnit * std::log(e), -1.0 * kLeadCap, 0.5 * kLeadCap);
+      rows_[b].log_e[k] = static_cast<std::int16_t>(std::lround(log_e));
     }
   }
 }
@@ -172,15 +177,20 @@ void RankBets::learn(RankState& state, std::size_t bin) const {
 
 namespace {
 
-// Four bets at a time (SSE, NEON; the compiler's portable vectors).
+// Four or eight bets at a time (SSE, NEON; the compiler's portable vectors).
 using Four = float __attribute__((vector_size(16)));
+using Eight = std::int16_t __attribute__((vector_size(16)));
 
-Four load_four(const float* from) {
-  Four value;
+template <typename Vector>
+Vector load(const void* from) {
+  Vector value;
   std::memcpy(&value, from, sizeof value);
   return value;
 }
-void store_four(float* to, const Four& value) { std::memcpy(to, &value, sizeof value); }
+template <typename Vector>
+void store(void* to, const Vector& value) {
+  std::memcpy(to, &value, sizeof value);
+}
 
 constexpr std::array<float, kFixedBets> kWeights = [] {
   std::array<float, kFixedBets> weights{};
@@ -195,40 +205,55 @@ static_assert(
     }(),
     "the evidence is a mean of the bets' wealth");
 
-// One step of all fixed bets by one row of e-values. Returns the weighted sum of the wealths.
-float step_fixed(const float* e_row, RankState& state, float dt, float step) {
-  const Four one = {1.0F, 1.0F, 1.0F, 1.0F};
-  const Four zero = {};
-  const Four cap = one * kWealthCap;
-  const Four gap = one * dt;
-  const Four older = one * step;
-  Four sum = zero;
+// One step of all fixed bets' wealth by one row of e-values. Returns the weighted sum.
+float step_wealth(const float* e_row, RankState& state, float dt) {
+  const Four cap = Four{} + kWealthCap;
+  const Four gap = Four{} + dt;
+  Four sum = {};
   for (std::size_t k = 0; k < kFixedBets; k += 4) {
-    const Four e = load_four(e_row + k);
-    const Four best = load_four(&state.best[k]);
-    const Four age = load_four(&state.age[k]);
-    Four wealth = e * (load_four(&state.wealth[k]) + gap);
+    Four wealth = load<Four>(e_row + k) * (load<Four>(&state.wealth[k]) + gap);
     wealth = wealth < cap ? wealth : cap;
-    sum += wealth * load_four(&kWeights[k]);
-    const auto running = best > one;
-    const Four grown = e * (running ? best : one);
-    store_four(&state.wealth[k], wealth);
-    store_four(&state.best[k], grown < cap ? grown : cap);
-    store_four(&state.age[k], running ? age + older : one);
+    sum += wealth * load<Four>(&kWeights[k]);
+    store(&state.wealth[k], wealth);
   }
   return (sum[0] + sum[1]) + (sum[2] + sum[3]);
 }
 
+// One step of their running maxima and ages.
+void step_onsets(const std::int16_t* log_row, RankState& state, std::int16_t step) {
+  const Eight zero = {};
+  const Eight one = zero + std::int16_t{1};
+  const Eight cap = zero + kLeadCap;
+  const Eight oldest = zero + static_cast<std::int16_t>(kMostAge - step);
+  const Eight older = zero + step;
+  for (std::size_t k = 0; k < kFixedBets; k += 8) {
+    Eight lead = load<Eight>(&state.lead[k]);
+    Eight age = load<Eight>(&state.age[k]);
+    const Eight running = lead > zero;
+    lead = lead < cap ? lead : cap;
+    age = age < oldest ? age : oldest;
+    store(&state.lead[k], (lead & running) + load<Eight>(log_row + k));
+    store(&state.age[k], running ? age + older : one);
+  }
+}
+
 }  // namespace
 
-float RankBets::update(RankState& state, std::size_t bin, float dt, float step) const {
+float RankBets::update(RankState& state, std::size_t bin, float dt, std::uint32_t step) const {
   constexpr std::size_t p = kFixedBets;  // the plug-in's place
+  const auto older = static_cast<std::int16_t>(std::min<std::uint32_t>(step, kMostAge));
   const float e = plug_in_e(state, bin);
   learn(state, bin);
   state.wealth[p] = std::min(e * (state.wealth[p] + dt), kWealthCap);
-  state.age[p] = state.best[p] > 1.0F ? state.age[p] + step : 1.0F;
-  state.best[p] = std::min(e * std::max(state.best[p], 1.0F), kWealthCap);
-  const float fixed = ordered_ ? step_fixed(rows_[bin].e.data(), state, dt, step) : 0.0F;
+  const bool running = state.learned_best > 1.0F;
+  state.age[p] = running ? static_cast<std::int16_t>(std::min(state.age[p] + older, +kMostAge))
+                         : std::int16_t{1};
+  state.learned_best = std::min(e * std::max(state.learned_best, 1.0F), kWealthCap);
+  float fixed = 0.0F;
+  if (ordered_) {
+    fixed = step_wealth(rows_[bin].e.data(), state, dt);
+    step_onsets(rows_[bin].log_e.data(), state, older);
+  }
   state.evidence = fixed + plug_in_weight_ * state.wealth[p];
   return state.evidence;
 }

@@ -6,7 +6,8 @@
 // embedding) live in "all" only: their references cost 300 bytes a row.
 // Each detector keeps a checkpoint of its state, so that an alarm can be derived again from it and
 // the events since (derivation.h).
-// Control's thread only. Memory: (280 + 304 + 256 + 160) bytes a signal besides references.
+// Control's thread only. Memory besides references: a signal 624 bytes (state, its checkpoint, the
+// bins of 256 events) and 168 of its own, a segment 3.4 KB of marks and about 1 KB.
 #pragma once
 
 #include <array>
@@ -18,7 +19,9 @@
 #include <vector>
 
 #include "drift/attribution.h"
+#include "drift/bin_ring.h"
 #include "drift/calibration.h"
+#include "drift/event_marks.h"
 #include "drift/monitor.h"
 #include "drift/pieces.h"
 #include "drift/projections.h"
@@ -39,11 +42,16 @@ struct SegmentPlan {
   double utc_offset_hours = 0.0;
 };
 
+// Signals of the words and vectors of a text.
+[[nodiscard]] inline bool is_text(const Signal& signal) {
+  return signal.kind == SignalKind::kNovelty || signal.kind == SignalKind::kEmbedding;
+}
+
 class Segment {
  public:
-  static constexpr std::size_t kBinRing = 256;      // events whose bins are kept for attribution
-  static constexpr std::size_t kRecentMarks = 256;  // events whose time and offset are kept
-  static constexpr std::size_t kHistory = 40;       // points of the evidence history
+  static constexpr std::size_t kBinRing = BinRing::kEvents;  // kept for attribution
+  static constexpr std::size_t kHistory = 40;  // points of the evidence history
+  static_assert(kBinRing == EventMarks::kRecent);
 
   Segment(std::shared_ptr<const SegmentPlan> plan, std::string name, std::string prefix,
           bool with_text);
@@ -53,7 +61,7 @@ class Segment {
   [[nodiscard]] bool provisional() const { return provisional_; }
   [[nodiscard]] std::int64_t collected() const { return static_cast<std::int64_t>(rows_.size()); }
   // Number of the last event, from 1.
-  [[nodiscard]] std::uint64_t events() const { return events_; }
+  [[nodiscard]] std::uint64_t events() const { return marks_.events(); }
   [[nodiscard]] std::int64_t since_ts_ms() const { return since_ts_ms_; }
   // Mean gap between the collected rows, ms; empty below two rows.
   [[nodiscard]] std::optional<double> gap_ms() const;
@@ -68,7 +76,9 @@ class Segment {
   // REQUIRES: observe() has just answered true. Fills all but the words and examples.
   void attribute(Alarm& alarm) const;
   // Share of reference records with a word; 0 without text.
-  [[nodiscard]] const WordModel* words() const { return words_ ? &*words_ : nullptr; }
+  [[nodiscard]] const WordModel* words() const {
+    return text_ && text_->words ? &*text_->words : nullptr;
+  }
   // How much event number `event` paid the alarming signal's leading bet; 0 when out of the ring.
   [[nodiscard]] double paid(std::uint64_t event) const;
 
@@ -79,7 +89,7 @@ class Segment {
   // Reference vectors (at most kShiftVectors) and their projections; for EmbeddingShift.
   [[nodiscard]] std::vector<const VectorRow*> reference_vectors() const;
   [[nodiscard]] const Projections* projections() const {
-    return projections_ ? &*projections_ : nullptr;
+    return text_ && text_->projections ? &*text_->projections : nullptr;
   }
 
   void save(SaveMode mode, std::vector<StatePiece>& out) const;
@@ -96,46 +106,71 @@ class Segment {
     std::uint64_t hash = 0;
     Label label;
   };
-  struct Mark {
-    std::int64_t ts_ms = 0;
-    std::uint64_t offset = 0;
+  // What the text signals need; segment "all" alone has it.
+  struct Text {
+    bool wants_words = false;
+    bool wants_vectors = false;
+    ChunkedVector<WordRow, 128> word_rows;
+    ChunkedVector<VectorRow, 64> vector_rows;
+    ChunkedVector<VectorRow, 64> kept_vectors;  // of the reference, while armed
+    ChunkedVector<NamedWord, 256> dictionary;
+    std::set<std::uint32_t> known_words;
+    std::optional<WordModel> words;
+    std::optional<Projections> projections;
+
+    void forget_rows();
   };
-  struct Checkpoint {
-    std::vector<RankState> states;
-    std::uint64_t event = 0;  // the segment's event number
-    std::uint64_t last_event = 0;
-    std::int64_t last_ts_ms = 0;
+  // One detector's channel: plain bytes without padding, saved as they are.
+  struct Channel {
+    RankState state;
+    BinRing bins;  // all channels are fed together: whether one was is kept in the first
+    RankState checkpoint;  // an alarm's trail starts here
   };
-  // One signal's detector.
+  // One signal's detector. 40 bytes of history, 120 of the rest: there is one a signal and segment.
   struct Watch {
-    std::size_t signal = 0;
-    Calibration calibration;
+    std::uint16_t signal = 0;
+    std::uint16_t channels = 0;  // 0: not built; 1, or 32
+    std::uint16_t cells = 1;     // of the week; more than 1 only with one channel
+    bool armed = false;
+    bool alarms = false;              // armed, and may alarm
+    std::uint32_t first_channel = 0;  // of channels_
+    std::uint32_t first_bets = 0;     // of bets_: [cells, channels]
+    std::uint32_t thin = 1;
+    std::uint32_t phase = 0;  // events since the last one that fed it, while thinning
+    float theta = 1.0F;
+    std::uint32_t points = 0;  // of history
     double threshold_ms = 0.0;
-    std::size_t channels = 1;  // 1, or 32
-    std::size_t cells = 1;     // of the week; more than 1 only with one channel
-    std::vector<std::shared_ptr<const RankBets>> bets;  // [cells, channels]
-    std::vector<RankState> states;                      // a channel
-    Checkpoint checkpoint;
-    std::vector<std::uint8_t> bins;  // [kBinRing, channels]; 255 = the event did not feed it
-    std::int64_t last_ts_ms = 0;
+    double evidence = 0.0;
+    double interval_evidence = 0.0;  // the most since the last point of the history
+    std::int64_t last_ts_ms = 0;     // of the events that fed it
     std::uint64_t last_event = 0;
     std::uint64_t fed = 0;
-    std::int64_t phase = 0;
-    double evidence = 0.0;
-    float interval_max = -30.0F;     // of log10_ratio() since the last point of the history
-    double interval_evidence = 0.0;  // no less than what interval_max comes from; not saved
-    std::vector<float> history;
+    std::uint64_t checkpoint_event = 0;
+    std::uint64_t checkpoint_last_event = 0;
+    std::int64_t checkpoint_last_ts_ms = 0;
+    std::unique_ptr<const std::string> reason;  // of its calibration; null: nothing to say
+    std::array<std::int8_t, kHistory> history{};  // log10(evidence / threshold) in sixteenths
 
-    [[nodiscard]] double log10_ratio() const;
-    [[nodiscard]] std::size_t leading_channel() const;
+    [[nodiscard]] double log10_ratio() const { return ratio_of(evidence); }
+    [[nodiscard]] double ratio_of(double some_evidence) const;
+    [[nodiscard]] std::vector<float> history_points() const;
+  };
+  // What arming makes of one signal before it is a watch.
+  struct Built {
+    Calibration calibration;
+    double threshold_ms = 0.0;
+    std::size_t channels = 0;
+    std::size_t cells = 1;
+    std::vector<std::shared_ptr<const RankBets>> bets;  // [cells, channels]
   };
 
   void keep_row(const Observation& event);
   void keep_names(const Observation& event);
   void arm();
   void fit_text();
-  [[nodiscard]] Watch make_watch(std::size_t signal);
-  [[nodiscard]] Watch make_watch(std::size_t signal, const CalibrationSample& sample) const;
+  [[nodiscard]] Built build(std::size_t signal);
+  [[nodiscard]] Built build(std::size_t signal, const CalibrationSample& sample) const;
+  void add_watch(std::size_t signal, Built built);
   [[nodiscard]] CalibrationSample sample_of(std::size_t signal,
                                             std::vector<std::vector<double>>& values) const;
   [[nodiscard]] CalibrationSample seasonal_sample(std::size_t signal,
@@ -147,58 +182,58 @@ class Segment {
   [[nodiscard]] Reference category_reference(std::size_t signal, std::size_t from, std::size_t to,
                                              std::size_t step) const;
   void forget_rows();
-  void feed(Watch& watch, const Observation& event, const Projections::Values* projected,
-            double novelty);
+  void feed(Watch& watch, const Observation& event, std::int64_t ts_ms,
+            const Projections::Values* projected, double novelty);
   void note_history();
-  void note_checkpoint(Watch& watch) const;
+  void note_checkpoint(Watch& watch);
+  [[nodiscard]] const Channel& channel_of(const Watch& watch, std::size_t c) const {
+    return channels_[watch.first_channel + c];
+  }
+  [[nodiscard]] const RankBets& bets_of(const Watch& watch, std::size_t cell,
+                                        std::size_t channel) const {
+    return *bets_[watch.first_bets + cell * watch.channels + channel];
+  }
+  [[nodiscard]] bool fed(const Watch& watch, std::uint64_t event) const {
+    return channel_of(watch, 0).bins.get(event) != BinRing::kNotFed;
+  }
+  [[nodiscard]] std::size_t leading_channel(const Watch& watch) const;
   [[nodiscard]] std::string trail_of(const Watch& watch) const;
   [[nodiscard]] std::optional<std::size_t> crossed() const;
-  void note_mark(const Mark& mark);
-  [[nodiscard]] Mark mark_of(std::uint64_t event) const;
-  [[nodiscard]] std::size_t cell_at(const Watch& watch, std::uint64_t event) const;
-  [[nodiscard]] std::size_t main_cell(const Watch& watch, std::uint64_t span) const;
+  [[nodiscard]] std::vector<std::size_t> newest_cells(const Watch& watch, std::uint64_t span) const;
   [[nodiscard]] std::uint64_t span_of(std::uint64_t age) const;
   [[nodiscard]] std::vector<std::int64_t> counts_since(const Watch& watch, std::size_t channel,
                                                        std::size_t cell, std::uint64_t span) const;
   void save_reference(std::vector<StatePiece>& out) const;
   [[nodiscard]] Status restore_reference(const PieceMap& pieces);
+  [[nodiscard]] Status restore_text(const PieceMap& pieces);
+  [[nodiscard]] Result<Watch> restore_watch(ByteReader& in);
   void save_watches(std::vector<StatePiece>& out) const;
   [[nodiscard]] Status restore_watches(const PieceMap& pieces);
+  [[nodiscard]] bool fits(const Watch& watch) const;
 
   std::shared_ptr<const SegmentPlan> plan_;
   std::string name_;
   std::string prefix_;
-  bool with_text_;
-  bool wants_words_ = false;
-  bool wants_vectors_ = false;
-
   MonitorState state_ = MonitorState::kCollecting;
   bool provisional_ = false;
   std::int64_t since_ts_ms_ = 0;
   std::int64_t reference_ts_ms_ = 0;
   double gap_ms_ = 0.0;
   std::int64_t reference_size_ = 0;
-  std::uint64_t events_ = 0;
   std::uint64_t armed_at_ = 0;
   std::uint64_t history_every_ = 16;
   bool reference_changed_ = true;
 
+  EventMarks marks_;
   ChunkedVector<Row, 64> rows_;
-  ChunkedVector<WordRow, 128> word_rows_;
-  ChunkedVector<VectorRow, 64> vector_rows_;
-  ChunkedVector<VectorRow, 64> kept_vectors_;  // of the reference, while armed
   ChunkedVector<CategoryName, 128> names_;
-  ChunkedVector<NamedWord, 256> dictionary_;
   std::set<std::pair<std::uint64_t, std::uint64_t>> known_names_;
-  std::set<std::uint32_t> known_words_;
+  std::unique_ptr<Text> text_;
 
-  std::optional<WordModel> words_;
-  std::optional<Projections> projections_;
   Seasons seasons_;
   std::vector<Watch> watches_;
-  ChunkedVector<Mark, 64> recent_marks_;  // ring of the last kRecentMarks events
-  // Three rings: every 8th, 64th and 512th event, 128 of each, so back to 65,536 events.
-  ChunkedVector<Mark, 64> sparse_marks_;
+  std::vector<Channel> channels_;
+  std::vector<std::shared_ptr<const RankBets>> bets_;
 };
 
 }  // namespace trimtab::drift

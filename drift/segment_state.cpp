@@ -10,7 +10,7 @@ namespace {
 constexpr std::uint32_t kMetaTag = make_tag("SEGM");
 constexpr std::uint32_t kReferenceTag = make_tag("SEGR");
 constexpr std::uint32_t kWatchTag = make_tag("SEGW");
-constexpr std::uint32_t kVersion = 3;  // 2: checkpoints, 3: marks in levels
+constexpr std::uint32_t kVersion = 4;  // 2: checkpoints, 3: marks in levels, 4: 1 KB a signal
 
 Result<std::string_view> piece_of(const PieceMap& pieces, const std::string& name) {
   const auto at = pieces.find(name);
@@ -29,52 +29,57 @@ void Segment::save(SaveMode mode, std::vector<StatePiece>& out) const {
   meta.put(reference_ts_ms_);
   meta.put(gap_ms_);
   meta.put(reference_size_);
-  meta.put(events_);
+  meta.put(marks_.events());
+  meta.put(marks_.newest());
   meta.put(armed_at_);
   meta.put(history_every_);
   out.push_back({prefix_ + "meta", meta.take()});
   rows_.save(prefix_ + "rows/", mode, out);
-  word_rows_.save(prefix_ + "words/", mode, out);
-  vector_rows_.save(prefix_ + "vectors/", mode, out);
-  kept_vectors_.save(prefix_ + "kept/", mode, out);
   names_.save(prefix_ + "names/", mode, out);
-  dictionary_.save(prefix_ + "dictionary/", mode, out);
-  recent_marks_.save(prefix_ + "marks/", mode, out);
-  sparse_marks_.save(prefix_ + "sparse/", mode, out);
+  if (text_) {
+    text_->word_rows.save(prefix_ + "words/", mode, out);
+    text_->vector_rows.save(prefix_ + "vectors/", mode, out);
+    text_->kept_vectors.save(prefix_ + "kept/", mode, out);
+    text_->dictionary.save(prefix_ + "dictionary/", mode, out);
+  }
+  marks_.save(prefix_, mode, out);
   if (mode == SaveMode::kAll || reference_changed_) save_reference(out);
   save_watches(out);
 }
 
 void Segment::mark_saved() {
   rows_.mark_saved();
-  word_rows_.mark_saved();
-  vector_rows_.mark_saved();
-  kept_vectors_.mark_saved();
   names_.mark_saved();
-  dictionary_.mark_saved();
-  recent_marks_.mark_saved();
-  sparse_marks_.mark_saved();
+  if (text_) {
+    text_->word_rows.mark_saved();
+    text_->vector_rows.mark_saved();
+    text_->kept_vectors.mark_saved();
+    text_->dictionary.mark_saved();
+  }
+  marks_.mark_saved();
   reference_changed_ = false;
 }
 
 void Segment::save_reference(std::vector<StatePiece>& out) const {
   ByteWriter bytes(kReferenceTag, kVersion);
-  bytes.put(static_cast<std::uint8_t>(words_.has_value()));
-  if (words_) words_->save(bytes);
-  bytes.put(static_cast<std::uint8_t>(projections_.has_value()));
-  if (projections_) projections_->save(bytes);
+  bytes.put(static_cast<std::uint8_t>(words() != nullptr));
+  if (words() != nullptr) words()->save(bytes);
+  bytes.put(static_cast<std::uint8_t>(projections() != nullptr));
+  if (projections() != nullptr) projections()->save(bytes);
   bytes.put(seasons_.bytes());
   bytes.put(static_cast<std::uint64_t>(watches_.size()));
   for (const Watch& watch : watches_) {
-    bytes.put(static_cast<std::uint64_t>(watch.signal));
-    bytes.put(static_cast<std::uint8_t>(watch.calibration.armed));
-    bytes.put(watch.calibration.theta);
-    bytes.put(watch.calibration.thin);
-    bytes.put_text(watch.calibration.reason);
+    bytes.put(watch.signal);
+    bytes.put(static_cast<std::uint8_t>(watch.armed));
+    bytes.put(watch.theta);
+    bytes.put(watch.thin);
+    bytes.put_text(watch.reason ? *watch.reason : std::string());
     bytes.put(watch.threshold_ms);
-    bytes.put(static_cast<std::uint64_t>(watch.cells));
-    bytes.put(static_cast<std::uint64_t>(watch.bets.size()));
-    for (const auto& bets : watch.bets) bets->reference().save(bytes);
+    bytes.put(watch.cells);
+    bytes.put(watch.channels);
+    for (std::size_t i = 0; i < std::size_t{watch.cells} * watch.channels; ++i) {
+      bets_[watch.first_bets + i]->reference().save(bytes);
+    }
   }
   out.push_back({prefix_ + "reference", bytes.take()});
 }
@@ -82,19 +87,18 @@ void Segment::save_reference(std::vector<StatePiece>& out) const {
 void Segment::save_watches(std::vector<StatePiece>& out) const {
   ByteWriter bytes(kWatchTag, kVersion);
   for (const Watch& watch : watches_) {
-    bytes.put_all(watch.states);
-    bytes.put_all(watch.bins);
-    bytes.put_all(watch.checkpoint.states);
-    bytes.put(watch.checkpoint.event);
-    bytes.put(watch.checkpoint.last_event);
-    bytes.put(watch.checkpoint.last_ts_ms);
+    for (std::size_t c = 0; c < watch.channels; ++c) bytes.put(channel_of(watch, c));
+    bytes.put(watch.checkpoint_event);
+    bytes.put(watch.checkpoint_last_event);
+    bytes.put(watch.checkpoint_last_ts_ms);
     bytes.put(watch.last_ts_ms);
     bytes.put(watch.last_event);
     bytes.put(watch.fed);
     bytes.put(watch.phase);
     bytes.put(watch.evidence);
-    bytes.put(watch.interval_max);
-    bytes.put_all(watch.history);
+    bytes.put(watch.interval_evidence);
+    bytes.put(watch.points);
+    bytes.put(watch.history);
   }
   out.push_back({prefix_ + "watch", bytes.take()});
 }
@@ -111,106 +115,140 @@ Status Segment::restore(const PieceMap& pieces) {
   in.get_into(reference_ts_ms_);
   in.get_into(gap_ms_);
   in.get_into(reference_size_);
-  in.get_into(events_);
+  const auto events = in.get<std::uint64_t>();
+  const auto newest = in.get<Mark>();
   in.get_into(armed_at_);
   in.get_into(history_every_);
-  if (history_every_ == 0 || armed_at_ > events_) in.reject();
+  if (history_every_ == 0 || armed_at_ > events) in.reject();
   TRIMTAB_CHECK_OK(in.finish());
   TRIMTAB_CHECK_OK(rows_.restore(prefix_ + "rows/", pieces));
-  TRIMTAB_CHECK_OK(word_rows_.restore(prefix_ + "words/", pieces));
-  TRIMTAB_CHECK_OK(vector_rows_.restore(prefix_ + "vectors/", pieces));
-  TRIMTAB_CHECK_OK(kept_vectors_.restore(prefix_ + "kept/", pieces));
   TRIMTAB_CHECK_OK(names_.restore(prefix_ + "names/", pieces));
-  TRIMTAB_CHECK_OK(dictionary_.restore(prefix_ + "dictionary/", pieces));
-  TRIMTAB_CHECK_OK(recent_marks_.restore(prefix_ + "marks/", pieces));
-  TRIMTAB_CHECK_OK(sparse_marks_.restore(prefix_ + "sparse/", pieces));
-  const bool rows_fit = (!wants_words_ || word_rows_.size() == rows_.size()) &&
-                        (!wants_vectors_ || vector_rows_.size() == rows_.size()) &&
-                        (state_ != MonitorState::kCalibrating || !rows_.empty()) &&
-                        recent_marks_.size() == std::min<std::uint64_t>(events_ + 1, kRecentMarks) -
-                                                    (events_ == 0 ? 1 : 0);
-  if (!rows_fit) return fail(Code::kCorrupt, "drift segment " + name_ + ": saved rows do not fit");
+  TRIMTAB_CHECK_OK(marks_.restore(prefix_, pieces, events, newest));
+  if (text_) TRIMTAB_CHECK_OK(restore_text(pieces));
+  if (state_ == MonitorState::kCalibrating && rows_.empty()) {
+    return fail(Code::kCorrupt, "drift segment " + name_ + ": saved rows do not fit");
+  }
   known_names_.clear();
   for (const CategoryName& name : names_) known_names_.emplace(name.signal, name.hash);
-  known_words_.clear();
-  for (const NamedWord& word : dictionary_) known_words_.insert(word.hash);
   TRIMTAB_CHECK_OK(restore_reference(pieces));
   TRIMTAB_CHECK_OK(restore_watches(pieces));
   mark_saved();
   return {};
 }
 
+Status Segment::restore_text(const PieceMap& pieces) {
+  TRIMTAB_CHECK_OK(text_->word_rows.restore(prefix_ + "words/", pieces));
+  TRIMTAB_CHECK_OK(text_->vector_rows.restore(prefix_ + "vectors/", pieces));
+  TRIMTAB_CHECK_OK(text_->kept_vectors.restore(prefix_ + "kept/", pieces));
+  TRIMTAB_CHECK_OK(text_->dictionary.restore(prefix_ + "dictionary/", pieces));
+  if ((text_->wants_words && text_->word_rows.size() != rows_.size()) ||
+      (text_->wants_vectors && text_->vector_rows.size() != rows_.size())) {
+    return fail(Code::kCorrupt, "drift segment " + name_ + ": saved rows do not fit");
+  }
+  text_->known_words.clear();
+  for (const NamedWord& word : text_->dictionary) text_->known_words.insert(word.hash);
+  return {};
+}
+
+// One signal's part of the reference; its channels are there, empty, when it is read.
+Result<Segment::Watch> Segment::restore_watch(ByteReader& in) {
+  Watch watch;
+  in.get_into(watch.signal);
+  watch.armed = in.get<std::uint8_t>() != 0;
+  in.get_into(watch.theta);
+  in.get_into(watch.thin);
+  const std::string reason = in.get_text();
+  in.get_into(watch.threshold_ms);
+  in.get_into(watch.cells);
+  in.get_into(watch.channels);
+  if (watch.signal >= plan_->signals.size() || watch.cells == 0 ||
+      watch.cells > seasons_.cells() || watch.channels > kProjections || watch.thin == 0 ||
+      (watch.armed && watch.channels == 0)) {
+    in.reject();
+  }
+  TRIMTAB_CHECK_OK(in.so_far());
+  if (!reason.empty()) watch.reason = std::make_unique<const std::string>(reason);
+  watch.alarms = watch.armed && plan_->signals[watch.signal].alarm;
+  watch.first_channel = static_cast<std::uint32_t>(channels_.size());
+  watch.first_bets = static_cast<std::uint32_t>(bets_.size());
+  channels_.resize(channels_.size() + watch.channels);
+  const RankOptions options{.half_life_events = plan_->half_life_events,
+                            .min_effect = plan_->signals[watch.signal].min_effect};
+  for (std::size_t i = 0; in.ok() && i < std::size_t{watch.cells} * watch.channels; ++i) {
+    bets_.push_back(std::make_shared<const RankBets>(Reference::load(in), options));
+  }
+  return watch;
+}
+
 Status Segment::restore_reference(const PieceMap& pieces) {
   TRIMTAB_TRY(const std::string_view piece, piece_of(pieces, prefix_ + "reference"));
   ByteReader in(piece, kReferenceTag, kVersion, "drift reference");
-  words_.reset();
-  projections_.reset();
   watches_.clear();
-  if (in.get<std::uint8_t>() != 0) words_ = WordModel::load(in);
-  if (in.get<std::uint8_t>() != 0) projections_ = Projections::load(in);
+  channels_.clear();
+  bets_.clear();
+  std::optional<WordModel> words;
+  std::optional<Projections> projections;
+  if (in.get<std::uint8_t>() != 0) words = WordModel::load(in);
+  if (in.get<std::uint8_t>() != 0) projections = Projections::load(in);
+  if (text_) {
+    text_->words = std::move(words);
+    text_->projections = std::move(projections);
+  } else if (words || projections) {
+    in.reject();
+  }
   seasons_ = Seasons::of(in.get<Seasons::Bytes>());
   const auto count = in.get<std::uint64_t>();
   if (count > plan_->signals.size()) in.reject();
   for (std::uint64_t i = 0; in.ok() && i < count; ++i) {
-    Watch watch;
-    watch.signal = in.get<std::uint64_t>();
-    watch.calibration.armed = in.get<std::uint8_t>() != 0;
-    in.get_into(watch.calibration.theta);
-    in.get_into(watch.calibration.thin);
-    watch.calibration.reason = in.get_text();
-    in.get_into(watch.threshold_ms);
-    watch.cells = in.get<std::uint64_t>();
-    const auto all = in.get<std::uint64_t>();
-    if (watch.signal >= plan_->signals.size() || watch.cells == 0 ||
-        watch.cells > seasons_.cells() || all % watch.cells != 0 ||
-        all / watch.cells > kProjections || (watch.calibration.armed && all == 0)) {
-      in.reject();
-      break;
-    }
-    watch.channels = all / watch.cells;
-    const RankOptions options{.half_life_events = plan_->half_life_events,
-                              .min_effect = plan_->signals[watch.signal].min_effect};
-    for (std::uint64_t c = 0; in.ok() && c < all; ++c) {
-      watch.bets.push_back(std::make_shared<const RankBets>(Reference::load(in), options));
-    }
+    TRIMTAB_TRY(Watch watch, restore_watch(in));
     watches_.push_back(std::move(watch));
   }
+  watches_.shrink_to_fit();
+  channels_.shrink_to_fit();
+  bets_.shrink_to_fit();
   return in.finish();
+}
+
+// What is read back must not lead out of its tables.
+bool Segment::fits(const Watch& watch) const {
+  if (watch.points >= kHistory || watch.checkpoint_event > events() ||
+      watch.last_event > events() || watch.checkpoint_last_event > watch.checkpoint_event ||
+      (watch.armed && state_ == MonitorState::kArmed &&
+       events() - watch.checkpoint_event > kBinRing)) {
+    return false;
+  }
+  const std::uint64_t span = std::min<std::uint64_t>(kBinRing, events());
+  const auto cells = watch.channels > 0 ? newest_cells(watch, span) : std::vector<std::size_t>{};
+  for (std::size_t back = 0; back < cells.size(); ++back) {
+    const std::uint64_t event = events() - back;
+    if (!fed(watch, event)) continue;
+    for (std::size_t c = 0; c < watch.channels; ++c) {
+      const std::size_t bins = bets_of(watch, cells[back], c).reference().bins();
+      if (channel_of(watch, c).bins.get(event) >= bins) return false;
+    }
+  }
+  return true;
 }
 
 Status Segment::restore_watches(const PieceMap& pieces) {
   TRIMTAB_TRY(const std::string_view piece, piece_of(pieces, prefix_ + "watch"));
   ByteReader in(piece, kWatchTag, kVersion, "drift detectors");
   for (Watch& watch : watches_) {
-    const std::size_t channels = watch.channels;
-    watch.states = in.get_all<RankState>();
-    watch.bins = in.get_all<std::uint8_t>();
-    watch.checkpoint.states = in.get_all<RankState>();
-    in.get_into(watch.checkpoint.event);
-    in.get_into(watch.checkpoint.last_event);
-    in.get_into(watch.checkpoint.last_ts_ms);
+    for (std::size_t c = 0; c < watch.channels; ++c) {
+      in.get_into(channels_[watch.first_channel + c]);
+    }
+    in.get_into(watch.checkpoint_event);
+    in.get_into(watch.checkpoint_last_event);
+    in.get_into(watch.checkpoint_last_ts_ms);
     in.get_into(watch.last_ts_ms);
     in.get_into(watch.last_event);
     in.get_into(watch.fed);
     in.get_into(watch.phase);
     in.get_into(watch.evidence);
-    in.get_into(watch.interval_max);
-    watch.history = in.get_all<float>();
-    bool fits = watch.states.size() == channels && watch.bins.size() == kBinRing * channels &&
-                watch.history.size() <= kHistory && watch.checkpoint.states.size() == channels &&
-                watch.checkpoint.event <= events_ &&
-                (!watch.calibration.armed || state_ != MonitorState::kArmed ||
-                 events_ - watch.checkpoint.event <= kBinRing);
-    for (std::size_t i = 0; fits && i < watch.bins.size(); ++i) {
-      if (watch.bins[i] == 255) continue;
-      // The newest event whose slot this is.
-      const std::uint64_t event = events_ - (events_ - i / channels) % kBinRing;
-      if (event > events_) in.reject();
-      if (!in.ok()) break;
-      const std::size_t at = cell_at(watch, event) * channels + i % channels;
-      fits = watch.bins[i] < watch.bets[at]->reference().bins();
-    }
-    if (!fits) in.reject();
+    in.get_into(watch.interval_evidence);
+    in.get_into(watch.points);
+    in.get_into(watch.history);
+    if (in.ok() && !fits(watch)) in.reject();
   }
   return in.finish();
 }

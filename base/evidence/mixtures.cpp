@@ -2,6 +2,7 @@
 
 #include <boost/math/special_functions/beta.hpp>
 #include <boost/math/special_functions/gamma.hpp>
+#include <boost/math/special_functions/log1p.hpp>
 #include <cmath>
 #include <limits>
 
@@ -20,6 +21,22 @@ double log_beta(double a, double b) { return std::lgamma(a) + std::lgamma(b) - s
 double log_incomplete_beta(double a, double b, double x) {
   const double whole = log_beta(a, b);
   return x >= 1.0 ? whole : std::log(boost::math::ibeta(a, b, x, Quiet())) + whole;
+}
+
+// ln Gamma(x) - ((x - 1/2) ln x - x + 1/2 ln 2 pi): what Stirling's formula leaves (DLMF 5.11.1).
+double stirling_rest(double x) {
+  if (x < 10.0) {
+    return boost::math::lgamma(x, Quiet()) -
+           ((x - 0.5) * std::log(x) - x + 0.5 * std::log(2.0 * M_PI));
+  }
+  constexpr double kTerms[] = {1.0 / 12, -1.0 / 360,    1.0 / 1260,    -1.0 / 1680,
+                               1.0 / 1188, -691.0 / 360360, 1.0 / 156, -3617.0 / 122400};
+  double sum = 0.0, power = 1.0 / x;
+  for (const double term : kTerms) {
+    sum += term * power;
+    power /= x * x;
+  }
+  return sum;
 }
 
 // ln Phi(z), also where Phi underflows.
@@ -58,7 +75,7 @@ Result<Mixture> Mixture::gamma_exponential(const Tuning& tuning, double c) {
   Mixture mixture(Kind::kGammaExponential, false, rho);
   mixture.c_ = c;
   const double k = rho / (c * c);
-  mixture.constant_ = k * std::log(k) - boost::math::lgamma(k, Quiet()) -
+  mixture.constant_ = 0.5 * std::log(k) - stirling_rest(k) -
                       std::log(boost::math::gamma_p(k, k, Quiet()));
   return mixture;
 }
@@ -83,13 +100,15 @@ double Mixture::log_normal(double s, double v) const {
   return two_sided + std::log(2.0) + log_normal_cdf(s / std::sqrt(spread));
 }
 
+// With k = rho/c^2, K = (v + rho)/c^2 and d = s/c, proposition 9's
+//   ln Gamma(K) - ln Gamma(k) + k ln k - K ln(K + d) + ln P(K, K + d) - ln P(k, k) + K + d - k
+// by Stirling's formula: terms of size K cancel, and with them what their rounding would leave.
 double Mixture::log_gamma_exponential(double s, double v) const {
-  const double c2 = c_ * c_;
-  const double shape = (v + rho_) / c2;
-  const double moved = (c_ * s + v) / c2;
-  const double at = moved + rho_ / c2;
-  return constant_ + boost::math::lgamma(shape, Quiet()) +
-         std::log(boost::math::gamma_p(shape, at, Quiet())) - shape * std::log(at) + moved;
+  const double shape = (v + rho_) / (c_ * c_);
+  const double moved = s / c_;
+  return constant_ - 0.5 * std::log(shape) + stirling_rest(shape) -
+         shape * boost::math::log1pmx(moved / shape, Quiet()) +
+         std::log(boost::math::gamma_p(shape, shape + moved, Quiet()));
 }
 
 double Mixture::log_beta_binomial(double s, double v) const {

@@ -148,10 +148,19 @@ std::string trial_charts(const Timeline& timeline) {
                             html;
 }
 
-std::string cell(const OrderedJson& value) {
+// Lists are a line an item; an object is "name value, ..", but values only in a list of like ones.
+std::string cell(const OrderedJson& value, bool named = true) {
   if (value.is_string()) return escape(value.get<std::string>());
   if (value.is_number_float()) return fmt::format("{:.4g}", value.get<double>());
-  return escape(dump_json(value));
+  if (value.is_boolean()) return value.get<bool>() ? "yes" : "no";
+  if (!value.is_structured()) return escape(dump_json(value));
+  std::string html;
+  for (const auto& [key, part] : value.items()) {
+    if (!html.empty()) html += value.is_array() ? "<br>" : named ? ", " : " ";
+    if (value.is_object() && named) html += escape(key) + " ";
+    html += cell(part, !value.is_array() && named);
+  }
+  return html;
 }
 
 // A list of objects as a table, its columns in the order of the first object.
@@ -183,7 +192,8 @@ constexpr const char* kStyle =
     "body{font:15px/1.5 system-ui,sans-serif;max-width:1080px;margin:2rem auto;padding:0 1rem;"
     "color:#0f172a}h1{font-size:1.5rem}h2{font-size:1.1rem;margin:1.6rem 0 .4rem}"
     "table{border-collapse:collapse;font-size:13px;display:block;overflow-x:auto}"
-    "td,th{padding:.2rem .6rem;border-bottom:1px solid #e2e8f0;text-align:left;vertical-align:top}"
+    "td,th{padding:.2rem .6rem;min-width:4rem;border-bottom:1px solid #e2e8f0;text-align:left}"
+    "td,th{vertical-align:top}"
     "svg{width:100%;height:auto}.grid{stroke:#e2e8f0}.axis{font-size:11px;fill:#64748b}"
     ".passed{color:#15803d}.failed{color:#b91c1c}.legend{font-size:12px}";
 

@@ -88,7 +88,7 @@ Result<PissaStart> make_pissa(const LoraSpec& spec, const Decoder& base,
                                .layers[static_cast<std::size_t>(site.layer)]
                                .weight[static_cast<std::size_t>(site.name.group)]
                                .narrow(0, site.name.begin, site.name.end - site.name.begin)
-                               .to(adapter.parameters.scalar_type());
+                               .to(at::kDouble);  // close singular values: float's vectors vary
       const Factors f =
           principal(w, site.r, power_iterations, stable_hash(site.name.path, seed ^ 0x7069737361));
       const at::Tensor root = (f.s / site.scale).sqrt();

@@ -7,6 +7,7 @@
 #include <limits>
 #include <optional>
 #include <sstream>
+#include <system_error>
 
 #include "base/clock.h"
 #include "base/files.h"
@@ -328,6 +329,10 @@ Result<bool> guarded(TrainRun& run) {
   } catch (const std::bad_alloc&) {
     return fail(Code::kInternal,
                 "out_of_memory: the machine or memory_limit_bytes gave no more memory");
+  } catch (const std::system_error& error) {  // a thread that found no room for its stack
+    const bool memory = error.code() == std::errc::resource_unavailable_try_again ||
+                        error.code() == std::errc::not_enough_memory;
+    return fail(Code::kInternal, std::string(memory ? "out_of_memory: " : "failed: ") + error.what());
   } catch (const std::exception& error) {  // c10::Error
     const std::string what = error.what();
     const bool memory = what.find("can't allocate memory") != std::string::npos;

@@ -1,6 +1,5 @@
-// The hot path does not allocate per record in steady state: from a message's bytes to the verdict
-// over 20 signals, in segments, with and without the embedding. operator new is counted here. What
-// is left comes from state that grows by pieces (seen: 34, 603 and 160 in 2,000 records).
+// The hot path does not allocate in steady state: from a message's bytes to the verdict over 20
+// signals, in segments, with and without the embedding. operator new is counted here.
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -27,10 +26,12 @@ void* operator new(std::size_t size, std::align_val_t alignment) {
   if (memory == nullptr) throw std::bad_alloc();
   return memory;
 }
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
-void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
-void operator delete(void* memory, std::size_t, std::align_val_t) noexcept { std::free(memory); }
+// Not inlined: else the compiler pairs std::free with operator new and warns.
+__attribute__((noinline)) static void release(void* memory) { std::free(memory); }
+void operator delete(void* memory) noexcept { release(memory); }
+void operator delete(void* memory, std::size_t) noexcept { release(memory); }
+void operator delete(void* memory, std::align_val_t) noexcept { release(memory); }
+void operator delete(void* memory, std::size_t, std::align_val_t) noexcept { release(memory); }
 
 namespace trimtab::bench {
 namespace {
@@ -54,16 +55,17 @@ std::uint64_t steady_allocations(const std::string& segment_field, std::size_t s
     EXPECT_TRUE(hot.take(messages[i]));
     if (i % 100 == 99) hot.end_batch();
   }
+  const std::uint64_t seen = allocations - before;  // status() below allocates
   EXPECT_GE(hot.armed(), 18U * (segments + 1)) << "a detector that is not armed costs nothing";
   EXPECT_EQ(hot.alarms(), 0U);
-  return allocations - before;
+  return seen;
 }
 
-TEST(HotPath, DoesNotAllocatePerRecord) { EXPECT_LT(steady_allocations("", 0, 0.0), 50U); }
+TEST(HotPath, DoesNotAllocatePerRecord) { EXPECT_EQ(steady_allocations("", 0, 0.0), 0U); }
 
 TEST(HotPath, NorInSegmentsOrWithTheEmbedding) {
-  EXPECT_LT(steady_allocations("tenant", 16, 0.0), 800U);
-  EXPECT_LT(steady_allocations("route", 4, 0.1), 250U);
+  EXPECT_EQ(steady_allocations("tenant", 16, 0.0), 0U);
+  EXPECT_EQ(steady_allocations("route", 4, 0.1), 0U);
 }
 
 TEST(HotPath, TheCounterCounts) {

@@ -83,6 +83,7 @@ Status run(const ChildOptions& options) {
   wanted.kafka.connection.properties = options.properties;
   wanted.kafka.topics.records = options.topic;
   wanted.kafka.topics.feedback = options.topic;
+  wanted.kafka.topics.dead_letters = options.dead_letters;
   wanted.kafka.group = options.group;
   wanted.kafka.group_instance_id = options.instance;
   wanted.kafka.session_timeout_ms = 6'000;
@@ -144,7 +145,7 @@ Committed read_committed_state(const std::filesystem::path& state) {
 IngestChild::IngestChild(const ChildOptions& options) {
   std::vector<std::string> words = {"/proc/self/exe", "--ingest-child", options.brokers,
                                     options.topic,    options.instance, options.state.string(),
-                                    options.group};
+                                    options.group,    options.dead_letters};
   for (const auto& [name, value] : options.properties) words.push_back(name + "=" + value);
   std::vector<char*> argv;
   for (std::string& word : words) argv.push_back(word.data());
@@ -193,7 +194,7 @@ bool IngestChild::running() {
 }
 
 int ingest_child_main(int argc, char** argv) {
-  if (argc < 7 || std::strcmp(argv[1], "--ingest-child") != 0) return -1;
+  if (argc < 8 || std::strcmp(argv[1], "--ingest-child") != 0) return -1;
   signal(SIGTERM, [](int) { stop_asked = 1; });
   ChildOptions options;
   options.brokers = argv[2];
@@ -201,7 +202,8 @@ int ingest_child_main(int argc, char** argv) {
   options.instance = argv[4];
   options.state = argv[5];
   options.group = argv[6];
-  for (int i = 7; i < argc; ++i) {
+  options.dead_letters = argv[7];
+  for (int i = 8; i < argc; ++i) {
     const std::string word = argv[i];
     options.properties[word.substr(0, word.find('='))] = word.substr(word.find('=') + 1);
   }

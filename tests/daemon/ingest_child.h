@@ -18,6 +18,7 @@ struct ChildOptions {
   std::string instance = "child";
   std::filesystem::path state;
   std::string group = "trimtab-test";
+  std::string dead_letters = "trimtab.dead-letters";
   std::map<std::string, std::string> properties;
 };
 

@@ -1,9 +1,6 @@
-// The monitor's memory: linear in signals x segments, bounded a signal and segment, and flat
-// however long the stream is. Live bytes of operator new are counted and printed. The house's
-// figure is 1 KB a signal and segment besides its reference; it is missed: a state and its
-// checkpoint take 560 bytes, bins and history of the attribution 420, and a segment's ring of
-// event marks 32 KB, 1.6 KB a signal with 20 signals. What is kept here is 4 KB. 10^8
-// observations: ./dev bench monitor_memory.
+// The monitor's memory: linear in signals x segments, at most 1 KB a signal and segment besides its
+// reference (20 signals share their segment's marks), and flat however long the stream is. Live
+// bytes of operator new are counted and printed. 10^8 observations: ./dev bench monitor_memory.
 #include <gtest/gtest.h>
 
 #include <cstdio>
@@ -51,11 +48,11 @@ TEST(Memory, IsLinearAndBoundedASignalAndSegment) {
       "besides its reference %.0f B; everything else %.0f B\n",
       reference, a_later_segment, a_detector, one - a_segment);
   EXPECT_NEAR(a_later_segment / a_segment, 1.0, 0.1);
-  EXPECT_LE(a_detector, 4096.0);
+  EXPECT_LE(a_detector, 1024.0);
   const double embedding = armed_bytes(0, true) - one - 32.0 * reference;
   std::printf("an embedding besides its 32 references %.0f B\n", embedding);
   // Counts as 32, besides its directions and the reference's kept vectors.
-  EXPECT_LE(embedding, 32.0 * 4096.0 + 32.0 * 256.0 * sizeof(float) + 1024.0 * 512.0);
+  EXPECT_LE(embedding, 32.0 * 1024.0 + 32.0 * 256.0 * sizeof(float) + 1024.0 * 512.0);
 }
 
 TEST(Memory, IsFlatOverAMillionObservations) {

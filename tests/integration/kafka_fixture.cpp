@@ -184,11 +184,15 @@ void KafkaFixture::kill() {
 
 KafkaFixture::~KafkaFixture() { kill(); }
 
-void KafkaFixture::create_topic(const std::string& topic, int partitions) {
+void KafkaFixture::create_topic(const std::string& topic, int partitions,
+                                const std::map<std::string, std::string>& settings) {
   admin(bootstrap_, "create topic", [&](rd_kafka_t* asker, rd_kafka_queue_t* queue) {
     std::array<char, 512> why{};
     rd_kafka_NewTopic_t* wanted =
         rd_kafka_NewTopic_new(topic.c_str(), partitions, 1, why.data(), why.size());
+    for (const auto& [name, value] : settings) {
+      rd_kafka_NewTopic_set_config(wanted, name.c_str(), value.c_str());
+    }
     rd_kafka_CreateTopics(asker, &wanted, 1, nullptr, queue);
     rd_kafka_NewTopic_destroy(wanted);
   });
@@ -198,7 +202,8 @@ void KafkaFixture::produce(const std::string& topic, const std::vector<std::stri
                            const std::string& codec, int partition) {
   const Client producer =
       client(RD_KAFKA_PRODUCER,
-             {{"bootstrap.servers", bootstrap_}, {"compression.type", codec}, {"linger.ms", "50"}});
+             {{"bootstrap.servers", bootstrap_}, {"compression.type", codec}, {"linger.ms", "50"},
+              {"message.max.bytes", "100000000"}});
   send_all(producer.get(), topic, values, partition);
   EXPECT_EQ(rd_kafka_flush(producer.get(), kAskMs), RD_KAFKA_RESP_ERR_NO_ERROR);
 }

@@ -30,7 +30,8 @@ class KafkaFixture {
   void start();  // waits until it answers
   void kill();   // SIGKILL; the data stays
 
-  void create_topic(const std::string& topic, int partitions);
+  void create_topic(const std::string& topic, int partitions,
+                    const std::map<std::string, std::string>& settings = {});
   // Sends with the given compression; returns when all are acknowledged.
   void produce(const std::string& topic, const std::vector<std::string>& values,
                const std::string& codec = "none", int partition = -1);

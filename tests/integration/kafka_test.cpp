@@ -180,6 +180,32 @@ TEST_F(KafkaTest, DeadLettersCarryTheirHeadersAndStopNothing) {
   EXPECT_EQ(child.stop(), 0);
 }
 
+// OPERATIONS.md section 5, fault 11. The dead-letter topic takes 1 MiB: the letter is cut.
+TEST_F(KafkaTest, ARecordOfFiftyMegabytesStopsNothing) {
+  constexpr std::size_t kHuge = 50'000'000;
+  kafka_->create_topic(options_.topic, 1, {{"max.message.bytes", "60000000"}});
+  kafka_->create_topic("letters-small", 1);
+  options_.dead_letters = "letters-small";
+  auto values = records(0, 10);
+  std::string noise;  // that no codec makes small
+  Random random(5);
+  while (noise.size() < kHuge) noise += static_cast<char>('0' + random.below(64));
+  std::erase(noise, '\\');
+  values.insert(values.begin() + 4,
+                R"({"id":"huge","target":"bot","input":")" + noise + R"("})");
+  kafka_->produce(options_.topic, values, "none", 0);
+  IngestChild child(options_);
+  ASSERT_TRUE(eventually([&] { return committed().records >= 10; }, 60'000)) << child_log();
+  EXPECT_TRUE(eventually([&] { return committed().offsets[0] == 11; }));
+  const auto letters = kafka_->read("letters-small", 1);
+  ASSERT_EQ(letters.size(), 1U);
+  EXPECT_EQ(letters[0].headers.at("__connect.errors.exception.class.name"), "too_large");
+  EXPECT_EQ(letters[0].headers.at("trimtab.original.bytes"), std::to_string(values[4].size()));
+  EXPECT_GT(letters[0].value.size(), 900'000U);
+  EXPECT_EQ(letters[0].value, values[4].substr(0, letters[0].value.size()));
+  EXPECT_EQ(child.stop(), 0);
+}
+
 TEST_F(KafkaTest, EveryCodecIsRead) {
   kafka_->create_topic(options_.topic, 2);
   IngestChild child(options_);
