@@ -332,7 +332,8 @@ Result<bool> guarded(TrainRun& run) {
   } catch (const std::system_error& error) {  // a thread that found no room for its stack
     const bool memory = error.code() == std::errc::resource_unavailable_try_again ||
                         error.code() == std::errc::not_enough_memory;
-    return fail(Code::kInternal, std::string(memory ? "out_of_memory: " : "failed: ") + error.what());
+    return fail(Code::kInternal,
+                std::string(memory ? "out_of_memory: " : "failed: ") + error.what());
   } catch (const std::exception& error) {  // c10::Error
     const std::string what = error.what();
     const bool memory = what.find("can't allocate memory") != std::string::npos;
