@@ -24,7 +24,10 @@ namespace trimtab::daemon {
 namespace fs = std::filesystem;
 namespace {
 
-constexpr std::size_t kCommandsQueued = 256, kOutcomesQueued = 4'096, kBatchesPooled = 32;
+constexpr std::size_t kCommandsQueued = 256, kOutcomesQueued = 4'096;
+// A full batch takes 3 MB; small ones come ten times a second.
+constexpr std::size_t kBatchesPooled = 8;
+constexpr std::int64_t kLeastBatchesQueued = 8;
 
 std::vector<std::string> target_names(const config::Settings& settings) {
   std::vector<std::string> names;
@@ -136,8 +139,8 @@ Status App::State::open_state() {
 }
 
 Status App::State::open_loop() {
-  batches.emplace(
-      static_cast<std::size_t>(std::max<std::int64_t>(settings->ingest.queue_records / 256, 8)));
+  batches.emplace(static_cast<std::size_t>(std::max(
+      settings->ingest.queue_records / settings->kafka.batch_records, kLeastBatchesQueued)));
   feed.emplace(static_cast<std::size_t>(settings->control.events_kept));
   TRIMTAB_TRY(performer, FleetPerformer::create(*settings, clock));
   effects = std::make_unique<EffectThreads>(

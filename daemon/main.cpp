@@ -1,4 +1,5 @@
 // trimtabd: flags, signals, the service manager. Everything else is App.
+#include <malloc.h>
 #include <systemd/sd-daemon.h>
 
 #include <CLI/CLI.hpp>
@@ -60,7 +61,12 @@ int watch(trimtab::daemon::App& app, trimtab::Clock& clock) {
 
 }  // namespace
 
+// A batch's vectors are megabytes: mapped, they go back to the system when a burst is over; in an
+// arena they would stay between what lives longer. (Else glibc raises the threshold, up to 32 MB.)
+void keep_memory_flat() { mallopt(M_MMAP_THRESHOLD, 512 << 10); }
+
 int main(int argc, char** argv) {
+  keep_memory_flat();
   CLI::App flags("trimtabd: keeps the LoRA adapters of a running LLM in trim");
   std::string config;
   trimtab::daemon::AppOptions options;
