@@ -45,13 +45,13 @@ TEST(Erase, CutOffAnywhereItIsFinishedByAskingAgain) {
 
   const CommandRequest command{.verb = "erase", .actor = "t", .body = R"({"user":"ua"})"};
   std::set<std::string> asked;
-  const auto cut_off = [&](const std::set<std::string>& ids) -> Status {
+  const auto cut_off = [&](const std::set<std::string>& ids, const auto&) -> Status {
     asked = ids;
     return fail(Code::kIo, "cut off");
   };
   EXPECT_GE(erase_person(command, settings, **state, **records, kNow, cut_off).status, 500);
   EXPECT_EQ(asked, std::set<std::string>{"a"});
-  const auto whole = [&](const std::set<std::string>& ids) -> Status {
+  const auto whole = [&](const std::set<std::string>& ids, const auto&) -> Status {
     asked = ids;
     return {};
   };
