@@ -290,10 +290,12 @@ constexpr Parameter kParameters[] = {
 
 Reference categories_reference(const std::vector<std::string>& categories) {
   std::map<std::uint64_t, CategoryCount> counts;
+  std::int64_t odd = 0;
   for (const auto& text : categories) {
     CategoryCount& entry = counts[category_hash(text)];
     entry.hash = category_hash(text);
     if (entry.count++ == 0) entry.label = text;
+    entry.half += std::exchange(odd, 1 - odd);
   }
   std::vector<CategoryCount> all;
   for (auto& [hash, entry] : counts) all.push_back(std::move(entry));

@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <limits>
 #include <numeric>
+#include <optional>
 
 #include "base/check.h"
 
@@ -98,10 +99,52 @@ Reference Reference::from_numbers(std::vector<double> values) {
   return result;
 }
 
-Reference Reference::from_categories(std::vector<CategoryCount> counts, std::int64_t missing) {
+namespace {
+
+void sort_by_count(std::vector<CategoryCount>& counts) {
   std::sort(counts.begin(), counts.end(), [](const CategoryCount& a, const CategoryCount& b) {
     return a.count != b.count ? a.count > b.count : a.hash < b.hash;
   });
+}
+
+// Share of what lies outside the `kept` most frequent categories, when one half of the events
+// chooses and the other is counted, both ways round. nullopt when the halves are not known.
+std::optional<double> unlucky_tail(const std::vector<CategoryCount>& counts, std::size_t kept) {
+  std::int64_t tail = 0, total = 0;
+  for (const bool first : {true, false}) {
+    std::vector<CategoryCount> chosen = counts;
+    for (CategoryCount& one : chosen) {
+      const std::int64_t other = one.count - one.half;
+      one.count = first ? one.half : other;
+      one.half = first ? other : one.half;
+    }
+    sort_by_count(chosen);
+    for (std::size_t i = 0; i < chosen.size(); ++i) {
+      total += chosen[i].half;
+      if (i >= kept) tail += chosen[i].half;
+    }
+  }
+  const bool known = std::any_of(counts.begin(), counts.end(),
+                                 [](const CategoryCount& one) { return one.half > 0; });
+  if (!known || total == 0) return std::nullopt;
+  return static_cast<double>(tail) / static_cast<double>(total);
+}
+
+}  // namespace
+
+// The sum stays.
+void Reference::give_to_other(std::vector<std::int64_t>& counts) const {
+  const std::size_t other = counts.size() - 2;
+  for (std::size_t b = 0; b < other; ++b) {
+    const auto given =
+        static_cast<std::int64_t>(std::round(static_cast<double>(counts[b]) * lucky_));
+    counts[b] -= given;
+    counts[other] += given;
+  }
+}
+
+Reference Reference::from_categories(std::vector<CategoryCount> counts, std::int64_t missing) {
+  sort_by_count(counts);
   Reference result;
   result.ordered_ = false;
   const std::size_t kept = std::min(counts.size(), kValueBins - 1);
@@ -117,10 +160,16 @@ Reference Reference::from_categories(std::vector<CategoryCount> counts, std::int
       other += counts[i].count;
     }
   }
+  const auto tail = other > 0 ? unlucky_tail(counts, kept) : std::nullopt;
+  if (tail) {
+    const double counted = static_cast<double>(other) / static_cast<double>(result.size_);
+    result.lucky_ = std::clamp((*tail - counted) / (1.0 - counted), 0.0, 1.0);
+  }
   result.counts_.push_back(other);
   result.labels_.emplace_back("other");
   result.counts_.push_back(missing);
   result.size_ += missing;
+  result.give_to_other(result.counts_);
   std::sort(index.begin(), index.end());
   for (const auto& [hash, bin] : index) {
     result.hashes_.push_back(hash);
@@ -134,6 +183,7 @@ Reference Reference::from_categories(std::vector<CategoryCount> counts, std::int
 Reference Reference::recounted(std::vector<std::int64_t> counts) const {
   CHECK(counts.size() == bins(), "one count a bin");
   Reference part = *this;
+  part.give_to_other(counts);
   part.counts_ = std::move(counts);
   part.size_ = std::accumulate(part.counts_.begin(), part.counts_.end(), std::int64_t{0});
   CHECK(part.size_ > 0, "a reference of nothing");

@@ -30,13 +30,16 @@ struct CategoryCount {
   std::uint64_t hash = 0;  // of the category's text; never 0
   std::string label;
   std::int64_t count = 0;
+  std::int64_t half = 0;  // of count, from every other event; 0 everywhere: not known
 };
 
 class Reference {
  public:
   // NaN and infinity count as missing. REQUIRES: not empty.
   [[nodiscard]] static Reference from_numbers(std::vector<double> values);
-  // `missing` events besides the counted ones.
+  // `missing` events besides the counted ones. With more categories than bins the most frequent ones
+  // are kept, and they are so by luck as well: what they hold too much by is estimated from halves
+  // (chosen by one, counted by the other) and given to `other`.
   [[nodiscard]] static Reference from_categories(std::vector<CategoryCount> counts,
                                                  std::int64_t missing);
 
@@ -89,6 +92,7 @@ class Reference {
  private:
   void set_masses();
   void set_slots();
+  void give_to_other(std::vector<std::int64_t>& counts) const;
   static constexpr std::size_t kSlots = 64;
   static constexpr std::uint8_t kFree = 255;
 
@@ -102,6 +106,7 @@ class Reference {
   std::vector<std::uint8_t> hash_bins_;  // the bin of hashes_[i]
   std::array<std::uint8_t, kSlots> slots_{};  // hash's first 6 bits -> i; kFree
   std::vector<std::string> labels_;      // a category bin
+  double lucky_ = 0.0;  // share of the kept categories' counts that belongs to `other`; not saved
 };
 
 }  // namespace trimtab::drift

@@ -78,7 +78,9 @@ Reference Segment::category_reference(std::size_t signal, std::size_t from, std:
     if (hash == 0) {
       ++missing;
     } else {
-      ++counts[hash].count;
+      CategoryCount& one = counts[hash];
+      ++one.count;
+      one.half += static_cast<std::int64_t>((i - from) / step % 2);
     }
   }
   for (const CategoryName& name : names_) {

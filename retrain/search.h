@@ -2,9 +2,9 @@
 // that no other beats. Pure and deterministic: the next question is a function of the settings, the
 // seed and the answers so far, so a study goes on after a kill from its list of answers alone.
 //
-//   TPE: Bergstra et al. 2011 with Optuna's constants: after 10 random trials the best tenth against
-//   the rest, independent dimensions on [0, 1] (log where the key says so), kernels as wide as the
-//   way to their farther neighbour and a broad prior, 24 candidates.
+//   TPE: Bergstra et al. 2011 with Optuna's constants: after 10 random trials the best tenth
+//   against the rest, independent dimensions on [0, 1] (log where the key says so), kernels as wide
+//   as the way to their farther neighbour and a broad prior, 24 candidates.
 //   ASHA: Li et al. 2020; rung k ends at steps x eta^-(rungs - 1 - k), one in eta goes on.
 // Not thread-safe.
 #pragma once

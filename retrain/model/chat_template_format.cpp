@@ -4,141 +4,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
-#include <cmath>
-#include <cstdio>
+#include <cstdlib>
 
 #include "retrain/model/chat_template_filters.h"
+#include "retrain/model/chat_template_format_spec.h"
 #include "retrain/model/tokenizer_unicode.h"
 
 namespace trimtab::model::jinja {
 namespace {
-
-constexpr std::int64_t kMostWidth = 100'000;  // padding is text, and text is bounded
-
-struct Spec {
-  std::string fill = " ";
-  char align = 0;  // < > = ^, 0: by type
-  char sign = '-';
-  bool alternate = false;
-  char group = 0;  // , or _
-  std::int64_t width = 0;
-  std::int64_t precision = -1;
-  char type = 0;
-};
-
-std::string repeat_text(const std::string& text, std::int64_t times) {
-  std::string out;
-  for (std::int64_t i = 0; i < times; ++i) out += text;
-  return out;
-}
-
-std::string first_characters(const std::string& text, std::int64_t count) {
-  std::size_t at = 0;
-  for (std::int64_t i = 0; i < count && at < text.size(); ++i) next_code_point(text, at);
-  return text.substr(0, at);
-}
-
-// `prefix` is the sign and base mark, which zero padding goes behind.
-std::string padded(const Spec& spec, const std::string& prefix, const std::string& body,
-                   char default_align) {
-  const auto length = static_cast<std::int64_t>(character_count(prefix) + character_count(body));
-  const std::int64_t missing = spec.width - length;
-  if (missing <= 0) return prefix + body;
-  switch (spec.align != 0 ? spec.align : default_align) {
-    case '<': return prefix + body + repeat_text(spec.fill, missing);
-    case '=': return prefix + repeat_text(spec.fill, missing) + body;
-    case '^':
-      return repeat_text(spec.fill, missing / 2) + prefix + body +
-             repeat_text(spec.fill, missing - missing / 2);
-    default: return repeat_text(spec.fill, missing) + prefix + body;
-  }
-}
-
-std::string sign_of(bool negative, char sign) {
-  if (negative) return "-";
-  return sign == '-' ? "" : std::string(1, sign);
-}
-
-// Groups of three digits (of four for binary, octal and hexadecimal) from the right.
-std::string grouped(const std::string& digits, char mark, std::size_t size) {
-  if (mark == 0) return digits;
-  std::string out;
-  for (std::size_t i = 0; i < digits.size(); ++i) {
-    if (i > 0 && (digits.size() - i) % size == 0) out += mark;
-    out += digits[i];
-  }
-  return out;
-}
-
-std::string in_base(std::uint64_t value, unsigned base, bool capitals) {
-  std::string out;
-  const char* digits = capitals ? "0123456789ABCDEF" : "0123456789abcdef";
-  do {
-    out.insert(out.begin(), digits[value % base]);
-    value /= base;
-  } while (value > 0);
-  return out;
-}
-
-std::string whole_text(const Spec& spec, std::int64_t value) {
-  const bool negative = value < 0;
-  const std::uint64_t size =
-      negative ? ~static_cast<std::uint64_t>(value) + 1 : static_cast<std::uint64_t>(value);
-  std::string mark;
-  std::string digits;
-  switch (spec.type) {
-    case 'x':
-    case 'X':
-      mark = spec.alternate ? std::string("0") + spec.type : "";
-      digits = grouped(in_base(size, 16, spec.type == 'X'), spec.group, 4);
-      break;
-    case 'o':
-      mark = spec.alternate ? "0o" : "";
-      digits = grouped(in_base(size, 8, false), spec.group, 4);
-      break;
-    case 'b':
-      mark = spec.alternate ? "0b" : "";
-      digits = grouped(in_base(size, 2, false), spec.group, 4);
-      break;
-    default: digits = grouped(std::to_string(size), spec.group, 3);
-  }
-  return padded(spec, sign_of(negative, spec.sign) + mark, digits, '>');
-}
-
-// The magnitude's digits as C prints them; Python's 'g' without a type keeps a ".0".
-std::string float_digits(const Spec& spec, double magnitude) {
-  if (std::isnan(magnitude)) return std::isupper(spec.type) != 0 ? "NAN" : "nan";
-  if (std::isinf(magnitude)) return std::isupper(spec.type) != 0 ? "INF" : "inf";
-  char type = spec.type == 0 ? 'g' : spec.type;
-  const bool percent = type == '%';
-  if (percent) type = 'f', magnitude *= 100;
-  if (type == 'n') type = 'g';
-  if (spec.type == 0 && spec.precision < 0) return Value(magnitude).repr();
-  const int precision =
-      static_cast<int>(spec.precision < 0 ? 6 : std::min<std::int64_t>(spec.precision, 500));
-  const std::string pattern = std::string("%") + (spec.alternate ? "#" : "") + ".*" + type;
-  std::array<char, 1024> text{};
-  // The pattern is made of this function's own letters.
-  // NOLINTNEXTLINE(cppcoreguidelines-pro-type-vararg)
-  const int length = std::snprintf(text.data(), text.size(), pattern.c_str(), precision, magnitude);
-  std::string out(text.data(), static_cast<std::size_t>(std::clamp<int>(length, 0, 1023)));
-  if (spec.type == 0 && out.find_first_of(".en") == std::string::npos) out += ".0";
-  return percent ? out + "%" : out;
-}
-
-std::string float_text(const Spec& spec, double value) {
-  std::string digits = float_digits(spec, std::fabs(value));
-  if (spec.group != 0 && std::isfinite(value)) {
-    const std::size_t end = std::min(digits.find_first_of(".e%E"), digits.size());
-    digits = grouped(digits.substr(0, end), spec.group, 3) + digits.substr(end);
-  }
-  return padded(spec, sign_of(std::signbit(value) && !std::isnan(value), spec.sign), digits, '>');
-}
-
-bool is_float_type(char type) {
-  return type != 0 && std::string_view("eEfFgG%").find(type) != std::string_view::npos;
-}
 
 // ---- "{:spec}" ----
 
@@ -153,8 +26,8 @@ std::int64_t read_number(std::string_view text, std::size_t& at, std::int64_t no
 
 bool is_align(char c) { return c == '<' || c == '>' || c == '=' || c == '^'; }
 
-Spec read_spec(const std::string& text, const Value& value) {
-  Spec spec;
+FormatSpec read_spec(const std::string& text, const Value& value) {
+  FormatSpec spec;
   std::size_t at = 0;
   if (!text.empty()) {
     std::size_t after = 0;
@@ -198,7 +71,7 @@ std::string format_value(const Value& value, const std::string& text) {
     return JinjaError(
         fmt::format("Unknown format code '{}' for object of type '{}'", type, value.python_type()));
   };
-  Spec spec = read_spec(text, value);
+  FormatSpec spec = read_spec(text, value);
   if (value.is_string()) {
     if (spec.type != 0 && spec.type != 's') throw unknown(spec.type);
     if (spec.align == '=') throw JinjaError("'=' alignment not allowed in string format specifier");
@@ -391,7 +264,7 @@ class PercentFormat {
   }
 
   std::string conversion() {
-    Spec spec;
+    FormatSpec spec;
     Value named;
     bool by_name = false;
     if (look() == '(') {
@@ -427,7 +300,7 @@ class PercentFormat {
     return convert(spec, zero, by_name ? named : argument(), position);
   }
 
-  std::string convert(Spec spec, bool zero, const Value& value, std::size_t position) {
+  std::string convert(FormatSpec spec, bool zero, const Value& value, std::size_t position) {
     const char type = spec.type;
     if (type == 's' || type == 'r' || type == 'a') {
       std::string body = type == 's' ? value.str() : value.repr();
@@ -461,9 +334,9 @@ class PercentFormat {
   }
 
   // "%.5d": at least that many digits.
-  static std::string with_digits(Spec spec, std::int64_t value) {
+  static std::string with_digits(FormatSpec spec, std::int64_t value) {
     if (spec.precision < 0) return whole_text(spec, value);
-    Spec bare = spec;
+    FormatSpec bare = spec;
     bare.width = 0;
     bare.sign = '-';
     bare.alternate = false;
@@ -489,14 +362,6 @@ std::string percent_format(const std::string& pattern, const Value& operand) {
 
 std::string brace_format(Interpreter& run, const std::string& pattern, const Arguments& arguments) {
   return BraceFormat(run, arguments).text(pattern);
-}
-
-std::string centered(const std::string& text, std::int64_t width, const std::string& fill) {
-  width = std::min(width, kMostWidth);
-  const std::int64_t missing = width - static_cast<std::int64_t>(character_count(text));
-  if (missing <= 0) return text;
-  const std::int64_t left = missing / 2 + (missing & width & 1);
-  return repeat_text(fill, left) + text + repeat_text(fill, missing - left);
 }
 
 }  // namespace trimtab::model::jinja

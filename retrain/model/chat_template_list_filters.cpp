@@ -46,12 +46,30 @@ Value sort_key(Interpreter& run, const Value& item, const Value* attribute, bool
   return key;
 }
 
+// sort's key is a list, one value for each of "a,b": equal values, undefined ones too, need no
+// order.
+Value sort_keys(Interpreter& run, const Value& item, const Value* attribute, bool case_sensitive) {
+  std::vector<Value> keys;
+  if (attribute == nullptr || !attribute->is_string()) {
+    keys.push_back(sort_key(run, item, attribute, case_sensitive));
+    return Value::list(std::move(keys));
+  }
+  std::string_view rest = attribute->text();
+  while (true) {
+    const std::size_t comma = rest.find(',');
+    const Value one(std::string(rest.substr(0, comma)));
+    keys.push_back(sort_key(run, item, &one, case_sensitive));
+    if (comma == std::string_view::npos) return Value::list(std::move(keys));
+    rest.remove_prefix(comma + 1);
+  }
+}
+
 Value filter_sort(Interpreter& run, const Value& v, const Arguments& a) {
   const bool reverse = flag_argument(a, 0, "reverse", false),
              sensitive = flag_argument(a, 1, "case_sensitive", false);
   std::vector<std::pair<Value, Value>> keyed;
   for (auto& item : v.iterate())
-    keyed.emplace_back(sort_key(run, item, a.find(2, "attribute"), sensitive), item);
+    keyed.emplace_back(sort_keys(run, item, a.find(2, "attribute"), sensitive), item);
   // A merge by hand would be stable too; std::stable_sort may be given an order that throws.
   std::stable_sort(keyed.begin(), keyed.end(), [&](const auto& x, const auto& y) {
     return reverse ? y.first.compare(x.first, "<") < 0 : x.first.compare(y.first, "<") < 0;

@@ -5,14 +5,11 @@
 #include <map>
 
 #include "retrain/model/chat_template_filters.h"
+#include "retrain/model/chat_template_text_methods.h"
 #include "retrain/model/tokenizer_unicode.h"
 
 namespace trimtab::model::jinja {
 namespace {
-
-using TextMethod = Value (*)(const std::string&, const Arguments&);
-
-bool python_space(char32_t c) { return is_white_space(c) || (c >= 0x1C && c <= 0x1F); }
 
 const std::string& text_argument(const Arguments& a, std::size_t i, const char* method) {
   if (i >= a.positional.size() || !a.positional[i].is_string()) {
@@ -199,26 +196,6 @@ Value join(const std::string& text, const Arguments& a) {
   return out;
 }
 
-template <typename Predicate>
-bool all_characters(const std::string& text, Predicate predicate) {
-  if (text.empty()) return false;
-  for (std::size_t at = 0; at < text.size();) {
-    if (!predicate(next_code_point(text, at))) return false;
-  }
-  return true;
-}
-
-bool cased(const std::string& text, bool want_upper) {
-  bool any = false;
-  for (std::size_t at = 0; at < text.size();) {
-    const auto category =
-        utf8proc_category(static_cast<utf8proc_int32_t>(next_code_point(text, at)));
-    if (category == (want_upper ? UTF8PROC_CATEGORY_LL : UTF8PROC_CATEGORY_LU)) return false;
-    any = any || category == (want_upper ? UTF8PROC_CATEGORY_LU : UTF8PROC_CATEGORY_LL);
-  }
-  return any;
-}
-
 // str.center, ljust, rjust: the fill is one character.
 std::string justified(const std::string& text, const Arguments& a, const char* method, int side) {
   const std::int64_t width = count_argument(a, 0, "width");
@@ -261,22 +238,6 @@ std::string swap_case(const std::string& text) {
   return out;
 }
 
-// Every run of cased letters begins with a capital and goes on in small ones.
-bool is_title(const std::string& text) {
-  bool any = false;
-  bool inside = false;
-  for (std::size_t at = 0; at < text.size();) {
-    const auto category =
-        utf8proc_category(static_cast<utf8proc_int32_t>(next_code_point(text, at)));
-    const bool big = category == UTF8PROC_CATEGORY_LU || category == UTF8PROC_CATEGORY_LT;
-    const bool small = category == UTF8PROC_CATEGORY_LL;
-    if ((big && inside) || (small && !inside)) return false;
-    inside = big || small;
-    any = any || inside;
-  }
-  return any;
-}
-
 std::string expand_tabs(const std::string& text, const Arguments& a) {
   const Value* given = a.find(0, "tabsize");
   const std::int64_t size =
@@ -297,82 +258,66 @@ std::string expand_tabs(const std::string& text, const Arguments& a) {
   return out;
 }
 
-bool is_decimal(char32_t c) {
-  return utf8proc_category(static_cast<utf8proc_int32_t>(c)) == UTF8PROC_CATEGORY_ND;
-}
-
-const std::map<std::string, TextMethod, std::less<>>& text_methods() {
+const TextMethods& text_methods() {
   using T = const std::string&;
   using A = const Arguments&;
-  static const std::map<std::string, TextMethod, std::less<>> table = {
-      {"strip", [](T t, A a) -> Value { return strip(t, a.find(0, "chars"), true, true); }},
-      {"lstrip", [](T t, A a) -> Value { return strip(t, a.find(0, "chars"), true, false); }},
-      {"rstrip", [](T t, A a) -> Value { return strip(t, a.find(0, "chars"), false, true); }},
-      {"startswith", [](T t, A a) -> Value { return any_affix(t, a, true, "startswith"); }},
-      {"endswith", [](T t, A a) -> Value { return any_affix(t, a, false, "endswith"); }},
-      {"split", split},
-      {"rsplit", rsplit},
-      {"splitlines", split_lines},
-      {"replace", replace},
-      {"join", join},
-      {"upper", [](T t, A) -> Value { return upper(t); }},
-      {"lower", [](T t, A) -> Value { return lowercase(t); }},
-      {"casefold", [](T t, A) -> Value { return lowercase(t); }},
-      {"capitalize", [](T t, A) -> Value { return capitalize(t); }},
-      {"title", [](T t, A) -> Value { return title(t); }},
-      {"find", [](T t, A a) { return find(t, a, false); }},
-      {"rfind", [](T t, A a) { return find(t, a, true); }},
-      {"index",
-       [](T t, A a) {
-         Value at = find(t, a, false);
-         if (at.integer() < 0) throw JinjaError("substring not found");
-         return at;
-       }},
-      {"count",
-       [](T t, A a) -> Value {
-         const std::string& wanted = text_argument(a, 0, "count");
-         if (wanted.empty()) return static_cast<std::int64_t>(character_count(t) + 1);
-         std::int64_t n = 0;
-         for (std::size_t at = t.find(wanted); at != std::string::npos;
-              at = t.find(wanted, at + wanted.size()))
-           ++n;
-         return n;
-       }},
-      {"removeprefix",
-       [](T t, A a) -> Value {
-         const std::string& p = text_argument(a, 0, "removeprefix");
-         return t.starts_with(p) ? t.substr(p.size()) : t;
-       }},
-      {"removesuffix",
-       [](T t, A a) -> Value {
-         const std::string& s = text_argument(a, 0, "removesuffix");
-         return t.ends_with(s) ? t.substr(0, t.size() - s.size()) : t;
-       }},
-      {"center", [](T t, A a) -> Value { return justified(t, a, "center", 0); }},
-      {"ljust", [](T t, A a) -> Value { return justified(t, a, "ljust", -1); }},
-      {"rjust", [](T t, A a) -> Value { return justified(t, a, "rjust", 1); }},
-      {"zfill", [](T t, A a) -> Value { return zero_filled(t, a); }},
-      {"partition", [](T t, A a) { return partition(t, a, false); }},
-      {"rpartition", [](T t, A a) { return partition(t, a, true); }},
-      {"swapcase", [](T t, A) -> Value { return swap_case(t); }},
-      {"istitle", [](T t, A) -> Value { return is_title(t); }},
-      {"expandtabs", [](T t, A a) -> Value { return expand_tabs(t, a); }},
-      {"isdecimal", [](T t, A) -> Value { return all_characters(t, is_decimal); }},
-      {"isascii",
-       [](T t, A) -> Value {
-         return std::all_of(t.begin(), t.end(), [](char c) { return (c & 0x80) == 0; });
-       }},
-      {"isdigit", [](T t, A) -> Value { return all_characters(t, is_numeric); }},
-      {"isnumeric", [](T t, A) -> Value { return all_characters(t, is_numeric); }},
-      {"isspace", [](T t, A) -> Value { return all_characters(t, python_space); }},
-      {"isalpha", [](T t, A) -> Value { return all_characters(t, is_alphabetic); }},
-      {"isalnum",
-       [](T t, A) -> Value {
-         return all_characters(t, [](char32_t c) { return is_alphabetic(c) || is_numeric(c); });
-       }},
-      {"islower", [](T t, A) -> Value { return cased(t, false); }},
-      {"isupper", [](T t, A) -> Value { return cased(t, true); }},
-  };
+  static const TextMethods table = [] {
+    TextMethods methods = {
+        {"strip", [](T t, A a) -> Value { return strip(t, a.find(0, "chars"), true, true); }},
+        {"lstrip", [](T t, A a) -> Value { return strip(t, a.find(0, "chars"), true, false); }},
+        {"rstrip", [](T t, A a) -> Value { return strip(t, a.find(0, "chars"), false, true); }},
+        {"startswith", [](T t, A a) -> Value { return any_affix(t, a, true, "startswith"); }},
+        {"endswith", [](T t, A a) -> Value { return any_affix(t, a, false, "endswith"); }},
+        {"split", split},
+        {"rsplit", rsplit},
+        {"splitlines", split_lines},
+        {"replace", replace},
+        {"join", join},
+        {"upper", [](T t, A) -> Value { return upper(t); }},
+        {"lower", [](T t, A) -> Value { return lowercase(t); }},
+        {"casefold", [](T t, A) -> Value { return lowercase(t); }},
+        {"capitalize", [](T t, A) -> Value { return capitalize(t); }},
+        {"title", [](T t, A) -> Value { return title(t); }},
+        {"find", [](T t, A a) { return find(t, a, false); }},
+        {"rfind", [](T t, A a) { return find(t, a, true); }},
+        {"index",
+         [](T t, A a) {
+           Value at = find(t, a, false);
+           if (at.integer() < 0) throw JinjaError("substring not found");
+           return at;
+         }},
+        {"count",
+         [](T t, A a) -> Value {
+           const std::string& wanted = text_argument(a, 0, "count");
+           if (wanted.empty()) return static_cast<std::int64_t>(character_count(t) + 1);
+           std::int64_t n = 0;
+           for (std::size_t at = t.find(wanted); at != std::string::npos;
+                at = t.find(wanted, at + wanted.size()))
+             ++n;
+           return n;
+         }},
+        {"removeprefix",
+         [](T t, A a) -> Value {
+           const std::string& p = text_argument(a, 0, "removeprefix");
+           return t.starts_with(p) ? t.substr(p.size()) : t;
+         }},
+        {"removesuffix",
+         [](T t, A a) -> Value {
+           const std::string& s = text_argument(a, 0, "removesuffix");
+           return t.ends_with(s) ? t.substr(0, t.size() - s.size()) : t;
+         }},
+        {"center", [](T t, A a) -> Value { return justified(t, a, "center", 0); }},
+        {"ljust", [](T t, A a) -> Value { return justified(t, a, "ljust", -1); }},
+        {"rjust", [](T t, A a) -> Value { return justified(t, a, "rjust", 1); }},
+        {"zfill", [](T t, A a) -> Value { return zero_filled(t, a); }},
+        {"partition", [](T t, A a) { return partition(t, a, false); }},
+        {"rpartition", [](T t, A a) { return partition(t, a, true); }},
+        {"swapcase", [](T t, A) -> Value { return swap_case(t); }},
+        {"expandtabs", [](T t, A a) -> Value { return expand_tabs(t, a); }},
+    };
+    add_text_predicates(methods);
+    return methods;
+  }();
   return table;
 }
 

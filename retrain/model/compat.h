@@ -42,5 +42,8 @@ inline at::Tensor fused_attention([[maybe_unused]] const at::Tensor& q,
 }
 
 inline void set_torch_threads(int threads) { at::set_num_threads(threads); }
+// OpenMP's number is each thread's own: in a thread that libtorch has not met yet, oneDNN would
+// take all cores for every product. Asking makes libtorch set it.
+inline void settle_torch_threads() { (void)at::get_num_threads(); }
 
 }  // namespace trimtab::model

@@ -138,4 +138,11 @@ Status Peers::same(const std::string& text) {
   return {};
 }
 
+std::string rank_suffix() {
+  const char* size = std::getenv("WORLD_SIZE");
+  const char* rank = std::getenv("RANK");
+  if (size == nullptr || rank == nullptr || std::string(size) == "1") return "";
+  return std::string(rank) == "0" ? "" : std::string(".rank") + rank;
+}
+
 }  // namespace trimtab::model

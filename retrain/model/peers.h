@@ -9,6 +9,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "base/result.h"
@@ -39,5 +40,9 @@ class Peers {
   int size_ = 1;
   std::unique_ptr<Group> group_;
 };
+
+// What names this process's own lock in the shared job folder: "" of the first one, which speaks
+// for the job, ".rank3" of another. By the environment: asked before the processes have met.
+[[nodiscard]] std::string rank_suffix();
 
 }  // namespace trimtab::model

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
 #include <fstream>
 #include <limits>
 #include <optional>
@@ -340,14 +339,6 @@ Result<bool> guarded(TrainRun& run) {
     return fail(Code::kInternal,
                 (memory ? "out_of_memory: " : "failed: ") + what.substr(0, what.find('\n')));
   }
-}
-
-// Data parallel: each process has a lock of its own, and only the first speaks for the job.
-std::string rank_suffix() {
-  const char* size = std::getenv("WORLD_SIZE");
-  const char* rank = std::getenv("RANK");
-  if (size == nullptr || rank == nullptr || std::string(size) == "1") return "";
-  return std::string(rank) == "0" ? "" : std::string(".rank") + rank;
 }
 
 }  // namespace

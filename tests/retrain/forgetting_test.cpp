@@ -56,13 +56,13 @@ class ForgettingTest : public TrainTest {
   struct Losses {
     double old_task = 0, new_task = 0;
   };
+  static constexpr const char* kCourse = "steps: 120\nbatch_sequences: 24\noptimizer: {lr: 0.01}\n";
   Losses run_new(const std::string& name, const std::string& data, const std::string& more,
-                 bool from_champion = true) {
+                 bool from_champion = true, const std::string& course = kCourse) {
     const fs::path folder =
         make_job(name, "data: {tokens: " + data + ", keep: " + old_eval_ + ", eval: " + new_eval_ +
-                           "}\nsteps: 120\nbatch_sequences: 24\nearly_stop_patience: 0\n" +
-                           (from_champion ? "init_adapter: " + champion_ + "\n" : "") +
-                           "optimizer: {lr: 0.01}\n" + more);
+                           "}\nearly_stop_patience: 0\n" + course +
+                           (from_champion ? "init_adapter: " + champion_ + "\n" : "") + more);
     EXPECT_EQ(train(folder).code, 0) << name << ": " << read_file(folder / "stderr").value_or("");
     const Json end = result(folder);
     const Losses losses{end.value("keep_loss_after", NAN), end.value("eval_loss_after", NAN)};
@@ -117,19 +117,24 @@ TEST_F(ForgettingTest, TheOrthogonalPenaltyKeepsTheOldTask) {
   EXPECT_LT(kept.old_task, plain.old_task);
 }
 
-// Surgery across two tasks costs the larger one nothing; that it helps the smaller one is not so on
-// a model this small (measured: old 2.66 against 2.29), so nothing of the kind is asserted.
-TEST_F(ForgettingTest, SurgeryLearnsTheLargerTaskAsWell) {
-  std::vector<Json> all = task_lines(2, 6);
-  for (int i = 0; i < 4; ++i) {
-    all.push_back(line(1, i));
-    all.back()["task"] = "1";
+// Two lines of the old task among thirty new ones, every step over all of them: added up, the large
+// task's gradient goes against the small one's until that has grown; projected, it may not. What is
+// asked is what is trained: surgery says nothing about questions that are not in the batch.
+TEST_F(ForgettingTest, SurgeryKeepsTheSmallTask) {
+  std::vector<Json> few;
+  for (int i = 0; i < 2; ++i) {
+    few.push_back(line(1, i));
+    few.back()["task"] = "1";
   }
-  const std::string data = lines("mixed.jsonl", all);
-  const auto plain = run_new("sum", data, "");
-  const auto surgery = run_new("pcgrad", data, "gradient_surgery: pcgrad\n");
-  EXPECT_LT(surgery.new_task, plain.new_task + 0.1);
-  EXPECT_TRUE(std::isfinite(surgery.old_task));
+  old_eval_ = lines("few_eval.jsonl", few);
+  std::vector<Json> all = task_lines(2, 3);
+  all.resize(30);
+  const std::string data = lines("mixed.jsonl", both(all, few));
+  const std::string course = "steps: 10\nbatch_sequences: 32\noptimizer: {lr: 0.02}\n";
+  const auto plain = run_new("sum", data, "", true, course);
+  const auto surgery = run_new("pcgrad", data, "gradient_surgery: pcgrad\n", true, course);
+  EXPECT_LT(surgery.old_task, 0.85 * plain.old_task);
+  EXPECT_LT(surgery.new_task, plain.new_task + 0.05);
 }
 
 // Easy first: with noise among the lines, the early steps go to what the model can already explain.
