@@ -1,3 +1,4 @@
+// Over 400 lines because the two ways of decoding and the bodies of POST share one state.
 #include "daemon/record_codec.h"
 
 #include <fmt/format.h>

@@ -1,3 +1,4 @@
+// Over 400 lines because JSON's grammar and the record's fields are read in one pass.
 #include "daemon/record_scan.h"
 
 #include <algorithm>

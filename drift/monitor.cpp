@@ -1,5 +1,5 @@
-// The monitor of one target: joins segments, harm, sessions and state, each a class of its own.
-// Over 400 lines for the Impl's thin public face.
+// The monitor of one target. Over 400 lines because it joins segments, harm, sessions and state,
+// each a class of its own, and has a thin public face besides.
 #include "drift/monitor.h"
 
 #include <algorithm>

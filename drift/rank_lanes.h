@@ -34,8 +34,8 @@ template <typename Vector>
   std::memcpy(to, &value, sizeof value);
 }
 
-// wealth <- e (wealth + dt); ln S <- max(ln S, 0) + ln e with its age. `step`: what ages grow by, in
-// [1, kMostAge]. Returns the weighted sum of the wealths.
+// wealth <- e (wealth + dt); ln S <- max(ln S, 0) + ln e with its age. `step`: what ages grow by,
+// in [1, kMostAge]. Returns the weighted sum of the wealths.
 template <std::size_t kBytes>
 [[gnu::always_inline]] inline float step_bets(const BetRow& row, const float* weights,
                                               RankState& state, float dt, std::int16_t step) {

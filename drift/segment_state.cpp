@@ -163,8 +163,8 @@ Result<Segment::Watch> Segment::restore_watch(ByteReader& in) {
   in.get_into(watch.threshold_ms);
   in.get_into(watch.cells);
   in.get_into(watch.channels);
-  if (watch.cells == 0 || watch.cells > seasons_.cells() || watch.channels > kProjections || watch.thin == 0 ||
-      (watch.armed && watch.channels == 0)) {
+  if (watch.cells == 0 || watch.cells > seasons_.cells() || watch.channels > kProjections ||
+      watch.thin == 0 || (watch.armed && watch.channels == 0)) {
     in.reject();
   }
   TRIMTAB_CHECK_OK(in.so_far());

@@ -1,5 +1,5 @@
-// TextStats: the counts that the text descriptors come from, of UTF-8, in one pass of 16 to 64 bytes
-// a step, by what the processor has. Pure, any thread, no allocation.
+// TextStats: the counts that the text descriptors come from, of UTF-8, in one pass of 16 to 64
+// bytes a step, by what the processor has. Pure, any thread, no allocation.
 #pragma once
 
 #include <string_view>

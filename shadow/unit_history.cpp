@@ -127,8 +127,9 @@ std::vector<UnitHistory::Piece> UnitHistory::save_changed() {
   for (std::size_t c = 0; c < kChunks; ++c) {
     if (!chunks_[c] || !chunks_[c]->dirty) continue;
     chunks_[c]->dirty = false;
-    pieces.push_back({fmt::format("{:04}", c), std::string(reinterpret_cast<const char*>(&chunks_[c]->units),
-                                              sizeof chunks_[c]->units)});
+    const auto& units = chunks_[c]->units;
+    pieces.push_back({fmt::format("{:04}", c),
+                      std::string(reinterpret_cast<const char*>(units.data()), sizeof units)});
   }
   if (pieces.empty()) return pieces;
   std::string text(sizeof kFormat + sizeof totals_ + sizeof now_, '\0');

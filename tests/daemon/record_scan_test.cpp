@@ -20,7 +20,9 @@ RecordCodec codec() {
 
 constexpr std::string_view kHead = R"({"id":"a","target":"bot","ts":1763859000000)";
 
-std::string with(std::string_view fields) { return std::string(kHead) + "," + std::string(fields) + "}"; }
+std::string with(std::string_view fields) {
+  return std::string(kHead) + "," + std::string(fields) + "}";
+}
 
 TEST(RecordScan, TakesWhatItShouldAndMakesTheSameOfIt) {
   RecordCodec made = codec();
@@ -59,7 +61,8 @@ TEST(RecordScan, LeavesTheRestToSimdjson) {
   const TargetRules targets{.targets = {"bot"}};
   std::vector<std::string> messages = {
       "", "{}", "[]", "null", R"({"id":"a","target":"bot"})", std::string(kHead) + "} x",
-      std::string(kHead) + ",}", std::string(kHead), R"({"id":"","target":"bot","ts":1763859000000})",
+      std::string(kHead) + ",}", std::string(kHead),
+      R"({"id":"","target":"bot","ts":1763859000000})",
       R"({"id":"a","target":"cat","ts":1763859000000})", R"({"id":"a","target":"bot","ts":12})",
       R"({"id":"a","id":"b","target":"bot","ts":1763859000000})",
       R"({"id":"a","target":"bot","ts":1763999999999})"};
@@ -99,10 +102,11 @@ TEST(RecordScan, DamagedMessagesAreReadAlike) {
   constexpr std::string_view kBytes = "\"\\{}[]:,0129.-+eEnulltrue \n\t\x01\x80\xC3\xA9/u";
   int taken = 0;
   for (int round = 0; round < 60'000; ++round) {
-    std::string message = round % 2 == 0
-                              ? bench::record_json(random.below(1'000), 400)
-                              : with(R"("input":[{"role":"user","content":"a\n\u00e9"}],"tok":{"in":1},)"
-                                     R"("attributes":{"plan":"x\"","score":-1.5e2},"adapter":null)");
+    constexpr std::string_view kFields =
+        R"("input":[{"role":"user","content":"a\n\u00e9"}],"tok":{"in":1},)"
+        R"("attributes":{"plan":"x\"","score":-1.5e2},"adapter":null)";
+    std::string message =
+        round % 2 == 0 ? bench::record_json(random.below(1'000), 400) : with(kFields);
     const std::size_t changes = 1 + random.below(3);
     for (std::size_t i = 0; i < changes && !message.empty(); ++i) {
       const std::size_t at = random.below(message.size());
