@@ -55,6 +55,8 @@ struct PlanSettings {
   std::vector<std::string> guardrails = {"error", "refusal", "slow", "long", "costly"};
   double slow_factor = 2.0;    // slow: latency above this many times the champion's frozen p95
   double length_factor = 2.0;  // long, costly: output or all tokens above so many times its p95
+  // Live: take what a unit did before the comparison off its values (CUPED; ab.h).
+  bool cuped = true;
   std::int64_t n_opt = 5000;   // N*: sample size at which the asymptotic bound is tightest
   std::uint64_t seed = 1;      // order of the pools; mixed with the trial's id
 

@@ -48,6 +48,7 @@ void add_promises(Table<PlanSettings>& t) {
             "live metrics that may not get worse");
   t.number("slow_factor", &P::slow_factor, 1, 1'000, "times the champion's frozen p95 latency");
   t.number("length_factor", &P::length_factor, 1, 1'000, "times its p95 of tokens");
+  t.boolean("cuped", &P::cuped, "live: take what a unit did before off its values");
   t.integer("n_opt", &P::n_opt, 10, 1e9, "sample size at which the bound is tightest");
   t.integer("seed", &P::seed, 0, 2147483647.0, "order of the pools; mixed with the trial's id");
 }

@@ -151,10 +151,11 @@ CommandAnswer ControlLoop::note_log_level(Step& step, const CommandRequest& comm
 }
 
 void ControlLoop::run_outside(PendingCommand& command) {
-  const auto forget = [this](const std::set<std::string>& ids) -> Status {
+  const auto forget = [this](const std::set<std::string>& ids,
+                             const std::set<std::uint64_t>& units) -> Status {
     TRIMTAB_TRY(auto tx, parts_.store.begin());
     for (auto& [name, target] : targets_) {
-      target->forget(ids);
+      target->forget(ids, units);
       TRIMTAB_CHECK_OK(target->save(tx));
     }
     return tx.commit();

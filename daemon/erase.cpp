@@ -72,8 +72,12 @@ CommandAnswer erase_person(const CommandRequest& command, const config::Settings
       store.records_of_person(person_hash("user", user), person_hash("session", session));
   if (!rows) return answer_error(rows.error());
   std::set<std::string> ids;
-  for (const auto& row : *rows) ids.insert(row.id);
-  if (auto forgotten = forget(ids); !forgotten) return answer_error(forgotten.error());
+  std::set<std::uint64_t> units;
+  for (const auto& row : *rows) {
+    ids.insert(row.id);
+    units.insert(row.unit_hash);
+  }
+  if (auto forgotten = forget(ids, units); !forgotten) return answer_error(forgotten.error());
   const fs::path dir = settings.state.dir;
   const auto jobs = strip_folder(dir / "jobs", ids);
   if (!jobs) return answer_error(jobs.error());

@@ -18,9 +18,10 @@
 
 namespace trimtab::daemon {
 
-// Whoever holds texts of records in memory and in blobs of its own lets go of them and commits
-// that.
-using ForgetRecords = std::function<Status(const std::set<std::string>& ids)>;
+// Whoever holds texts of records, or what is counted of their units, in memory and in blobs of its
+// own lets go of them and commits that.
+using ForgetRecords = std::function<Status(const std::set<std::string>& ids,
+                                           const std::set<std::uint64_t>& units)>;
 
 [[nodiscard]] CommandAnswer erase_person(const CommandRequest& command,
                                          const config::Settings& settings, StateStore& store,

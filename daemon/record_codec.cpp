@@ -8,6 +8,7 @@
 
 #include "daemon/json_writer.h"
 #include "daemon/record_mappings.h"
+#include "daemon/record_scan.h"
 
 namespace trimtab::daemon {
 namespace {
@@ -118,7 +119,8 @@ void append_json(const Element& element, std::string& out) {
 }
 
 struct RecordCodec::State {
-  explicit State(const config::IngestSettings& given) : settings(given), builder(settings) {}
+  explicit State(const config::IngestSettings& given)
+      : settings(given), builder(settings), scanner(settings) {}
 
   config::IngestSettings settings;
   TargetRules targets;
@@ -128,6 +130,10 @@ struct RecordCodec::State {
   NestedJson nested;
   FoundFields found;
   RecordBuilder builder;
+  RecordScanner scanner;
+  // Of targets whose pointers are all "/attributes/KEY"; with another one `scannable` is off.
+  RecordScanner::PointerKeys attribute_keys;
+  bool scannable = false;
   std::vector<char> padded;
   std::vector<drift::PointerValue> values;
 
@@ -136,9 +142,25 @@ struct RecordCodec::State {
   void attach_pointers(Element root, InferenceRecord& record, TextArena& arena);
   Decoded parse(std::string_view message, std::string_view default_kind, RecordBuilder::Times times,
                 TextArena& arena);
+  void note_pointers();
   Status parse_array(std::string_view body, std::string_view default_kind,
                      RecordBuilder::Times times, RecordBatch& batch);
 };
+
+// Whether the short way may be taken at all, and with which keys of the attributes.
+void RecordCodec::State::note_pointers() {
+  constexpr std::string_view kAttributes = "/attributes/";
+  scannable = settings.mapping == config::Mapping::kCanonical && own.empty();
+  attribute_keys.clear();
+  for (const auto& [target, pointers] : drift_pointers) {
+    for (const std::string& pointer : pointers) {
+      const bool plain = pointer.starts_with(kAttributes) &&
+                         pointer.find_first_of("/~", kAttributes.size()) == std::string::npos;
+      scannable &= plain;
+      if (plain) attribute_keys[target].push_back(pointer.substr(kAttributes.size()));
+    }
+  }
+}
 
 void RecordCodec::State::attach_pointers(Element root, InferenceRecord& record, TextArena& arena) {
   if (drift_pointers.empty()) return;
@@ -252,6 +274,7 @@ Result<RecordCodec> RecordCodec::create(const config::IngestSettings& settings,
   const auto error =
       state->parser.allocate(64 * 1024, static_cast<std::size_t>(settings.max_depth) + 1);
   if (error != simdjson::SUCCESS) return fail(Code::kInternal, "simdjson: cannot allocate");
+  state->note_pointers();
   return RecordCodec(std::move(state));
 }
 
@@ -274,11 +297,25 @@ Status RecordCodec::set_pointers(const std::string& target, std::vector<std::str
   } else {
     state_->drift_pointers[target] = std::move(pointers);
   }
+  state_->note_pointers();
   return {};
 }
 
 Decoded RecordCodec::decode(std::string_view message, std::int64_t kafka_ms, std::int64_t now_ms,
                             TextArena& arena) {
+  Decoded decoded;  // one name for every return: nothing is moved
+  auto& record = std::get<InferenceRecord>(decoded);
+  if (state_->scannable && state_->scanner.scan(message, state_->targets, state_->attribute_keys,
+                                                {kafka_ms, now_ms}, arena, record)) {
+    record.bytes = static_cast<std::uint32_t>(message.size());
+    return decoded;
+  }
+  decoded = decode_by_tree(message, kafka_ms, now_ms, arena);
+  return decoded;
+}
+
+Decoded RecordCodec::decode_by_tree(std::string_view message, std::int64_t kafka_ms,
+                                    std::int64_t now_ms, TextArena& arena) {
   Decoded decoded = state_->parse(message, "inference", {kafka_ms, now_ms}, arena);
   std::visit([&](auto& value) { value.bytes = static_cast<std::uint32_t>(message.size()); },
              decoded);

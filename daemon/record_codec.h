@@ -39,6 +39,10 @@ class RecordCodec {
   [[nodiscard]] Decoded decode(std::string_view message, std::int64_t kafka_ms, std::int64_t now_ms,
                                TextArena& arena);
 
+  // The same without the short way (record_scan.h), for the tests that compare the two.
+  [[nodiscard]] Decoded decode_by_tree(std::string_view message, std::int64_t kafka_ms,
+                                       std::int64_t now_ms, TextArena& arena);
+
   // A body of POST /api/v1/records or /feedback: a JSON array or NDJSON, each element decoded into
   // `batch.records`. `default_kind` is "inference" or "feedback". kInvalid when the body as a whole
   // is neither; elements that are bad on their own become DeadLetters with their index in

@@ -1,6 +1,8 @@
 // The stable names of the record's enums and the table of field names.
 #include <algorithm>
 #include <array>
+#include <bit>
+#include <cstring>
 
 #include "daemon/record_fields.h"
 
@@ -47,12 +49,68 @@ constexpr auto kSlotTable = make_slots();
 
 }  // namespace
 
+namespace {
+
+// A name of at most 16 bytes as two words, zero-padded: compared without a call.
+struct Words {
+  std::uint64_t low = 0, high = 0;
+  constexpr bool operator==(const Words&) const = default;
+};
+
+constexpr std::array<Words, kFields> kFieldWords = [] {
+  std::array<Words, kFields> all{};
+  for (std::size_t field = 0; field < kFields; ++field) {
+    for (std::size_t i = 0; i < kFieldNames[field].size(); ++i) {
+      const auto byte = static_cast<std::uint64_t>(
+          static_cast<unsigned char>(kFieldNames[field].at(i)));
+      (i < 8 ? all[field].low : all[field].high) |= byte << (i % 8 * 8);
+    }
+  }
+  return all;
+}();
+static_assert(std::endian::native == std::endian::little);
+static_assert(std::all_of(kFieldNames.begin(), kFieldNames.end(),
+                          [](std::string_view name) { return name.size() <= 16; }));
+
+}  // namespace
+
+namespace {
+
+template <typename Word>
+std::uint64_t word_at(const char* from) {
+  Word word;
+  std::memcpy(&word, from, sizeof word);
+  return word;
+}
+
+// In registers, by overlapping loads: a copy in memory would have to be waited for.
+Words words_of(std::string_view name) {
+  const char* const from = name.data();
+  const std::size_t size = name.size();
+  if (size > 8) {
+    return {word_at<std::uint64_t>(from),
+            word_at<std::uint64_t>(from + size - 8) >> (8 * (16 - size))};
+  }
+  if (size >= 4) {
+    return {word_at<std::uint32_t>(from) |
+                word_at<std::uint32_t>(from + size - 4) << (8 * (size - 4)),
+            0};
+  }
+  if (size == 1) return {word_at<std::uint8_t>(from), 0};
+  return {word_at<std::uint16_t>(from) |
+              word_at<std::uint16_t>(from + size - 2) << (8 * (size - 2)),
+          0};
+}
+
+}  // namespace
+
 Field field_by_name(std::string_view name) {
-  if (name.empty()) return Field::kNone;
+  if (name.empty() || name.size() > 16) return Field::kNone;
+  const Words words = words_of(name);
   for (std::size_t at = slot_of(name);; at = (at + 1) & (kSlots - 1)) {
     const std::size_t field = kSlotTable[at];
     if (field == kFields) return Field::kNone;
-    if (kFieldNames[field] == name) return static_cast<Field>(field);
+    if (kFieldWords[field] == words) return static_cast<Field>(field);
   }
 }
 

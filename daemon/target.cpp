@@ -13,6 +13,7 @@ namespace trimtab::daemon {
 namespace {
 
 constexpr std::string_view kMonitorPrefix = "monitor/";
+constexpr std::string_view kUnitsPrefix = "unit_history/";
 
 std::optional<double> as_double(const std::optional<std::int64_t>& value) {
   if (!value) return std::nullopt;
@@ -101,7 +102,8 @@ Status Target::on_record(Step& step, const InferenceRecord& record, const Record
     event.candidate = row.attested && row.adapter != history_.champion().name;
     if (const auto alarm = monitor_.observe(event)) TRIMTAB_CHECK_OK(raise(step, *alarm));
   }
-  const auto live = live_record(record, unit);
+  auto live = live_record(record, unit);
+  if (trial_.open()) live.past = unit_history_.past(row.unit_hash);
   if (!by_candidate && row.arm != shadow::kArmHoldback && !*live.error) {
     if (live.latency_s) champion_numbers_.latency_s.add(*live.latency_s);
     if (live.tokens_out) champion_numbers_.tokens_out.add(*live.tokens_out);
@@ -115,6 +117,9 @@ Status Target::on_record(Step& step, const InferenceRecord& record, const Record
         .add();
   }
   trial_.on_record(live, serving_.documents());
+  if (!by_candidate && !live.probe && row.unit_hash != 0) {
+    unit_history_.on_request(row.unit_hash, *live.error, *live.refusal);
+  }
   if (!by_candidate) {
     TRIMTAB_CHECK_OK(outcome(step, "error", row.id, row.ts_ms, *live.error ? 1.0 : 0.0));
     TRIMTAB_CHECK_OK(outcome(step, "refusal", row.id, row.ts_ms, *live.refusal ? 1.0 : 0.0));
@@ -132,6 +137,8 @@ Status Target::on_joined(Step& step, const Joined& joined) {
   if (feedback.selection == "random") live.label = feedback.score;
   trial_.on_feedback(live);
   if (joined.record.arm == shadow::kArmCandidate) return {};
+  if (live.complaint) unit_history_.on_complaint(joined.record.unit_hash);
+  if (live.label) unit_history_.on_label(joined.record.unit_hash, *live.label);
   if (const auto said = outcome_of(feedback)) {
     return outcome(step, said->metric, joined.record.id, joined.record.ts_ms, said->value);
   }
@@ -288,6 +295,10 @@ Status Target::save(Transaction& tx) {
       TRIMTAB_CHECK_OK(tx.put_blob(settings_.name, key, piece.bytes));
     }
   }
+  for (const auto& piece : unit_history_.save_changed()) {
+    TRIMTAB_CHECK_OK(
+        tx.put_blob(settings_.name, std::string(kUnitsPrefix) + piece.name, piece.bytes));
+  }
   if (reverse_scoring_ && reverse_scoring_->dirty()) {
     TRIMTAB_CHECK_OK(
         tx.put_blob(settings_.name, "reverse.scoring", dump_json(reverse_scoring_->save())));
@@ -316,12 +327,18 @@ Status Target::load(StateQueries& state) {
   TRIMTAB_CHECK_OK(trial_.load(state, settings_.name));
   TRIMTAB_TRY(const auto keys, state.blob_keys(settings_.name));
   std::vector<drift::StatePiece> pieces;
+  std::vector<shadow::UnitHistory::Piece> units;
   for (const auto& key : keys) {
+    if (key.starts_with(kUnitsPrefix)) {
+      TRIMTAB_TRY(auto bytes, state.blob(settings_.name, key));
+      units.push_back({key.substr(kUnitsPrefix.size()), std::move(bytes)});
+    }
     if (!key.starts_with(kMonitorPrefix)) continue;
     TRIMTAB_TRY(auto bytes, state.blob(settings_.name, key));
     pieces.push_back({.name = key.substr(kMonitorPrefix.size()), .bytes = std::move(bytes)});
   }
   if (!pieces.empty()) TRIMTAB_CHECK_OK(monitor_.restore_pieces(pieces));
+  TRIMTAB_CHECK_OK(unit_history_.restore(units));
   auto core = state.blob(settings_.name, "core");
   if (!core && core.error().code == Code::kNotFound) return {};
   if (!core) return tl::unexpected<Error>(core.error());

@@ -83,8 +83,9 @@ class Target {
   // First thing after a start: ask the fleet what it has, publish what routing says.
   [[nodiscard]] Status boot(Step& step);
 
-  // Erasure: the texts of these records leave the frozen pools.
-  void forget(const std::set<std::string>& record_ids);
+  // Erasure: the texts of these records leave the frozen pools, and what is counted of the units is
+  // gone.
+  void forget(const std::set<std::string>& record_ids, const std::set<std::uint64_t>& units);
 
   // The assignment unit of a record, by unit_key; never empty.
   [[nodiscard]] std::string unit_of(const InferenceRecord& record) const;
@@ -178,6 +179,7 @@ class Target {
   TrialRunner trial_;
   OutcomeFeed outcomes_;
   ChampionNumbers champion_numbers_;
+  shadow::UnitHistory unit_history_;
 
   // Core state, one small blob.
   std::uint64_t records_ = 0;         // running number of records, for onsets

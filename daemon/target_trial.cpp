@@ -95,7 +95,9 @@ Status Target::trial_ended(Step& step) {
   return close_alarms(step, "closed");
 }
 
-void Target::forget(const std::set<std::string>& record_ids) {
+void Target::forget(const std::set<std::string>& record_ids,
+                    const std::set<std::uint64_t>& units) {
+  for (const std::uint64_t unit : units) unit_history_.forget(unit);
   trial_.forget(record_ids);
   if (reverse_scoring_) reverse_scoring_->forget(record_ids);
 }

@@ -36,6 +36,9 @@ class TextArena {
     return {at, values.size()};
   }
 
+  // Bytes to be filled by the caller; they live as long.
+  [[nodiscard]] char* room(std::size_t size) { return reserve(size, 1); }
+
   // Forgets everything kept. Blocks larger than the usual size are given back, so that one huge
   // record does not hold its memory for ever.
   void reset() {

@@ -123,8 +123,7 @@ std::optional<Alarm> HarmWatch::observe(const Outcome& outcome, bool reference_c
     set_checkpoint();
     return std::nullopt;
   }
-  const MeanBets bets(level());
-  if (bets.update(core_.evidence, outcome.value, dt) < threshold_ms_) {
+  if (bets().update(core_.evidence, outcome.value, dt) < threshold_ms_) {
     note_checkpoint();
     return std::nullopt;
   }
@@ -133,6 +132,15 @@ std::optional<Alarm> HarmWatch::observe(const Outcome& outcome, bool reference_c
   core_.evidence = {};
   core_.recovery = {};
   return alarm;
+}
+
+// Made anew when the level has moved.
+const MeanBets& HarmWatch::bets() {
+  if (bets_level_ != level()) {
+    bets_level_ = level();
+    bets_ = MeanBets(bets_level_);
+  }
+  return bets_;
 }
 
 Alarm HarmWatch::make_alarm(const Outcome& outcome) const {

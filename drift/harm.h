@@ -75,6 +75,7 @@ class HarmWatch {
   void collect(const Outcome& outcome, bool reference_complete);
   void note(const Outcome& outcome);
   [[nodiscard]] double level() const { return core_.baseline + settings_.tolerance; }
+  [[nodiscard]] const MeanBets& bets();
   [[nodiscard]] Alarm make_alarm(const Outcome& outcome) const;
   void set_checkpoint();
   void note_checkpoint();
@@ -85,6 +86,8 @@ class HarmWatch {
   double recovery_threshold_;
   std::string prefix_;
   Core core_;
+  MeanBets bets_{1.0};     // those of bets_level_
+  double bets_level_ = 1.0;
   ChunkedVector<Mark, 32> recent_;  // ring, slot = outcome number % kRecent
 };
 

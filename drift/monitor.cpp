@@ -1,17 +1,20 @@
-// The monitor of one target. Above 400 lines: settings' checks, the Impl and its thin public face.
-// Over 400 lines because the monitor joins segments, harm, sessions and state; each is a class.
+// The monitor of one target: joins segments, harm, sessions and state, each a class of its own.
+// Over 400 lines for the Impl's thin public face.
 #include "drift/monitor.h"
 
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <unordered_map>
 
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/hash.h"
 #include "config/units.h"
+#include "drift/alarm_text.h"
 #include "drift/harm.h"
 #include "drift/label_free.h"
+#include "drift/monitor_settings.h"
 #include "drift/recent.h"
 #include "drift/segment.h"
 #include "drift/sessions.h"
@@ -26,144 +29,6 @@ const char kCorePiece[] = "monitor";
 constexpr std::size_t kShownSignals = 12;
 constexpr std::size_t kShownExamples = 5;
 constexpr double kDriving = -2.0;  // log10 ratio from which a segment is worth naming
-
-std::vector<config::HarmMetricSettings> harm_settings(const config::DriftSettings& settings) {
-  if (!settings.harm.empty()) return settings.harm;
-  std::vector<config::HarmMetricSettings> all(2);
-  all[0].name = "label_loss";
-  all[1].name = "complaint";
-  return all;
-}
-
-Status check_settings(const config::DriftSettings& s) {
-  if (s.reference_size < kMinReference) {
-    return fail(Code::kInvalid,
-                "drift.reference_size: at least 500, not " + std::to_string(s.reference_size));
-  }
-  if (s.reference_size > 200'000) {
-    return fail(Code::kInvalid,
-                "drift.reference_size: at most 200000 (300 bytes a record are kept)");
-  }
-  if (!(s.false_alarms > 0.0) || s.false_alarms_per_ms <= 0) {
-    return fail(Code::kInvalid, "drift.false_alarms: must promise more than 0 per a positive time");
-  }
-  if (s.session_window_ms < 0) return fail(Code::kInvalid, "drift.session_window: below 0");
-  if (s.half_life_events < 8 || s.half_life_events > 20'000) {
-    return fail(Code::kInvalid, "drift.half_life_events: from 8 to 20000");
-  }
-  if (s.max_segments < 1 || s.max_segments > 1'000) {
-    return fail(Code::kInvalid, "drift.max_segments: from 1 to 1000");
-  }
-  if (!(s.embedding_rate >= 0.0 && s.embedding_rate <= 1.0)) {
-    return fail(Code::kInvalid, "drift.embedding_rate: from 0 to 1");
-  }
-  if (!(s.min_theta >= 0.1 && s.min_theta <= 1.0)) {
-    return fail(Code::kInvalid, "drift.min_theta: from .1 to 1");
-  }
-  if (!(s.harm_recovery_alpha > 0.0 && s.harm_recovery_alpha < 1.0)) {
-    return fail(Code::kInvalid, "drift.harm_recovery_alpha: between 0 and 1");
-  }
-  const auto harm = harm_settings(s);
-  for (std::size_t i = 0; i < harm.size(); ++i) {
-    if (harm[i].name.empty()) return fail(Code::kInvalid, "drift.harm: a metric without a name");
-    if (!(harm[i].tolerance >= 0.0 && harm[i].tolerance < 1.0) || harm[i].min_reference < 30 ||
-        harm[i].max_reference < harm[i].min_reference) {
-      return fail(Code::kInvalid,
-                  "drift.harm: " + harm[i].name +
-                      ": tolerance in [0, 1), 30 <= min_reference <= max_reference");
-    }
-    for (std::size_t j = 0; j < i; ++j) {
-      if (harm[j].name == harm[i].name) {
-        return fail(Code::kInvalid, "drift.harm: '" + harm[i].name + "' is there twice");
-      }
-    }
-  }
-  return {};
-}
-
-double loss_tolerance(const config::DriftSettings& settings) {
-  for (const auto& metric : harm_settings(settings)) {
-    if (metric.name == "label_loss") return metric.tolerance;
-  }
-  return config::HarmMetricSettings{}.tolerance;
-}
-
-// e-d-BH at a decision (Dandapanthula and Ramdas 2025): of K detectors those with the k largest
-// evidences have changed, for the largest k with M_(k) >= K c / k. The thresholds are K c already,
-// so in ratios: >= 1/k. REQUIRES: sorted, the largest first.
-void mark_together(std::vector<SignalEvidence>& signals) {
-  std::size_t changed = 0;
-  for (std::size_t k = 1; k <= signals.size(); ++k) {
-    if (signals[k - 1].log10_ratio >= -std::log10(static_cast<double>(k))) changed = k;
-  }
-  for (std::size_t i = 0; i < changed; ++i) signals[i].together = true;
-}
-
-// A detector more raises every threshold: the promise is shared (e-Bonferroni).
-std::size_t count_detectors(const std::vector<Signal>& signals,
-                            const config::DriftSettings& settings, std::size_t harm_metrics) {
-  std::size_t everywhere = 0;
-  std::size_t text = 0;
-  for (const Signal& signal : signals) {
-    if (!signal.alarm) continue;
-    ++(is_text(signal) ? text : everywhere);
-  }
-  const std::size_t segments =
-      settings.segments.empty()
-          ? 0
-          : static_cast<std::size_t>(settings.max_segments) + settings.segments.size();
-  return std::max<std::size_t>(1, everywhere * (1 + segments) + text + harm_metrics);
-}
-
-// What must be equal for saved state to be used again.
-std::uint64_t fingerprint(const SignalExtractor& extractor, const config::DriftSettings& settings,
-                          const std::vector<std::string>& harm) {
-  std::string text =
-      std::to_string(settings.half_life_events) + "|" + std::to_string(settings.max_segments);
-  for (const Signal& signal : extractor.signals()) {
-    text += "|" + signal.name + ":" + std::to_string(static_cast<int>(signal.kind)) + ":" +
-            std::to_string(static_cast<int>(signal.source)) + ":" +
-            std::to_string(signal.min_effect);
-  }
-  for (const auto& pointer : extractor.pointers()) text += "|" + pointer;
-  for (const auto& field : extractor.segment_fields()) text += "|" + field;
-  for (const auto& name : harm) text += "|" + name;
-  return stable_hash(text);
-}
-
-std::string percent(double share) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.0f %%", 100.0 * share);
-  return text;
-}
-
-// One sentence: what changed, since when, how sure.
-std::string drift_sentence(const Alarm& alarm) {
-  std::string text = alarm.signal + " (" + alarm.segment + ") no longer looks like its ";
-  text += alarm.provisional_reference ? "provisional reference" : "reference";
-  text += " since " + format_rfc3339(alarm.onset_ts_ms);
-  const auto most = std::max_element(
-      alarm.bins.begin(), alarm.bins.end(),
-      [](const BinShare& a, const BinShare& b) { return a.log_wealth < b.log_wealth; });
-  if (most != alarm.bins.end() && alarm.signal != "input_embedding") {
-    text += ": " + most->label + " went from " + percent(most->reference) + " to " +
-            percent(most->current);
-    if (!alarm.season.empty()) text += " (" + alarm.season + ")";
-  }
-  if (!alarm.words_gained.empty()) {
-    text += "; new words:";
-    for (std::size_t i = 0; i < std::min<std::size_t>(4, alarm.words_gained.size()); ++i) {
-      text += (i == 0 ? " " : ", ") + alarm.words_gained[i].word;
-    }
-  }
-  if (!alarm.driven_by.empty()) text += "; most of all in " + alarm.driven_by;
-  char tail[128];
-  std::snprintf(
-      tail, sizeof tail,
-      "; seen after %llu events, evidence %.3g of %.3g needed: by chance at most once in ",
-      static_cast<unsigned long long>(alarm.delay_events), alarm.evidence, alarm.threshold);
-  return text + tail + config::format_duration(static_cast<std::int64_t>(alarm.promise_ms));
-}
 
 }  // namespace
 
@@ -207,7 +72,7 @@ class Monitor::Impl {
       harm_.emplace_back(harm[i], threshold, settings.harm_recovery_alpha,
                          "harm/" + std::to_string(i) + "/");
     }
-    fingerprint_ = fingerprint(extractor_, settings_, harm_names_);
+    fingerprint_ = settings_fingerprint(extractor_, settings_, harm_names_);
     for (std::size_t i = 0; i < extractor_.signals().size(); ++i) {
       if (extractor_.signals()[i].source == Builtin::kMeanLogprob) logprob_ = i;
     }
@@ -248,6 +113,7 @@ class Monitor::Impl {
   std::uint64_t fingerprint_ = 0;
   SessionWindow sessions_;
   std::vector<std::unique_ptr<Segment>> segments_;  // [0] is "all"
+  std::unordered_map<std::uint64_t, std::size_t> segment_by_value_;  // of values looked up before
   RecentRecords recent_;
   std::uint64_t alarms_ = 0;
   std::uint64_t seen_ = 0;
@@ -268,10 +134,15 @@ std::size_t Monitor::Impl::segment_index(std::size_t field, std::string_view val
     return full.size() == name.size() + 1 + wanted.size() && full.ends_with(wanted) &&
            full.starts_with(name) && full[name.size()] == '=';
   };
+  const std::uint64_t key = stable_hash(value, field + 1);
+  if (const auto known = segment_by_value_.find(key);
+      known != segment_by_value_.end() && is_of(known->second, value)) {
+    return known->second;
+  }
   std::size_t values = 0;
   std::size_t other = 0;
   for (std::size_t i = 1; i < segments_.size(); ++i) {
-    if (is_of(i, value)) return i;
+    if (is_of(i, value)) return segment_by_value_[key] = i;
     if (!segments_[i]->name().ends_with("=other")) ++values;
     if (is_of(i, "other")) other = i;
   }
@@ -292,12 +163,15 @@ std::optional<Alarm> Monitor::Impl::observe(const Observation& event) {
   }
   if (!sessions_.counts(event.session_hash, event.ts_ms)) return std::nullopt;
   ++counted_;
-  RecentRecord record;
+  RecentRecord& record = recent_.add();
   record.ts_ms = event.ts_ms;
   record.offset = event.offset;
   record.id = event.id;
   record.word_count = event.word_count;
+  record.vector.scale = 0.0F;
   if (event.has_embedding) record.vector = VectorRow::of(event);
+  record.segments.fill(0);
+  record.segment_events.fill(0);
   std::copy_n(event.words.begin(), event.word_count, record.words.begin());
   std::optional<std::size_t> crossed;
   if (all().observe(event)) crossed = 0;
@@ -310,7 +184,6 @@ std::optional<Alarm> Monitor::Impl::observe(const Observation& event) {
     record.segments[field] = index + 1;
     record.segment_events[field] = segments_[index]->events();
   }
-  recent_.add(record);
   if (!crossed) return std::nullopt;
   Alarm alarm;
   alarm.seq = ++alarms_;
@@ -503,6 +376,7 @@ Status Monitor::Impl::restore(const PieceMap& pieces) {
   const auto segments = in.get<std::uint64_t>();
   if (segments < 1 || segments > 2'000) in.reject();
   segments_.clear();
+  segment_by_value_.clear();
   for (std::uint64_t i = 0; in.ok() && i < segments; ++i) {
     segments_.push_back(std::make_unique<Segment>(plan_, in.get_text(),
                                                   "segment/" + std::to_string(i) + "/", i == 0));

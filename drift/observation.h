@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <cstring>
 #include <string_view>
 #include <type_traits>
 
@@ -17,6 +18,29 @@ inline constexpr std::size_t kMaxSignals = 32;
 inline constexpr std::size_t kMaxSegmentFields = 4;
 inline constexpr std::size_t kMaxWords = 24;
 inline constexpr std::size_t kEmbeddingSize = 256;
+
+// A few bytes without a call: two overlapping words of the largest width that fits.
+inline void copy_short(const char* from, std::size_t size, char* to) {
+  const auto two = [&](auto word) {
+    constexpr std::size_t kWidth = sizeof word;
+    std::memcpy(&word, from + size - kWidth, kWidth);
+    decltype(word) first;
+    std::memcpy(&first, from, kWidth);
+    std::memcpy(to, &first, kWidth);
+    std::memcpy(to + size - kWidth, &word, kWidth);
+  };
+  if (size > 16) {
+    std::memcpy(to, from, size);
+  } else if (size >= 8) {
+    two(std::uint64_t{});
+  } else if (size >= 4) {
+    two(std::uint32_t{});
+  } else if (size >= 2) {
+    two(std::uint16_t{});
+  } else if (size == 1) {
+    *to = *from;
+  }
+}
 
 // A short text held in place, cut at a UTF-8 boundary.
 template <std::size_t N>
@@ -29,7 +53,7 @@ struct ShortText {
       while (size > 0 && (static_cast<unsigned char>(text[size]) & 0xC0) == 0x80) --size;
     }
     data.fill('\0');
-    std::copy_n(text.begin(), size, data.begin());
+    copy_short(text.data(), size, data.data());
   }
   [[nodiscard]] std::string_view view() const {
     std::size_t size = 0;

@@ -44,6 +44,11 @@ class ChunkedVector {
     items_[i] = item;
     touch(i);
   }
+  // To be changed in place. REQUIRES: i < size().
+  T& change(std::size_t i) {
+    touch(i);
+    return items_[i];
+  }
   void clear() {
     items_.clear();
     items_.shrink_to_fit();

@@ -10,6 +10,7 @@
 
 #include "base/check.h"
 #include "base/hash.h"
+#include "drift/rank_lanes.h"
 
 namespace trimtab::drift {
 namespace {
@@ -21,9 +22,7 @@ constexpr double kUniformShare = 0.02;
 constexpr double kNormal95 = 1.6448536269514722;
 constexpr double kPlugInQuantile = 0.995;
 constexpr double kMaxHalfLife = 20'000.0;
-constexpr float kWealthCap = 1e30F;  // only reached where nobody restarts (reset=false)
 constexpr double kLeadUnit = 256.0;
-constexpr std::int16_t kLeadCap = 16'384;  // e^64; with one more ln e it still fits 16 bits
 
 struct Alternative {
   double shift;
@@ -90,7 +89,7 @@ std::uint64_t category_hash(std::string_view text) {
 }
 
 RankBets::RankBets(Reference reference, const RankOptions& options)
-    : reference_(std::move(reference)), options_(options), ordered_(reference_.ordered()) {
+    : ordered_(reference.ordered()), options_(options), reference_(std::move(reference)) {
   CHECK(options.half_life_events >= 8.0 && options.half_life_events <= kMaxHalfLife,
         "rank_e: half_life outside 8 .. 20,000 events");
   for (std::size_t b = 0; b < reference_.bins(); ++b) {
@@ -145,8 +144,8 @@ void RankBets::build_plug_in() {
   prior_ = static_cast<float>(reference_.bins()) * static_cast<float>(unit_);
 }
 
+// Where small effects are to be ignored the tax depends on what was learned.
 float RankBets::plug_in_tax(const RankState& state) const {
-  if (options_.min_effect <= 0.0) return plug_in_keep_;
   const double total = static_cast<double>(state.total) + static_cast<double>(prior_);
   double chi2 = -1.0;
   for (std::size_t b = 0; b < reference_.bins(); ++b) {
@@ -157,40 +156,7 @@ float RankBets::plug_in_tax(const RankState& state) const {
   return static_cast<float>(floor_keep_ / (1.0 + tau));
 }
 
-float RankBets::plug_in_e(const RankState& state, std::size_t bin) const {
-  const float learned = static_cast<float>(state.counts[bin]) * inverse_mass_[bin] + prior_;
-  return learned / (static_cast<float>(state.total) + prior_) * plug_in_tax(state);
-}
-
-void RankBets::learn(RankState& state, std::size_t bin) const {
-  state.counts[bin] = static_cast<std::uint16_t>(state.counts[bin] + unit_);
-  state.total += unit_;
-  if (++state.since_fade < fade_every_) return;
-  state.since_fade = 0;
-  state.total = 0;
-  for (std::uint16_t& count : state.counts) {
-    // x 2^(-1/8), rounded: after eight of them half is left.
-    count = static_cast<std::uint16_t>((count * 60'097U + 32'768U) >> 16);
-    state.total += count;
-  }
-}
-
 namespace {
-
-// Four or eight bets at a time (SSE, NEON; the compiler's portable vectors).
-using Four = float __attribute__((vector_size(16)));
-using Eight = std::int16_t __attribute__((vector_size(16)));
-
-template <typename Vector>
-Vector load(const void* from) {
-  Vector value;
-  std::memcpy(&value, from, sizeof value);
-  return value;
-}
-template <typename Vector>
-void store(void* to, const Vector& value) {
-  std::memcpy(to, &value, sizeof value);
-}
 
 constexpr std::array<float, kFixedBets> kWeights = [] {
   std::array<float, kFixedBets> weights{};
@@ -205,56 +171,84 @@ static_assert(
     }(),
     "the evidence is a mean of the bets' wealth");
 
-// One step of all fixed bets' wealth by one row of e-values. Returns the weighted sum.
-float step_wealth(const float* e_row, RankState& state, float dt) {
-  const Four cap = Four{} + kWealthCap;
-  const Four gap = Four{} + dt;
-  Four sum = {};
-  for (std::size_t k = 0; k < kFixedBets; k += 4) {
-    Four wealth = load<Four>(e_row + k) * (load<Four>(&state.wealth[k]) + gap);
-    wealth = wealth < cap ? wealth : cap;
-    sum += wealth * load<Four>(&kWeights[k]);
-    store(&state.wealth[k], wealth);
-  }
-  return (sum[0] + sum[1]) + (sum[2] + sum[3]);
-}
-
-// One step of their running maxima and ages.
-void step_onsets(const std::int16_t* log_row, RankState& state, std::int16_t step) {
-  const Eight zero = {};
-  const Eight one = zero + std::int16_t{1};
-  const Eight cap = zero + kLeadCap;
-  const Eight oldest = zero + static_cast<std::int16_t>(kMostAge - step);
-  const Eight older = zero + step;
-  for (std::size_t k = 0; k < kFixedBets; k += 8) {
-    Eight lead = load<Eight>(&state.lead[k]);
-    Eight age = load<Eight>(&state.age[k]);
-    const Eight running = lead > zero;
-    lead = lead < cap ? lead : cap;
-    age = age < oldest ? age : oldest;
-    store(&state.lead[k], (lead & running) + load<Eight>(log_row + k));
-    store(&state.age[k], running ? age + older : one);
-  }
-}
-
 }  // namespace
 
-float RankBets::update(RankState& state, std::size_t bin, float dt, std::uint32_t step) const {
+inline float RankBets::plug_in_e(const RankState& state, std::size_t bin) const {
+  const float learned = static_cast<float>(state.counts[bin]) * inverse_mass_[bin] + prior_;
+  const float tax = options_.min_effect <= 0.0 ? plug_in_keep_ : plug_in_tax(state);
+  return learned / (static_cast<float>(static_cast<std::int32_t>(state.total)) + prior_) * tax;
+}
+
+inline void RankBets::learn(RankState& state, std::size_t bin) const {
+  state.counts[bin] = static_cast<std::uint16_t>(state.counts[bin] + unit_);
+  state.total += unit_;
+  if (++state.since_fade < fade_every_) return;
+  state.since_fade = 0;
+  state.total = 0;
+  for (std::uint16_t& count : state.counts) {
+    // x 2^(-1/8), rounded: after eight of them half is left.
+    count = static_cast<std::uint16_t>((count * 60'097U + 32'768U) >> 16);
+    state.total += count;
+  }
+}
+
+template <std::size_t kBytes>
+[[gnu::always_inline]] inline void RankBets::take(const Step& next) const {
   constexpr std::size_t p = kFixedBets;  // the plug-in's place
-  const auto older = static_cast<std::int16_t>(std::min<std::uint32_t>(step, kMostAge));
-  const float e = plug_in_e(state, bin);
-  learn(state, bin);
-  state.wealth[p] = std::min(e * (state.wealth[p] + dt), kWealthCap);
-  const bool running = state.learned_best > 1.0F;
-  state.age[p] = running ? static_cast<std::int16_t>(std::min(state.age[p] + older, +kMostAge))
-                         : std::int16_t{1};
+  RankState& state = *next.state;
+  const auto older = static_cast<std::int16_t>(std::min<std::uint32_t>(next.step, kMostAge));
+  const float e = plug_in_e(state, next.bin);
+  learn(state, next.bin);
+  state.wealth[p] = std::min(e * (state.wealth[p] + next.dt), kWealthCap);
+  const int running = state.learned_best > 1.0F ? 1 : 0;  // arithmetic, for it is a coin's toss
+  const int age = std::min(state.age[p] + older, +kMostAge);
+  state.age[p] = static_cast<std::int16_t>(1 + running * (age - 1));
   state.learned_best = std::min(e * std::max(state.learned_best, 1.0F), kWealthCap);
   float fixed = 0.0F;
   if (ordered_) {
-    fixed = step_wealth(rows_[bin].e.data(), state, dt);
-    step_onsets(rows_[bin].log_e.data(), state, older);
+    fixed = step_bets<kBytes>(rows_[next.bin], kWeights.data(), state, next.dt, older);
   }
   state.evidence = fixed + plug_in_weight_ * state.wealth[p];
+}
+
+template <std::size_t kBytes>
+[[gnu::always_inline]] inline void RankBets::take_all(std::span<const Step> steps) {
+  for (const Step& next : steps) next.bets->take<kBytes>(next);
+}
+
+void RankBets::all_narrow(std::span<const Step> steps) { take_all<16>(steps); }
+#if defined(__x86_64__)
+[[gnu::target("avx2")]] void RankBets::all_avx2(std::span<const Step> steps) {
+  take_all<32>(steps);
+}
+[[gnu::target("avx512f,avx512bw,avx512vl,avx512dq")]] void RankBets::all_avx512(
+    std::span<const Step> steps) {
+  take_all<64>(steps);
+}
+#endif
+
+std::vector<RankBets::Way> RankBets::ways() {
+  std::vector<Way> all;
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+      __builtin_cpu_supports("avx512dq")) {
+    all.push_back(&all_avx512);
+  }
+  if (__builtin_cpu_supports("avx2")) all.push_back(&all_avx2);
+#endif
+  all.push_back(&all_narrow);
+  return all;
+}
+
+void RankBets::update_all(std::span<const Step> steps) {
+  static const Way kFastest = ways().front();
+  kFastest(steps);
+}
+
+float RankBets::update(RankState& state, std::size_t bin, float dt, std::uint32_t step) const {
+  const Step one{this, &state, dt, step, static_cast<std::uint32_t>(bin)};
+  update_all({&one, 1});
   return state.evidence;
 }
 
@@ -296,10 +290,12 @@ constexpr Parameter kParameters[] = {
 
 Reference categories_reference(const std::vector<std::string>& categories) {
   std::map<std::uint64_t, CategoryCount> counts;
+  std::int64_t odd = 0;
   for (const auto& text : categories) {
     CategoryCount& entry = counts[category_hash(text)];
     entry.hash = category_hash(text);
     if (entry.count++ == 0) entry.label = text;
+    entry.half += std::exchange(odd, 1 - odd);
   }
   std::vector<CategoryCount> all;
   for (auto& [hash, entry] : counts) all.push_back(std::move(entry));

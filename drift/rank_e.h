@@ -32,6 +32,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <vector>
 
 #include "drift/detector.h"
 #include "drift/reference.h"
@@ -47,6 +48,12 @@ struct RankOptions {
 };
 
 inline constexpr std::int16_t kMostAge = 32'767;
+
+// What the fixed bets win or lose when an event falls in one bin.
+struct alignas(16) BetRow {
+  std::array<float, kFixedBets> e{};             // q_k(b) / p0(b) / (1 + tau_k)
+  std::array<std::int16_t, kFixedBets> log_e{};  // 256 ln of it
+};
 
 // What changes with every event. Plain bytes without padding: copy it to save it.
 struct RankState {
@@ -76,7 +83,26 @@ class RankBets {
   // ages grow by: more than 1 where events in between were left out. Returns the evidence.
   // REQUIRES: bin < reference().bins(), dt >= 0.
   float update(RankState& state, std::size_t bin, float dt, std::uint32_t step = 1) const;
+  // The same of many signals: one call, so that their arithmetic overlaps. The evidence is in the
+  // states.
+  struct Step {  // without defaults: arrays of it live on the stack of every event
+    const RankBets* bets;
+    RankState* state;
+    float dt;
+    std::uint32_t step;
+    std::uint32_t bin;
+  };
+  static void update_all(std::span<const Step> steps);
+  // update_all() for every vector width that this processor has, the widest first: same bits.
+  using Way = void (*)(std::span<const Step> steps);
+  [[nodiscard]] static std::vector<Way> ways();
 
+  // Has what update() of this bin reads brought near.
+  void prefetch(std::size_t bin) const {
+    __builtin_prefetch(&rows_[bin]);
+    __builtin_prefetch(&rows_[bin].log_e);
+    __builtin_prefetch(&inverse_mass_[bin]);
+  }
   // The bet that holds most of the evidence.
   [[nodiscard]] std::size_t leader(const RankState& state) const;
   // Expected log growth of a bet in each bin, for attribution: ln q_k(b)/p0(b); the plug-in's q is
@@ -86,28 +112,32 @@ class RankBets {
   [[nodiscard]] double tau(std::size_t bet) const { return tau_[bet]; }
 
  private:
-  struct alignas(16) Row {
-    std::array<float, kFixedBets> e{};             // q_k(b) / p0(b) / (1 + tau_k)
-    std::array<std::int16_t, kFixedBets> log_e{};  // 256 ln of it
-  };
   void build_fixed();
   void build_plug_in();
   [[nodiscard]] float plug_in_e(const RankState& state, std::size_t bin) const;
   [[nodiscard]] float plug_in_tax(const RankState& state) const;
   void learn(RankState& state, std::size_t bin) const;
+  template <std::size_t kBytes>
+  void take(const Step& next) const;
+  template <std::size_t kBytes>
+  static void take_all(std::span<const Step> steps);
+  static void all_narrow(std::span<const Step> steps);
+  static void all_avx2(std::span<const Step> steps);
+  static void all_avx512(std::span<const Step> steps);
 
-  Reference reference_;
-  RankOptions options_;
-  std::array<Row, kMaxBins> rows_{};
-  std::array<float, kMaxBins> inverse_mass_{};
-  std::array<double, kBets> tau_{};
-  double floor_keep_ = 1.0;       // 1 / (1 + what the floors added to the masses)
+  // What every event reads comes first.
   float plug_in_keep_ = 1.0F;     // floor_keep_ / (1 + tau of the plug-in)
   float prior_ = 0.0F;            // the prior's weight, in count units
+  float plug_in_weight_ = 1.0F;
   std::uint16_t unit_ = 1;        // counts of one event
   std::uint16_t fade_every_ = 1;  // events between two fadings by 2^(-1/8)
-  float plug_in_weight_ = 1.0F;
   bool ordered_ = true;
+  RankOptions options_;
+  Reference reference_;
+  std::array<float, kMaxBins> inverse_mass_{};
+  std::array<BetRow, kMaxBins> rows_{};
+  std::array<double, kBets> tau_{};
+  double floor_keep_ = 1.0;  // 1 / (1 + what the floors added to the masses)
 };
 
 // The detector by name, in events: `trimtab detect rank_e --reference REF`.

@@ -36,14 +36,10 @@ std::vector<WordChange> strongest(std::vector<Score>& scores) {
 
 }  // namespace
 
-void RecentRecords::add(const RecentRecord& record) {
-  const std::size_t slot = added_ % kKept;
-  if (slot == ring_.size()) {
-    ring_.push_back(record);
-  } else {
-    ring_.set(slot, record);
-  }
-  ++added_;
+RecentRecord& RecentRecords::add() {
+  const std::size_t slot = added_++ % kKept;
+  if (slot == ring_.size()) ring_.push_back({});
+  return ring_.change(slot);
 }
 
 std::vector<const RecentRecord*> RecentRecords::newest(std::size_t count) const {

@@ -31,7 +31,9 @@ class RecentRecords {
  public:
   static constexpr std::size_t kKept = 256;
 
-  void add(const RecentRecord& record);
+  // The next record, to be filled in place: all but the words beyond its count and the numbers of
+  // an absent vector, which keep what the record 256 before had there.
+  [[nodiscard]] RecentRecord& add();
   // Newest first, at most `count`.
   [[nodiscard]] std::vector<const RecentRecord*> newest(std::size_t count) const;
 

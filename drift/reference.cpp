@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <limits>
 #include <numeric>
+#include <optional>
 
 #include "base/check.h"
 
@@ -69,6 +70,15 @@ void Reference::set_masses() {
   for (double& mass : masses_) mass /= total;
 }
 
+void Reference::set_slots() {
+  slots_.fill(kFree);
+  for (std::size_t i = 0; i < hashes_.size(); ++i) {
+    std::size_t at = hashes_[i] >> 58;
+    while (slots_[at] != kFree) at = (at + 1) % kSlots;
+    slots_[at] = static_cast<std::uint8_t>(i);
+  }
+}
+
 Reference Reference::from_numbers(std::vector<double> values) {
   CHECK(!values.empty(), "a reference needs values");
   Reference result;
@@ -89,10 +99,52 @@ Reference Reference::from_numbers(std::vector<double> values) {
   return result;
 }
 
-Reference Reference::from_categories(std::vector<CategoryCount> counts, std::int64_t missing) {
+namespace {
+
+void sort_by_count(std::vector<CategoryCount>& counts) {
   std::sort(counts.begin(), counts.end(), [](const CategoryCount& a, const CategoryCount& b) {
     return a.count != b.count ? a.count > b.count : a.hash < b.hash;
   });
+}
+
+// Share of what lies outside the `kept` most frequent categories, when one half of the events
+// chooses and the other is counted, both ways round. nullopt when the halves are not known.
+std::optional<double> unlucky_tail(const std::vector<CategoryCount>& counts, std::size_t kept) {
+  std::int64_t tail = 0, total = 0;
+  for (const bool first : {true, false}) {
+    std::vector<CategoryCount> chosen = counts;
+    for (CategoryCount& one : chosen) {
+      const std::int64_t other = one.count - one.half;
+      one.count = first ? one.half : other;
+      one.half = first ? other : one.half;
+    }
+    sort_by_count(chosen);
+    for (std::size_t i = 0; i < chosen.size(); ++i) {
+      total += chosen[i].half;
+      if (i >= kept) tail += chosen[i].half;
+    }
+  }
+  const bool known = std::any_of(counts.begin(), counts.end(),
+                                 [](const CategoryCount& one) { return one.half > 0; });
+  if (!known || total == 0) return std::nullopt;
+  return static_cast<double>(tail) / static_cast<double>(total);
+}
+
+}  // namespace
+
+// The sum stays.
+void Reference::give_to_other(std::vector<std::int64_t>& counts) const {
+  const std::size_t other = counts.size() - 2;
+  for (std::size_t b = 0; b < other; ++b) {
+    const auto given =
+        static_cast<std::int64_t>(std::round(static_cast<double>(counts[b]) * lucky_));
+    counts[b] -= given;
+    counts[other] += given;
+  }
+}
+
+Reference Reference::from_categories(std::vector<CategoryCount> counts, std::int64_t missing) {
+  sort_by_count(counts);
   Reference result;
   result.ordered_ = false;
   const std::size_t kept = std::min(counts.size(), kValueBins - 1);
@@ -108,15 +160,22 @@ Reference Reference::from_categories(std::vector<CategoryCount> counts, std::int
       other += counts[i].count;
     }
   }
+  const auto tail = other > 0 ? unlucky_tail(counts, kept) : std::nullopt;
+  if (tail) {
+    const double counted = static_cast<double>(other) / static_cast<double>(result.size_);
+    result.lucky_ = std::clamp((*tail - counted) / (1.0 - counted), 0.0, 1.0);
+  }
   result.counts_.push_back(other);
   result.labels_.emplace_back("other");
   result.counts_.push_back(missing);
   result.size_ += missing;
+  result.give_to_other(result.counts_);
   std::sort(index.begin(), index.end());
   for (const auto& [hash, bin] : index) {
     result.hashes_.push_back(hash);
     result.hash_bins_.push_back(bin);
   }
+  result.set_slots();
   result.set_masses();
   return result;
 }
@@ -124,6 +183,7 @@ Reference Reference::from_categories(std::vector<CategoryCount> counts, std::int
 Reference Reference::recounted(std::vector<std::int64_t> counts) const {
   CHECK(counts.size() == bins(), "one count a bin");
   Reference part = *this;
+  part.give_to_other(counts);
   part.counts_ = std::move(counts);
   part.size_ = std::accumulate(part.counts_.begin(), part.counts_.end(), std::int64_t{0});
   CHECK(part.size_ > 0, "a reference of nothing");
@@ -140,13 +200,6 @@ double Reference::floor_excess() const {
 std::size_t Reference::filled() const {
   return static_cast<std::size_t>(
       std::count_if(counts_.begin(), counts_.end(), [](std::int64_t c) { return c > 0; }));
-}
-
-std::size_t Reference::bin_of_category(std::uint64_t hash) const {
-  if (hash == 0) return missing_bin();
-  const auto at = std::lower_bound(hashes_.begin(), hashes_.end(), hash);
-  if (at == hashes_.end() || *at != hash) return missing_bin() - 1;
-  return hash_bins_[static_cast<std::size_t>(at - hashes_.begin())];
 }
 
 std::string Reference::label(std::size_t bin) const {
@@ -185,7 +238,7 @@ Reference Reference::load(ByteReader& in) {
   const std::size_t bins = result.counts_.size();
   const bool fits =
       result.size_ > 0 && bins >= 2 && bins <= kMaxBins &&
-      result.hashes_.size() == result.hash_bins_.size() &&
+      result.hashes_.size() == result.hash_bins_.size() && result.hashes_.size() < kValueBins &&
       (result.ordered_ ? result.edge_count_ + 2 == bins : result.labels_.size() + 1 == bins) &&
       std::all_of(result.hash_bins_.begin(), result.hash_bins_.end(),
                   [bins](std::uint8_t b) { return b + 2U < bins; }) &&
@@ -194,6 +247,7 @@ Reference Reference::load(ByteReader& in) {
     in.reject();
     return from_numbers({0.0});
   }
+  result.set_slots();
   result.set_masses();
   return result;
 }

@@ -30,13 +30,16 @@ struct CategoryCount {
   std::uint64_t hash = 0;  // of the category's text; never 0
   std::string label;
   std::int64_t count = 0;
+  std::int64_t half = 0;  // of count, from every other event; 0 everywhere: not known
 };
 
 class Reference {
  public:
   // NaN and infinity count as missing. REQUIRES: not empty.
   [[nodiscard]] static Reference from_numbers(std::vector<double> values);
-  // `missing` events besides the counted ones.
+  // `missing` events besides the counted ones. With more categories than bins the most frequent ones
+  // are kept, and they are so by luck as well: what they hold too much by is estimated from halves
+  // (chosen by one, counted by the other) and given to `other`.
   [[nodiscard]] static Reference from_categories(std::vector<CategoryCount> counts,
                                                  std::int64_t missing);
 
@@ -65,20 +68,33 @@ class Reference {
   [[nodiscard]] std::size_t bin_of(double x) const {
     if (!(x - x == 0.0)) return missing_bin();
     // Branch-free search for the number of edges <= x over a power-of-two table.
-    std::size_t at = 0;
-    for (std::size_t step = kValueBins / 2; step > 0; step /= 2) {
-      at += (edges_[at + step - 1] <= x) ? step : 0;
-    }
-    return at;
+    static_assert(kValueBins == 32);
+    std::size_t at = static_cast<std::size_t>(edges_[15] <= x) << 4;
+    at += static_cast<std::size_t>(edges_[at + 7] <= x) << 3;
+    at += static_cast<std::size_t>(edges_[at + 3] <= x) << 2;
+    at += static_cast<std::size_t>(edges_[at + 1] <= x) << 1;
+    return at + static_cast<std::size_t>(edges_[at] <= x);
   }
   // REQUIRES: !ordered(). 0 -> missing_bin(), unknown -> `other`.
-  [[nodiscard]] std::size_t bin_of_category(std::uint64_t hash) const;
+  [[nodiscard]] std::size_t bin_of_category(std::uint64_t hash) const {
+    if (hash == 0) return missing_bin();
+    // Open addressing, at most half full: nearly always the first look decides.
+    for (std::size_t at = hash >> 58;; at = (at + 1) % kSlots) {
+      const std::uint8_t entry = slots_[at];
+      if (entry == kFree) return missing_bin() - 1;
+      if (hashes_[entry] == hash) return hash_bins_[entry];
+    }
+  }
 
   void save(ByteWriter& out) const;
   [[nodiscard]] static Reference load(ByteReader& in);
 
  private:
   void set_masses();
+  void set_slots();
+  void give_to_other(std::vector<std::int64_t>& counts) const;
+  static constexpr std::size_t kSlots = 64;
+  static constexpr std::uint8_t kFree = 255;
 
   bool ordered_ = true;
   std::int64_t size_ = 0;
@@ -88,7 +104,9 @@ class Reference {
   std::vector<double> masses_;
   std::vector<std::uint64_t> hashes_;    // a category bin, ascending by hash
   std::vector<std::uint8_t> hash_bins_;  // the bin of hashes_[i]
+  std::array<std::uint8_t, kSlots> slots_{};  // hash's first 6 bits -> i; kFree
   std::vector<std::string> labels_;      // a category bin
+  double lucky_ = 0.0;  // share of the kept categories' counts that belongs to `other`; not saved
 };
 
 }  // namespace trimtab::drift

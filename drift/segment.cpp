@@ -131,10 +131,20 @@ bool Segment::observe(const Observation& event) {
     projected = text_->projections->project(VectorRow::of(event));
   }
   if (text_ && text_->words) novelty = text_->words->novelty(WordRow::of(event));
+  Fed fed;
+  fed.ts_ms = ts_ms;
+  fed.candidate = event.candidate;
+  if (projected) fed.projected = &*projected;
+  look_up(event, novelty, fed);
+  for (std::size_t i = 0; i < watches_.size(); ++i) {
+    if (watches_[i].armed) feed(watches_[i], fed.bins[i], fed);
+  }
+  RankBets::update_all({fed.steps.data(), fed.count});
   bool any = false;
   for (Watch& watch : watches_) {
     if (!watch.armed) continue;
-    feed(watch, event, ts_ms, projected ? &*projected : nullptr, novelty);
+    watch.evidence = evidence_of(watch);
+    watch.interval_evidence = std::max(watch.interval_evidence, watch.evidence);
     if (events() - watch.checkpoint_event >= kCheckpointEvery) note_checkpoint(watch);
     any |= watch.alarms && watch.evidence >= watch.threshold_ms;
   }
@@ -142,47 +152,70 @@ bool Segment::observe(const Observation& event) {
   return any;
 }
 
-// REQUIRES: watch.armed.
-void Segment::feed(Watch& watch, const Observation& event, std::int64_t ts_ms,
-                   const Projections::Values* projected, double novelty) {
-  const Signal& signal = plan_->signals[watch.signal];
+// The mean of its channels' evidence.
+double Segment::evidence_of(const Watch& watch) const {
+  if (watch.channels == 1) return static_cast<double>(channel_of(watch, 0).state.evidence);
+  double sum = 0.0;
+  for (std::size_t c = 0; c < watch.channels; ++c) {
+    sum += static_cast<double>(channel_of(watch, c).state.evidence);
+  }
+  return sum / static_cast<double>(watch.channels);
+}
+
+// The bins of all signals first, so that the searches overlap and what the bets need of each is on
+// its way when its turn comes: 20 signals' tables are larger than the nearest cache.
+void Segment::look_up(const Observation& event, double novelty, Fed& fed) const {
+  for (std::size_t i = 0; i < watches_.size(); ++i) {
+    const Watch& watch = watches_[i];
+    if (!watch.armed) continue;
+    const auto* channel = reinterpret_cast<const char*>(&channels_[watch.first_channel]);
+    for (std::size_t line = 0; line < sizeof(RankState); line += 64) {
+      __builtin_prefetch(channel + line, 1);
+    }
+    const std::size_t cell = watch.cells > 1 ? seasons_.cell_of(fed.ts_ms) : 0;
+    const RankBets& bets = bets_of(watch, cell, 0);
+    std::size_t bin = 0;
+    switch (watch.kind) {
+      case SignalKind::kCategorical:
+        bin = bets.reference().bin_of_category(event.categories[watch.signal]);
+        break;
+      case SignalKind::kNumeric: bin = bets.reference().bin_of(event.numbers[watch.signal]); break;
+      case SignalKind::kNovelty: bin = bets.reference().bin_of(novelty); break;
+      case SignalKind::kEmbedding: break;  // a bin a channel
+    }
+    fed.bins[i] = static_cast<std::uint8_t>(bin);
+    bets.prefetch(bin);
+  }
+}
+
+// Notes the event's steps for the watch. REQUIRES: watch.armed.
+void Segment::feed(Watch& watch, std::uint8_t bin, Fed& fed) {
   const std::uint64_t number = events();
   Channel* channels = &channels_[watch.first_channel];
-  const bool absent = (signal.about_output && event.candidate) ||
-                      (signal.kind == SignalKind::kEmbedding && projected == nullptr);
+  const bool embedding = watch.kind == SignalKind::kEmbedding;
+  const bool absent =
+      (watch.about_output && fed.candidate) || (embedding && fed.projected == nullptr);
   if (absent || ++watch.phase < watch.thin) {
     channels[0].bins.set(number, BinRing::kNotFed);
     return;
   }
   watch.phase = 0;
-  const auto dt = static_cast<float>(std::max<std::int64_t>(0, ts_ms - watch.last_ts_ms));
-  const std::uint64_t step = number - watch.last_event;
-  watch.last_ts_ms = std::max(watch.last_ts_ms, ts_ms);
+  const auto dt = static_cast<float>(std::max<std::int64_t>(0, fed.ts_ms - watch.last_ts_ms));
+  const auto step =
+      static_cast<std::uint32_t>(std::min<std::uint64_t>(number - watch.last_event, kMostAge));
+  watch.last_ts_ms = std::max(watch.last_ts_ms, fed.ts_ms);
   watch.last_event = number;
   ++watch.fed;
-  const std::size_t cell = watch.cells > 1 ? seasons_.cell_of(ts_ms) : 0;
-  double sum = 0.0;
+  const std::size_t cell = watch.cells > 1 ? seasons_.cell_of(fed.ts_ms) : 0;
   for (std::size_t c = 0; c < watch.channels; ++c) {
     const RankBets& bets = bets_of(watch, cell, c);
-    const Reference& reference = bets.reference();
-    std::size_t bin = 0;
-    switch (signal.kind) {
-      case SignalKind::kCategorical:
-        bin = reference.bin_of_category(event.categories[watch.signal]);
-        break;
-      case SignalKind::kNumeric: bin = reference.bin_of(event.numbers[watch.signal]); break;
-      case SignalKind::kNovelty: bin = reference.bin_of(novelty); break;
-      case SignalKind::kEmbedding:
-        bin = reference.bin_of(static_cast<double>((*projected)[c]));
-        break;
+    if (embedding) {
+      bin = static_cast<std::uint8_t>(
+          bets.reference().bin_of(static_cast<double>((*fed.projected)[c])));
     }
-    channels[c].bins.set(number, static_cast<std::uint8_t>(bin));
-    sum += static_cast<double>(
-        bets.update(channels[c].state, bin, dt,
-                    static_cast<std::uint32_t>(std::min<std::uint64_t>(step, kMostAge))));
+    channels[c].bins.set(number, bin);
+    fed.steps[fed.count++] = {&bets, &channels[c].state, dt, step, bin};
   }
-  watch.evidence = sum / static_cast<double>(watch.channels);
-  watch.interval_evidence = std::max(watch.interval_evidence, watch.evidence);
 }
 
 // Taken while the evidence is low, so that an alarm's trail shows its whole rise, and in any case

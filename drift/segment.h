@@ -7,7 +7,7 @@
 // Each detector keeps a checkpoint of its state, so that an alarm can be derived again from it and
 // the events since (derivation.h).
 // Control's thread only. Memory besides references: a signal 624 bytes (state, its checkpoint, the
-// bins of 256 events) and 168 of its own, a segment 3.4 KB of marks and about 1 KB.
+// bins of 256 events) and 160 of its own, a segment 3.4 KB of marks and about 1 KB.
 #pragma once
 
 #include <array>
@@ -50,7 +50,7 @@ struct SegmentPlan {
 class Segment {
  public:
   static constexpr std::size_t kBinRing = BinRing::kEvents;  // kept for attribution
-  static constexpr std::size_t kHistory = 40;  // points of the evidence history
+  static constexpr std::size_t kHistory = 36;  // points of the evidence history; even
   static_assert(kBinRing == EventMarks::kRecent);
 
   Segment(std::shared_ptr<const SegmentPlan> plan, std::string name, std::string prefix,
@@ -126,19 +126,21 @@ class Segment {
     BinRing bins;  // all channels are fed together: whether one was is kept in the first
     RankState checkpoint;  // an alarm's trail starts here
   };
-  // One signal's detector. 40 bytes of history, 120 of the rest: there is one a signal and segment.
+  // One signal's detector: 80 bytes that every event reads, 28 that it does not, and the history's
+  // 36. There is one a signal and segment.
   struct Watch {
-    std::uint16_t signal = 0;
-    std::uint16_t channels = 0;  // 0: not built; 1, or 32
-    std::uint16_t cells = 1;     // of the week; more than 1 only with one channel
+    std::uint8_t signal = 0;
+    std::uint8_t channels = 0;  // 0: not built; 1, or 32
+    std::uint8_t cells = 1;     // of the week; more than 1 only with one channel
+    SignalKind kind = SignalKind::kNumeric;
+    bool about_output = false;
     bool armed = false;
     bool alarms = false;              // armed, and may alarm
+    std::uint8_t points = 0;          // of history
     std::uint32_t first_channel = 0;  // of channels_
     std::uint32_t first_bets = 0;     // of bets_: [cells, channels]
     std::uint32_t thin = 1;
     std::uint32_t phase = 0;  // events since the last one that fed it, while thinning
-    float theta = 1.0F;
-    std::uint32_t points = 0;  // of history
     double threshold_ms = 0.0;
     double evidence = 0.0;
     double interval_evidence = 0.0;  // the most since the last point of the history
@@ -146,9 +148,11 @@ class Segment {
     std::uint64_t last_event = 0;
     std::uint64_t fed = 0;
     std::uint64_t checkpoint_event = 0;
+
     std::uint64_t checkpoint_last_event = 0;
     std::int64_t checkpoint_last_ts_ms = 0;
     std::unique_ptr<const std::string> reason;  // of its calibration; null: nothing to say
+    float theta = 1.0F;
     std::array<std::int8_t, kHistory> history{};  // log10(evidence / threshold) in sixteenths
 
     [[nodiscard]] double log10_ratio() const { return ratio_of(evidence); }
@@ -182,8 +186,18 @@ class Segment {
   [[nodiscard]] Reference category_reference(std::size_t signal, std::size_t from, std::size_t to,
                                              std::size_t step) const;
   void forget_rows();
-  void feed(Watch& watch, const Observation& event, std::int64_t ts_ms,
-            const Projections::Values* projected, double novelty);
+  // What the detectors are fed with from one event.
+  struct Fed {
+    std::int64_t ts_ms = 0;
+    bool candidate = false;
+    const Projections::Values* projected = nullptr;
+    std::array<std::uint8_t, kMaxSignals> bins{};  // a watch; not of the embedding's
+    std::array<RankBets::Step, kMaxSignals + kProjections> steps;
+    std::size_t count = 0;  // of steps
+  };
+  void look_up(const Observation& event, double novelty, Fed& fed) const;
+  void feed(Watch& watch, std::uint8_t bin, Fed& fed);
+  [[nodiscard]] double evidence_of(const Watch& watch) const;
   void note_history();
   void note_checkpoint(Watch& watch);
   [[nodiscard]] const Channel& channel_of(const Watch& watch, std::size_t c) const {
@@ -206,6 +220,7 @@ class Segment {
   void save_reference(std::vector<StatePiece>& out) const;
   [[nodiscard]] Status restore_reference(const PieceMap& pieces);
   [[nodiscard]] Status restore_text(const PieceMap& pieces);
+  [[nodiscard]] Watch plain_watch(std::size_t signal) const;
   [[nodiscard]] Result<Watch> restore_watch(ByteReader& in);
   void save_watches(std::vector<StatePiece>& out) const;
   [[nodiscard]] Status restore_watches(const PieceMap& pieces);

@@ -78,7 +78,9 @@ Reference Segment::category_reference(std::size_t signal, std::size_t from, std:
     if (hash == 0) {
       ++missing;
     } else {
-      ++counts[hash].count;
+      CategoryCount& one = counts[hash];
+      ++one.count;
+      one.half += static_cast<std::int64_t>((i - from) / step % 2);
     }
   }
   for (const CategoryName& name : names_) {
@@ -244,11 +246,20 @@ Segment::Built Segment::build(std::size_t signal) {
   return seasonal;
 }
 
-void Segment::add_watch(std::size_t signal, Built built) {
+// What the plan says of the signal.
+Segment::Watch Segment::plain_watch(std::size_t signal) const {
+  static_assert(kMaxSignals <= 255 && kProjections <= 255 && kHoursOfWeek + 5 <= 255);
   Watch watch;
-  watch.signal = static_cast<std::uint16_t>(signal);
-  watch.channels = static_cast<std::uint16_t>(built.channels);
-  watch.cells = static_cast<std::uint16_t>(built.cells);
+  watch.signal = static_cast<std::uint8_t>(signal);
+  watch.kind = plan_->signals[signal].kind;
+  watch.about_output = plan_->signals[signal].about_output;
+  return watch;
+}
+
+void Segment::add_watch(std::size_t signal, Built built) {
+  Watch watch = plain_watch(signal);
+  watch.channels = static_cast<std::uint8_t>(built.channels);
+  watch.cells = static_cast<std::uint8_t>(built.cells);
   watch.armed = built.calibration.armed;
   watch.alarms = watch.armed && plan_->signals[signal].alarm;
   watch.first_channel = static_cast<std::uint32_t>(channels_.size());

@@ -152,8 +152,10 @@ Status Segment::restore_text(const PieceMap& pieces) {
 
 // One signal's part of the reference; its channels are there, empty, when it is read.
 Result<Segment::Watch> Segment::restore_watch(ByteReader& in) {
-  Watch watch;
-  in.get_into(watch.signal);
+  const auto signal = in.get<std::uint8_t>();
+  if (signal >= plan_->signals.size()) in.reject();
+  TRIMTAB_CHECK_OK(in.so_far());
+  Watch watch = plain_watch(signal);
   watch.armed = in.get<std::uint8_t>() != 0;
   in.get_into(watch.theta);
   in.get_into(watch.thin);
@@ -161,8 +163,7 @@ Result<Segment::Watch> Segment::restore_watch(ByteReader& in) {
   in.get_into(watch.threshold_ms);
   in.get_into(watch.cells);
   in.get_into(watch.channels);
-  if (watch.signal >= plan_->signals.size() || watch.cells == 0 ||
-      watch.cells > seasons_.cells() || watch.channels > kProjections || watch.thin == 0 ||
+  if (watch.cells == 0 || watch.cells > seasons_.cells() || watch.channels > kProjections || watch.thin == 0 ||
       (watch.armed && watch.channels == 0)) {
     in.reject();
   }

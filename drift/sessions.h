@@ -2,7 +2,8 @@
 //
 // Keeps the sessions whose window is open, at most kMaxSessions; when full the oldest gives way
 // (its session may count once more, which costs independence, not correctness, and is counted).
-// Memory: 3 MB when full. No allocation once it has been full.
+// Memory: 3 MB when full, of which the ring's 1 MB is reserved from the start; the table grows by
+// doubling with the number of open sessions and then allocates no more.
 #pragma once
 
 #include <cstdint>
@@ -42,7 +43,9 @@ class SessionWindow {
  public:
   static constexpr std::size_t kMaxSessions = 65'536;
 
-  explicit SessionWindow(std::int64_t window_ms) : window_ms_(window_ms) {}
+  explicit SessionWindow(std::int64_t window_ms) : window_ms_(window_ms) {
+    ring_.reserve(kMaxSessions);
+  }
 
   // True when this event is the first of its session in the window. Session 0: always.
   [[nodiscard]] bool counts(std::uint64_t session, std::int64_t ts_ms);

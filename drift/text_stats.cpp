@@ -5,6 +5,10 @@
 #include <cstdint>
 #include <cstring>
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 namespace trimtab::drift {
 namespace {
 
@@ -63,9 +67,7 @@ struct Lanes {
   }
 };
 
-}  // namespace
-
-TextStats text_stats(std::string_view text) {
+TextStats narrow_stats(std::string_view text) {
   TextStats stats;
   stats.chars = static_cast<double>(text.size());
   Bytes word{};
@@ -85,6 +87,126 @@ TextStats text_stats(std::string_view text) {
     lanes.add_to(stats);
   }
   return stats;
+}
+
+#if defined(__x86_64__)
+
+// The same by masks of 64 bytes, one bit a byte.
+struct Masks {
+  std::uint64_t lower, upper, digit, high, follows, printed;
+};
+
+class Counts {
+ public:
+  [[gnu::always_inline]] void add(const Masks& m) {
+    const std::uint64_t word = m.lower | m.upper | m.digit | m.high;
+    continuation_ += __builtin_popcountll(m.follows);
+    starts_ += __builtin_popcountll(word & ~(word << 1 | carry_));
+    word_chars_ += __builtin_popcountll(word & ~m.follows);
+    digits_ += __builtin_popcountll(m.digit);
+    upper_ += __builtin_popcountll(m.upper);
+    punctuation_ += __builtin_popcountll(m.printed & ~word);
+    high_ += __builtin_popcountll(m.high & ~m.follows);
+    carry_ = word >> 63;
+  }
+  [[nodiscard]] TextStats stats(std::size_t bytes) const {
+    TextStats stats;
+    stats.chars = static_cast<double>(static_cast<std::int64_t>(bytes) - continuation_);
+    stats.words = static_cast<double>(starts_);
+    stats.word_chars = static_cast<double>(word_chars_);
+    stats.digits = static_cast<double>(digits_);
+    stats.upper = static_cast<double>(upper_);
+    stats.punctuation = static_cast<double>(punctuation_);
+    stats.non_ascii = static_cast<double>(high_);
+    return stats;
+  }
+
+ private:
+  std::int64_t continuation_ = 0, starts_ = 0, word_chars_ = 0, digits_ = 0, upper_ = 0;
+  std::int64_t punctuation_ = 0, high_ = 0;
+  std::uint64_t carry_ = 0;
+};
+
+// Calls masks(64 bytes) for each block; the last one is filled up with spaces.
+template <typename MasksOf>
+[[gnu::always_inline]] inline TextStats wide_stats(std::string_view text, MasksOf masks) {
+  Counts counts;
+  std::size_t at = 0;
+  for (; at + 64 <= text.size(); at += 64) counts.add(masks(text.data() + at));
+  if (at < text.size()) {
+    std::array<char, 64> last;
+    last.fill(' ');
+    std::memcpy(last.data(), text.data() + at, text.size() - at);
+    counts.add(masks(last.data()));
+  }
+  return counts.stats(text.size());
+}
+
+[[gnu::target("avx2,popcnt")]] inline std::uint32_t within_avx2(__m256i c, int first, int count) {
+  const __m256i off = _mm256_sub_epi8(c, _mm256_set1_epi8(static_cast<char>(first)));
+  const __m256i most = _mm256_set1_epi8(static_cast<char>(count - 1));
+  return static_cast<std::uint32_t>(
+      _mm256_movemask_epi8(_mm256_cmpeq_epi8(_mm256_min_epu8(off, most), off)));
+}
+
+[[gnu::target("avx2,popcnt")]] inline Masks half_avx2(const char* from) {
+  const __m256i c = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
+  return {within_avx2(c, 'a', 26),
+          within_avx2(c, 'A', 26),
+          within_avx2(c, '0', 10),
+          static_cast<std::uint32_t>(_mm256_movemask_epi8(c)),
+          within_avx2(c, 0x80, 0x40),
+          within_avx2(c, '!', 0x7F - '!')};
+}
+
+[[gnu::target("avx2,popcnt")]] TextStats stats_avx2(std::string_view text) {
+  return wide_stats(text, [](const char* from) __attribute__((target("avx2,popcnt"))) {
+    const Masks low = half_avx2(from);
+    const Masks high = half_avx2(from + 32);
+    return Masks{low.lower | high.lower << 32, low.upper | high.upper << 32,
+                 low.digit | high.digit << 32, low.high | high.high << 32,
+                 low.follows | high.follows << 32, low.printed | high.printed << 32};
+  });
+}
+
+[[gnu::target("avx512f,avx512bw,popcnt")]] inline std::uint64_t within_avx512(__m512i c, int first,
+                                                                              int count) {
+  const __m512i off = _mm512_sub_epi8(c, _mm512_set1_epi8(static_cast<char>(first)));
+  return _mm512_cmplt_epu8_mask(off, _mm512_set1_epi8(static_cast<char>(count)));
+}
+
+[[gnu::target("avx512f,avx512bw,popcnt")]] TextStats stats_avx512(std::string_view text) {
+  return wide_stats(text, [](const char* from)
+                        __attribute__((target("avx512f,avx512bw,popcnt"))) {
+    const __m512i c = _mm512_loadu_si512(from);
+    return Masks{within_avx512(c, 'a', 26),
+                 within_avx512(c, 'A', 26),
+                 within_avx512(c, '0', 10),
+                 _mm512_movepi8_mask(c),
+                 within_avx512(c, 0x80, 0x40),
+                 within_avx512(c, '!', 0x7F - '!')};
+  });
+}
+
+#endif
+
+}  // namespace
+
+std::vector<TextStatsWay> text_stats_ways() {
+  std::vector<TextStatsWay> ways;
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  const bool counts_bits = __builtin_cpu_supports("popcnt") != 0;
+  if (counts_bits && __builtin_cpu_supports("avx512bw")) ways.push_back(&stats_avx512);
+  if (counts_bits && __builtin_cpu_supports("avx2")) ways.push_back(&stats_avx2);
+#endif
+  ways.push_back(&narrow_stats);
+  return ways;
+}
+
+TextStats text_stats(std::string_view text) {
+  static const TextStatsWay kFastest = text_stats_ways().front();
+  return kFastest(text);
 }
 
 }  // namespace trimtab::drift

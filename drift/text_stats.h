@@ -1,8 +1,9 @@
-// TextStats: the counts that the text descriptors come from, of UTF-8, in one pass of 16 bytes a
-// step. Pure, any thread, no allocation. Cost: about .15 ns a byte.
+// TextStats: the counts that the text descriptors come from, of UTF-8, in one pass of 16 to 64 bytes
+// a step, by what the processor has. Pure, any thread, no allocation.
 #pragma once
 
 #include <string_view>
+#include <vector>
 
 namespace trimtab::drift {
 
@@ -18,5 +19,9 @@ struct TextStats {
 };
 
 [[nodiscard]] TextStats text_stats(std::string_view text);
+
+// All that this processor can run, the fastest first; they agree.
+using TextStatsWay = TextStats (*)(std::string_view text);
+[[nodiscard]] std::vector<TextStatsWay> text_stats_ways();
 
 }  // namespace trimtab::drift

@@ -1,16 +1,13 @@
-// Over 400 lines because a unit, its closing and the metrics it feeds are one protocol.
+// A unit from its first request to its closing, and the metrics it feeds. Saving: ab_state.cpp.
 #include "shadow/ab.h"
 
 #include <fmt/format.h>
 #include <algorithm>
-#include <charconv>
 #include <cmath>
-#include <cstdio>
 
 #include "base/check.h"
 #include "base/evidence/bernoulli_ci.h"
 #include "base/hash.h"
-#include "base/json.h"
 
 namespace trimtab::shadow {
 namespace {
@@ -18,9 +15,6 @@ namespace {
 constexpr std::size_t kControl = 0, kCandidate = 1;
 // Unpaired values a metric and arm: far above any imbalance that SRM would let pass.
 constexpr std::size_t kMaxWaiting = 20'000;
-// Of saved pieces: values of a chunk, and digits of a chunk of `seen` (512 units).
-constexpr std::uint64_t kChunk = 256;
-constexpr std::size_t kSeenChunk = 16 * 512;
 // Served mismatches: a stray record is a race of a router, a share of them is a wrong fleet.
 constexpr std::uint64_t kRecentWindow = 512;
 constexpr std::uint64_t kStrayRecords = 3;
@@ -41,20 +35,19 @@ std::optional<double> above(const std::optional<double>& value, const std::optio
   return *value > factor * *p95 ? 1.0 : 0.0;
 }
 
-evidence::PairedBettingParams metric_params(const Plan& plan, std::size_t metrics) {
+// Metrics that UnitHistory keeps.
+bool has_history(std::string_view metric) {
+  return metric == "complaint" || metric == "accuracy" || metric == "error" || metric == "refusal";
+}
+
+evidence::PairedBettingParams metric_params(const Plan& plan, const std::string& metric,
+                                            std::size_t metrics) {
   evidence::PairedBettingParams params;
   params.alpha = plan.alpha;
   params.alpha_harm = plan.alpha_harm / static_cast<double>(metrics);
   params.margin = plan.margin_live;
+  params.reach = plan.cuped && has_history(metric) ? 2.0 : 1.0;
   return params;
-}
-
-Json optional_json(const std::optional<double>& value) {
-  return value ? Json(*value) : Json(nullptr);
-}
-std::optional<double> optional_number(const Json& json) {
-  if (json.is_null()) return std::nullopt;
-  return json.get<double>();
 }
 
 }  // namespace
@@ -65,7 +58,7 @@ LiveAb::LiveAb(Params params) : params_(std::move(params)) {
   std::vector<std::string> names = {params_.primary, other};
   names.insert(names.end(), params_.plan.guardrails.begin(), params_.plan.guardrails.end());
   for (const auto& name : names) {
-    metrics_.push_back({PairedStream(name, metric_params(params_.plan, names.size())), {}});
+    metrics_.push_back({PairedStream(name, metric_params(params_.plan, name, names.size())), {}});
   }
 }
 
@@ -162,6 +155,7 @@ void LiveAb::on_record(const LiveRecord& record, const RoutingHistory& routing) 
   open.candidate = found == Eligibility::kCandidate;
   open.ts_ms = record.ts_ms;
   open.guard = guard_values(record);
+  if (params_.plan.cuped) open.past = record.past;
   exposed_[open.candidate ? kCandidate : kControl] += 1;
   std::string unit(record.unit);
   closing_.emplace(close_ms(open), unit);
@@ -223,27 +217,16 @@ void LiveAb::close(const std::string& unit, const OpenUnit& open) {
     } else {
       bad = open.guard[i - 2];
     }
+    const std::optional<double> before = open.past.of(name);
     row.values.emplace_back(name, bad);
-    pair(metrics_[i], open.candidate, bad);
+    if (before) row.values.emplace_back("before:" + name, before);
+    // Missing: this unit says nothing about this metric.
+    if (bad) pair(metrics_[i], open.candidate, {*bad, before});
   }
   journal_.push_back(std::move(row));
 }
 
-void LiveAb::Waiting::push(double value) {
-  dirty.insert((first + values.size()) / kChunk);
-  values.push_back(value);
-}
-
-double LiveAb::Waiting::pop() {
-  const double value = values.front();
-  values.pop_front();
-  dirty.insert(first / kChunk);
-  ++first;
-  return value;
-}
-
-void LiveAb::pair(Metric& metric, bool candidate, std::optional<double> bad) {
-  if (!bad) return;  // missing: this unit says nothing about this metric
+void LiveAb::pair(Metric& metric, bool candidate, const Value& value) {
   auto& mine = metric.waiting[candidate ? kCandidate : kControl];
   auto& others = metric.waiting[candidate ? kControl : kCandidate];
   if (others.values.empty()) {
@@ -251,12 +234,15 @@ void LiveAb::pair(Metric& metric, bool candidate, std::optional<double> bad) {
       overflowed_ += 1;
       return;
     }
-    mine.push(*bad);
+    mine.push(value);
     return;
   }
-  const double other = others.pop();
+  const Value other = others.pop();
   // Bad counts 1: D > 0 means fewer bad outcomes under the candidate.
-  metric.stream.add(candidate ? other - *bad : *bad - other);
+  const double sign = candidate ? 1.0 : -1.0;
+  std::optional<double> before;
+  if (value.before && other.before) before = sign * (*other.before - *value.before);
+  metric.stream.add(sign * (other.bad - value.bad), before);
 }
 
 SrmRow LiveAb::srm_row(const std::uint64_t (&counts)[2]) const {
@@ -349,196 +335,16 @@ void LiveAb::add_closed(const ClosedUnit& unit) {
     const auto found = std::find_if(unit.values.begin(), unit.values.end(), [&](const auto& value) {
       return value.first == metric.stream.metric();
     });
-    if (found == unit.values.end()) continue;
-    if (found->first == "accuracy" && found->second) labelled_[arm] += 1;
-    pair(metric, candidate, found->second);
+    if (found == unit.values.end() || !found->second) continue;
+    if (found->first == "accuracy") labelled_[arm] += 1;
+    const auto past = std::find_if(unit.values.begin(), unit.values.end(), [&](const auto& value) {
+      return value.first == "before:" + metric.stream.metric();
+    });
+    pair(metric, candidate,
+         {*found->second, past == unit.values.end() ? std::nullopt : past->second});
   }
 }
 
 std::vector<LiveAb::ClosedUnit> LiveAb::take_closed() { return std::exchange(journal_, {}); }
-
-Json LiveAb::core() const {
-  Json metrics = Json::array();
-  for (const auto& metric : metrics_) {
-    Json queues = Json::array();
-    for (const auto& queue : metric.waiting) queues.push_back({queue.first, queue.values.size()});
-    metrics.push_back({{"stream", metric.stream.save()}, {"queues", std::move(queues)}});
-  }
-  return {{"experiment", params_.experiment},
-          {"plan_hash", config_hash(params_.plan)},
-          {"label_wait_ms", params_.label_wait_ms},
-          {"open", open_.size()},
-          {"metrics", std::move(metrics)},
-          {"seen", seen_.size()},
-          {"closed", closed_},
-          {"exposed", exposed_},
-          {"labelled", labelled_},
-          {"recent_requests", recent_requests_},
-          {"recent_errors", recent_errors_},
-          {"counters",
-           {mismatched_, unattested_, overflowed_, late_feedback_, recent_matched_,
-            recent_mismatched_}},
-          {"watermark_ms", watermark_ms_},
-          {"last_unit_ms", last_unit_ms_}};
-}
-
-void LiveAb::save_waiting(std::vector<Piece>& pieces) {
-  for (std::size_t m = 0; m < metrics_.size(); ++m) {
-    for (std::size_t arm = 0; arm < 2; ++arm) {
-      auto& waiting = metrics_[m].waiting[arm];
-      const std::uint64_t end = waiting.first + waiting.values.size();
-      for (const std::uint64_t chunk : std::exchange(waiting.dirty, {})) {
-        const std::uint64_t from = std::max(waiting.first, chunk * kChunk);
-        const std::uint64_t to = std::min(end, (chunk + 1) * kChunk);
-        Piece piece{fmt::format("wait/{}/{}/{:012}", m, arm, chunk), {}};
-        if (from < to) {
-          Json values = {from};
-          for (std::uint64_t n = from; n < to; ++n) {
-            values.push_back(waiting.values[static_cast<std::size_t>(n - waiting.first)]);
-          }
-          piece.bytes = dump_json(values);
-        }
-        pieces.push_back(std::move(piece));
-      }
-    }
-  }
-}
-
-std::vector<LiveAb::Piece> LiveAb::save_changed() {
-  std::vector<Piece> pieces;
-  for (const auto& unit : std::exchange(dirty_units_, {})) {
-    Piece piece{fmt::format("unit/{:016x}", stable_hash(unit)), {}};
-    if (const auto found = open_.find(unit); found != open_.end()) {
-      const OpenUnit& open = found->second;
-      Json guard = Json::array();
-      for (const auto& value : open.guard) guard.push_back(optional_json(value));
-      piece.bytes = dump_json(Json{unit, open.record_id, open.candidate, open.complaint,
-                                   optional_json(open.label), open.ts_ms, std::move(guard)});
-    }
-    pieces.push_back(std::move(piece));
-  }
-  save_waiting(pieces);
-  for (std::size_t at = seen_saved_ / kSeenChunk * kSeenChunk; at < seen_text_.size();
-       at += kSeenChunk) {
-    if (seen_saved_ == seen_text_.size()) break;
-    pieces.push_back(
-        {fmt::format("seen/{:08}", at / kSeenChunk), seen_text_.substr(at, kSeenChunk)});
-  }
-  seen_saved_ = seen_text_.size();
-  std::string text = dump_json(core());
-  if (text != saved_core_) {
-    saved_core_ = text;
-    pieces.push_back({"core", std::move(text)});
-  }
-  return pieces;
-}
-
-Status LiveAb::restore_core(const Json& saved) {
-  if (saved.at("experiment") != params_.experiment ||
-      saved.at("plan_hash") != config_hash(params_.plan) ||
-      saved.at("label_wait_ms") != params_.label_wait_ms) {
-    return fail(Code::kCorrupt, "live A/B: saved under another experiment, plan or W");
-  }
-  const Json& metrics = saved.at("metrics");
-  if (metrics.size() != metrics_.size()) {
-    return fail(Code::kCorrupt, "live A/B: another number of metrics");
-  }
-  for (std::size_t i = 0; i < metrics_.size(); ++i) {
-    TRIMTAB_CHECK_OK(metrics_[i].stream.restore(metrics[i].at("stream")));
-    for (std::size_t arm = 0; arm < 2; ++arm) {
-      metrics_[i].waiting[arm].first = metrics[i].at("queues").at(arm).at(0).get<std::uint64_t>();
-    }
-  }
-  const auto two = [&](const char* key, std::uint64_t(&into)[2]) {
-    for (std::size_t i = 0; i < 2; ++i) into[i] = saved.at(key).at(i).get<std::uint64_t>();
-  };
-  two("closed", closed_);
-  two("exposed", exposed_);
-  two("labelled", labelled_);
-  two("recent_requests", recent_requests_);
-  two("recent_errors", recent_errors_);
-  std::uint64_t* counters[] = {&mismatched_,    &unattested_,     &overflowed_,
-                               &late_feedback_, &recent_matched_, &recent_mismatched_};
-  for (std::size_t i = 0; i < std::size(counters); ++i) {
-    *counters[i] = saved.at("counters").at(i).get<std::uint64_t>();
-  }
-  watermark_ms_ = saved.at("watermark_ms").get<std::int64_t>();
-  last_unit_ms_ = saved.at("last_unit_ms").get<std::int64_t>();
-  return {};
-}
-
-void LiveAb::restore_unit(const Json& row) {
-  OpenUnit open;
-  const auto unit = row.at(0).get<std::string>();
-  open.record_id = row.at(1).get<std::string>();
-  open.candidate = row.at(2).get<bool>();
-  open.complaint = row.at(3).get<bool>();
-  open.label = optional_number(row.at(4));
-  open.ts_ms = row.at(5).get<std::int64_t>();
-  for (const auto& value : row.at(6)) open.guard.push_back(optional_number(value));
-  closing_.emplace(close_ms(open), unit);
-  by_record_.emplace(open.record_id, unit);
-  open_.emplace(unit, std::move(open));
-}
-
-Status LiveAb::restore_seen(const std::string& digits) {
-  for (std::size_t i = 0; i + 16 <= digits.size(); i += 16) {
-    std::uint64_t hash = 0;
-    const auto parsed = std::from_chars(&digits[i], &digits[i] + 16, hash, 16);
-    if (parsed.ptr != &digits[i] + 16) return fail(Code::kCorrupt, "live A/B: 'seen' is not hex");
-    remember(hash);
-  }
-  return {};
-}
-
-Status LiveAb::restore_waiting(const std::string& name, const std::string& bytes) {
-  std::size_t metric = 0, arm = 0;
-  const bool named = std::sscanf(name.c_str(), "wait/%zu/%zu/", &metric, &arm) == 2;
-  if (!named || metric >= metrics_.size() || arm > 1) {
-    return fail(Code::kCorrupt, "live A/B: no such queue: " + name);
-  }
-  TRIMTAB_TRY(const Json values, parse_json(bytes));
-  Waiting& waiting = metrics_[metric].waiting[arm];
-  if (values.at(0) != waiting.first + waiting.values.size()) {
-    return fail(Code::kCorrupt, "live A/B: a queue has a hole before " + name);
-  }
-  for (std::size_t i = 1; i < values.size(); ++i) {
-    waiting.values.push_back(values[i].get<double>());
-  }
-  return {};
-}
-
-Result<LiveAb> LiveAb::restore(Params params, const std::vector<Piece>& pieces) {
-  LiveAb ab(std::move(params));
-  std::map<std::string, const std::string*> by_name;  // chunks in their order
-  for (const auto& piece : pieces) by_name[piece.name] = &piece.bytes;
-  const auto core = by_name.find("core");
-  if (core == by_name.end()) return fail(Code::kCorrupt, "live A/B: its core was not saved");
-  try {
-    TRIMTAB_TRY(const Json saved, parse_json(*core->second));
-    TRIMTAB_CHECK_OK(ab.restore_core(saved));
-    for (const auto& [name, bytes] : by_name) {
-      if (name.starts_with("seen/")) TRIMTAB_CHECK_OK(ab.restore_seen(*bytes));
-      if (name.starts_with("unit/")) {
-        TRIMTAB_TRY(const Json row, parse_json(*bytes));
-        ab.restore_unit(row);
-      }
-      if (name.starts_with("wait/")) TRIMTAB_CHECK_OK(ab.restore_waiting(name, *bytes));
-    }
-    bool whole = ab.open_.size() == saved.at("open") && ab.seen_.size() == saved.at("seen");
-    for (std::size_t i = 0; i < ab.metrics_.size(); ++i) {
-      for (std::size_t arm = 0; arm < 2; ++arm) {
-        const auto count = saved.at("metrics").at(i).at("queues").at(arm).at(1);
-        whole = whole && ab.metrics_[i].waiting[arm].values.size() == count;
-      }
-    }
-    if (!whole) return fail(Code::kCorrupt, "live A/B: pieces of what was saved are missing");
-  } catch (const nlohmann::json::exception& error) {
-    return fail(Code::kCorrupt, std::string("live A/B: ") + error.what());
-  }
-  ab.seen_saved_ = ab.seen_text_.size();
-  ab.saved_core_ = *core->second;
-  return ab;
-}
 
 }  // namespace trimtab::shadow

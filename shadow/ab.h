@@ -13,6 +13,8 @@
 // Hard SLO: half of the candidate's recent requests (at least 20, about the last 64; every request,
 // not only first ones) end in errors, twice the control's share. No statistics: a broken server.
 // A unit is counted once: later requests of a unit that has opened change nothing.
+// plan.cuped: complaint, accuracy, error and refusal are adjusted by what the unit did before its
+// first request here (PairedStream; unit_history.h); the other guardrails have no history.
 // One thread; deterministic; event time only. Memory: max_open_units open units (about 300 bytes),
 // about 60 bytes a unit ever opened (at most max_open_units + 2 ab_max_units), kMaxWaiting unpaired
 // values a metric and arm. Saved in pieces: a row an open unit, chunks of what only grows; what
@@ -35,6 +37,7 @@
 #include "shadow/plan.h"
 #include "shadow/routing.h"
 #include "shadow/shadow_gate.h"
+#include "shadow/unit_history.h"
 #include "shadow/verdicts.h"
 
 namespace trimtab::shadow {
@@ -53,6 +56,7 @@ struct LiveRecord {
   std::optional<bool> refusal;
   std::optional<double> latency_s;
   std::optional<double> tokens_out, tokens_all;
+  UnitPast past;  // of the unit, without this request
 };
 
 // Feedback that the daemon has joined to a record.
@@ -91,7 +95,8 @@ class LiveAb {
   struct ClosedUnit {
     std::string unit, record_id, arm;
     std::int64_t ts_ms = 0, closed_ms = 0;
-    std::vector<std::pair<std::string, std::optional<double>>> values;  // metric, bad = 1
+    // metric, bad = 1; "before:metric", where it is known: what UnitHistory said
+    std::vector<std::pair<std::string, std::optional<double>>> values;
   };
   [[nodiscard]] std::vector<ClosedUnit> take_closed();
   // Takes a journaled unit as if it had just closed here (replay.h): the metrics of this plan are
@@ -115,15 +120,21 @@ class LiveAb {
     std::optional<double> label;
     std::int64_t ts_ms = 0;
     std::vector<std::optional<double>> guard;  // 1 = bad; as plan.guardrails
+    UnitPast past;
+  };
+  // A closed unit's value of one metric.
+  struct Value {
+    double bad = 0.0;
+    std::optional<double> before;
   };
   // Unpaired closed values of an arm, first in first out. The value that was pushed as the n-th is
   // saved in chunk n / kChunk.
   struct Waiting {
-    std::deque<double> values;
+    std::deque<Value> values;
     std::uint64_t first = 0;        // the number of values.front()
     std::set<std::uint64_t> dirty;  // chunks to be written or removed
-    void push(double value);
-    double pop();
+    void push(const Value& value);
+    Value pop();
   };
   struct Metric {
     PairedStream stream;
@@ -137,7 +148,7 @@ class LiveAb {
   void count_error(bool candidate, const std::optional<bool>& error);
   [[nodiscard]] std::string slo_breach() const;
   void close(const std::string& unit, const OpenUnit& open);
-  void pair(Metric& metric, bool candidate, std::optional<double> bad);
+  void pair(Metric& metric, bool candidate, const Value& value);
   [[nodiscard]] nlohmann::json core() const;
   [[nodiscard]] Status restore_core(const nlohmann::json& core);
   void restore_unit(const nlohmann::json& row);

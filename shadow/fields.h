@@ -163,6 +163,8 @@ void fields(S& s, V& visit) {
   visit("harm", s.harm);
   visit("mean_lower", s.mean_lower);
   visit("mean_upper", s.mean_upper);
+  visit("adjusted", s.adjusted);
+  visit("slope", s.slope);
 }
 template <typename S, typename V>
 requires std::is_same_v<std::remove_const_t<S>, ShadowVerdict>

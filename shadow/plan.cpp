@@ -51,6 +51,7 @@ void plan_fields(S& p, V& visit) {
   visit("guardrails", p.guardrails);
   visit("slow_factor", p.slow_factor);
   visit("length_factor", p.length_factor);
+  visit("cuped", p.cuped);
   visit("n_opt", p.n_opt);
   visit("seed", p.seed);
   visit("offline_max_records", p.offline_max_records);

@@ -30,11 +30,17 @@ namespace trimtab::shadow {
 [[nodiscard]] std::optional<double> pair_difference(const ScoreResult& result, const Plan& plan);
 
 // One stream of D with its test, its running-mean sequence and its counts.
+//
+// CUPED (params.reach 2): where what both units did before is known, the bet is on
+// D - slope (x_a - x_b), the slope in [0, 1] of D on that difference over the pairs *before* this
+// one. Arms are drawn by hash, so the difference is 0 on average whatever the past was, the mean
+// bet on is D's, and the error rates stay; the noise that the past explains is gone.
 class PairedStream {
  public:
   PairedStream(std::string metric, const evidence::PairedBettingParams& params);
-  // NaN and values outside [-1, 1] are counted as missing and change nothing else.
-  void add(std::optional<double> d);
+  // NaN and values outside [-1, 1] are counted as missing and change nothing else. `before`: the
+  // same difference of what the units did before, in [-1, 1]; absent: not known of both.
+  void add(std::optional<double> d, std::optional<double> before = std::nullopt);
   [[nodiscard]] EvidenceRow row() const;
   [[nodiscard]] const std::string& metric() const { return metric_; }
   [[nodiscard]] std::uint64_t pairs() const { return betting_.n(); }
@@ -45,8 +51,12 @@ class PairedStream {
  private:
   std::string metric_;
   evidence::PairedBetting betting_;
+  [[nodiscard]] double slope() const;
+
   evidence::EmpiricalBernstein mean_;
   std::uint64_t missing_ = 0;
+  std::uint64_t adjusted_ = 0;  // pairs with a past
+  double sum_products_ = 0.0, sum_squares_ = 0.0;  // of D x before, and of before
 };
 
 class ShadowGate {

@@ -41,6 +41,8 @@ struct EvidenceRow {
   double log_threshold = 0.0, log_threshold_harm = 0.0;       // ln(1/alpha), ln(1/alpha_harm)
   bool non_inferior = false, superior = false, harm = false;  // crossed at some time
   double mean_lower = -1.0, mean_upper = 1.0;  // empirical-Bernstein sequence of the mean of D
+  std::uint64_t adjusted = 0;  // pairs from which the units' past was taken off (CUPED)
+  double slope = 0.0;          // by this share of it
   bool operator==(const EvidenceRow&) const = default;
 };
 

@@ -125,4 +125,13 @@ Result<AsymptoticResult> asymptotic_cs(const Moments& a, const Moments& b, Effec
   return bounds(estimate, params);
 }
 
+Result<AsymptoticResult> asymptotic_bounds(double estimate, double variance, double n,
+                                           const AsymptoticParams& params) {
+  TRIMTAB_CHECK_OK(check(params));
+  if (!std::isfinite(estimate) || !(variance >= 0.0) || !std::isfinite(variance) || !(n > 0.0)) {
+    return fail(Code::kInvalid, "asymptotic_cs: the estimate or its variance is not finite");
+  }
+  return bounds({estimate, n, variance}, params);
+}
+
 }  // namespace trimtab::evidence

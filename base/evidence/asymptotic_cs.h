@@ -45,5 +45,8 @@ struct AsymptoticResult {
                                                      const AsymptoticParams& params);
 [[nodiscard]] Result<AsymptoticResult> asymptotic_cs(const Moments& a, const Moments& b,
                                                      Effect effect, const AsymptoticParams& params);
+// From an estimate whose variance (se^2) over n observations is known: what the two above end in.
+[[nodiscard]] Result<AsymptoticResult> asymptotic_bounds(double estimate, double variance, double n,
+                                                         const AsymptoticParams& params);
 
 }  // namespace trimtab::evidence

@@ -25,10 +25,7 @@ constexpr double kLargestLoss = 0.98;
 
 bool in_open_unit(double value) { return value > 0.0 && value < 1.0; }
 
-double side_bet(double bet, double m, double direction) {
-  const double worst = direction > 0 ? m : 1.0 - m;  // the largest fall of x (resp. rise) from m
-  return std::min(bet, kLargestLoss / worst);
-}
+double side_bet(double bet, double worst) { return std::min(bet, kLargestLoss / worst); }
 
 // ln of the weighted mean of exp(log_wealth).
 double log_mean(const std::array<double, kGridSize>& log_wealth) {
@@ -65,6 +62,9 @@ Status validate(const PairedBettingParams& params) {
     return fail(Code::kInvalid, "margin: a number in [0, 1)");
   }
   if (!in_open_unit(params.c)) return fail(Code::kInvalid, "c: a number in (0, 1)");
+  if (!(params.reach >= 1.0 && params.reach <= 4.0)) {
+    return fail(Code::kInvalid, "reach: a number in [1, 4]");
+  }
   return {};
 }
 
@@ -77,7 +77,8 @@ PairedBetting::PairedBetting(const PairedBettingParams& params) : params_(params
     made.direction = direction;
     made.log_threshold = -std::log(alpha);
     made.log_inverse_alpha = -std::log(alpha);
-    made.cap = params.c / (direction > 0 ? m : 1.0 - m);
+    made.worst = (direction > 0 ? m : 1.0 - m) + (params.reach - 1.0) / 2.0;
+    made.cap = params.c / made.worst;
     return made;
   };
   non_inferior_ = side(m_margin, 1.0, params.alpha);
@@ -92,7 +93,7 @@ void PairedBetting::bet(Side& side, double x, double predmix_root) {
     side.capital.log_e += std::log1p(std::min(wanted, side.cap) * gain);
   } else {
     for (std::size_t k = 0; k < kGridSize; ++k) {
-      side.log_wealth[k] += std::log1p(side_bet(kGridBets[k], side.m, side.direction) * gain);
+      side.log_wealth[k] += std::log1p(side_bet(kGridBets[k], side.worst) * gain);
     }
     side.capital.log_e = log_mean(side.log_wealth);
   }
@@ -103,7 +104,7 @@ void PairedBetting::bet(Side& side, double x, double predmix_root) {
 }
 
 Status PairedBetting::update(double d) {
-  if (!(d >= -1.0 && d <= 1.0)) {
+  if (!(d >= -params_.reach && d <= params_.reach)) {
     return fail(Code::kInvalid, "D must be a number in [-1, 1]: leave a missing pair out");
   }
   const double x = (d + 1.0) / 2.0;
@@ -132,6 +133,7 @@ Json PairedBetting::save() const {
                {"margin", params_.margin},
                {"bets", bets_name(params_.bets)},
                {"c", params_.c},
+               {"reach", params_.reach},
                {"n", n_},
                {"sum_d", sum_d_},
                {"sum_x", sum_x_},
@@ -149,7 +151,7 @@ Json PairedBetting::save() const {
 Result<PairedBetting> PairedBetting::restore(const PairedBettingParams& params, const Json& saved) {
   PairedBetting made(params);
   const Json expected = made.save();
-  for (const char* key : {"alpha", "alpha_harm", "margin", "bets", "c"}) {
+  for (const char* key : {"alpha", "alpha_harm", "margin", "bets", "c", "reach"}) {
     if (!saved.is_object() || !saved.contains(key) || saved[key] != expected[key]) {
       return fail(Code::kCorrupt, std::string("paired_betting: saved with another ") + key +
                                       ": a change of plan starts a new experiment");

@@ -42,6 +42,9 @@ struct PairedBettingParams {
   double margin = 0.02;      // [0, 1)
   Bets bets = Bets::kGrid;
   double c = 0.5;  // predmix only, (0, 1)
+  // D lies in [-reach, reach]; 2 for differences adjusted by a slope of at most 1 (shadow/ab.h). No
+  // stake is larger than the farthest D can pay for.
+  double reach = 1.0;  // [1, 4]
 };
 // kInvalid naming the parameter that is out of range.
 [[nodiscard]] Status validate(const PairedBettingParams& params);
@@ -60,8 +63,8 @@ class PairedBetting {
   // REQUIRES: validate(params).
   explicit PairedBetting(const PairedBettingParams& params);
 
-  // One pair. kInvalid (and nothing changes) when d is NaN or outside [-1, 1]: a missing value is
-  // not evidence.
+  // One pair. kInvalid (and nothing changes) when d is NaN or outside [-reach, reach]: a missing
+  // value is not evidence.
   [[nodiscard]] Status update(double d);
 
   [[nodiscard]] std::uint64_t n() const { return n_; }
@@ -85,6 +88,7 @@ class PairedBetting {
     double log_threshold = 0.0;
     double log_inverse_alpha = 0.0;              // 2 ln(1/alpha) is the bet's numerator
     double cap = 1.0;                            // largest predmix bet
+    double worst = 0.5;                          // how far x can go against the bet from m
     std::array<double, kGridSize> log_wealth{};  // grid: one a bet
     Capital capital;
   };

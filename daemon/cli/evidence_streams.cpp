@@ -3,6 +3,7 @@
 #include <optional>
 
 #include "base/evidence/asymptotic_cs.h"
+#include "base/evidence/cuped.h"
 #include "base/evidence/empirical_bernstein_cs.h"
 #include "base/evidence/hedged_cs.h"
 #include "base/evidence/msprt.h"
@@ -137,13 +138,16 @@ Result<evidence::Moments> moments(const Parameters& given, const std::string& ar
   return found;
 }
 
-Result<OrderedJson> asymptotic(const Parameters& given, const OfflineArguments& arguments) {
+evidence::Side side_of(const Parameters& given) {
   const std::string& side = given.text("side");
-  const evidence::AsymptoticParams params{.alpha = given.number("alpha"),
-                                          .n_opt = given.number("n_opt"),
-                                          .side = side == "two"     ? evidence::Side::kTwo
-                                                  : side == "lower" ? evidence::Side::kLower
-                                                                    : evidence::Side::kUpper};
+  return side == "two"     ? evidence::Side::kTwo
+         : side == "lower" ? evidence::Side::kLower
+                           : evidence::Side::kUpper;
+}
+
+Result<OrderedJson> asymptotic(const Parameters& given, const OfflineArguments& arguments) {
+  const evidence::AsymptoticParams params{
+      .alpha = given.number("alpha"), .n_opt = given.number("n_opt"), .side = side_of(given)};
   const std::string& effect = given.text("effect");
   OrderedJson json;
   evidence::AsymptoticResult found;
@@ -173,6 +177,47 @@ Result<OrderedJson> asymptotic(const Parameters& given, const OfflineArguments& 
   json["log_e"] = number_json(found.log_e);
   json["p_value"] = number_json(found.p_value);
   return json;
+}
+
+constexpr Parameter kCuped[] = {
+    alpha_row("Waudby-Smith et al. 2021"),
+    number_row("n_opt", "5000", kSmallest, kLargest, "units of the tightest bound", "GrowthBook"),
+    {"side", Type::kText, "two", 0, 0, "bounds given; one of: two|lower|upper", "GrowthBook"},
+    {"effect", Type::kText, "absolute", 0, 0, "b - a, or (b - a)/a; one of: absolute|relative",
+     "GrowthBook"},
+    {"slope", Type::kText, "joint", 0, 0,
+     "slope of both arms together, or within the arms (least squares); one of: joint|within",
+     "GrowthBook"},
+};
+
+// A unit a line, "value,value before", a file an arm.
+Result<OrderedJson> cuped(const Parameters& given, const OfflineArguments& arguments) {
+  evidence::CupedArm arms[2];
+  for (std::size_t i = 0; i < 2; ++i) {
+    TRIMTAB_CHECK_OK(
+        each_item(arguments.files[i], arguments.column, [&](const Item& item) -> Status {
+          TRIMTAB_TRY(const auto pair, parse_pair(item.text));
+          return arms[i].add(pair.first, pair.second);
+        }));
+  }
+  const evidence::AsymptoticParams params{
+      .alpha = given.number("alpha"), .n_opt = given.number("n_opt"), .side = side_of(given)};
+  const auto effect = given.text("effect") == "absolute" ? evidence::Effect::kAbsolute
+                                                         : evidence::Effect::kRelative;
+  const auto slope =
+      given.text("slope") == "joint" ? evidence::Slope::kJoint : evidence::Slope::kWithin;
+  TRIMTAB_TRY(const auto found, evidence::cuped(arms[0], arms[1], effect, slope, params));
+  return OrderedJson{{"n", {arms[0].n(), arms[1].n()}},
+                     {"theta", number_json(found.theta)},
+                     {"estimate", number_json(found.adjusted.estimate)},
+                     {"se", number_json(found.adjusted.se)},
+                     {"lower", bound_json(found.adjusted.lower)},
+                     {"upper", bound_json(found.adjusted.upper)},
+                     {"log_e", number_json(found.adjusted.log_e)},
+                     {"p_value", number_json(found.adjusted.p_value)},
+                     {"plain_estimate", number_json(found.plain_estimate)},
+                     {"plain_se", number_json(found.plain_se)},
+                     {"variance_reduction", number_json(found.variance_reduction)}};
 }
 
 constexpr Parameter kMsprt[] = {
@@ -244,6 +289,8 @@ constexpr EvidenceRow kRows[] = {
      &bernstein, 1},
     {"asymptotic_cs", "confidence sequence of a mean or of a difference, large samples",
      kAsymptotic, &asymptotic, 1},
+    {"cuped", "difference of two arms' means, adjusted for what units did before: files A B",
+     kCuped, &cuped, 2},
     {"msprt", "do the means of normal pairs x,y differ?", kMsprt, &msprt, 1},
     {"two_proportions", "do two probabilities differ? blocks of successes_a,successes_b",
      kTwoProportions, &two_proportions, 1},

@@ -177,7 +177,7 @@ TEST_F(TrainingFaultTest, TooLittleMemoryIsNamed) {
 
 // --- 17
 TEST_F(TrainingFaultTest, AWorkerThatHangsIsEnded) {
-  configure("heartbeat_timeout: 15s, kill_grace: 1s, ", kLong);
+  configure("heartbeat_timeout: 30s, kill_grace: 1s, ", kLong);
   start();
   send_corrections(60);
   (void)retrain();

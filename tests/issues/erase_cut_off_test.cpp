@@ -44,14 +44,16 @@ TEST(Erase, CutOffAnywhereItIsFinishedByAskingAgain) {
   ASSERT_TRUE(write_atomic(data, "{\"id\":\"a\",\"x\":1}\n{\"id\":\"b\",\"x\":2}\n"));
 
   const CommandRequest command{.verb = "erase", .actor = "t", .body = R"({"user":"ua"})"};
-  std::set<std::string> asked;
-  const auto cut_off = [&](const std::set<std::string>& ids) -> Status {
+  using Ids = std::set<std::string>;
+  using Units = std::set<std::uint64_t>;
+  Ids asked;
+  const auto cut_off = [&](const Ids& ids, const Units&) -> Status {
     asked = ids;
     return fail(Code::kIo, "cut off");
   };
   EXPECT_GE(erase_person(command, settings, **state, **records, kNow, cut_off).status, 500);
   EXPECT_EQ(asked, std::set<std::string>{"a"});
-  const auto whole = [&](const std::set<std::string>& ids) -> Status {
+  const auto whole = [&](const Ids& ids, const Units&) -> Status {
     asked = ids;
     return {};
   };
