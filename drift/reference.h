@@ -37,8 +37,8 @@ class Reference {
  public:
   // NaN and infinity count as missing. REQUIRES: not empty.
   [[nodiscard]] static Reference from_numbers(std::vector<double> values);
-  // `missing` events besides the counted ones. With more categories than bins the most frequent ones
-  // are kept, and they are so by luck as well: what they hold too much by is estimated from halves
+  // `missing` events besides the counted ones. With more categories than bins the most frequent are
+  // kept, and they are so by luck as well: what they hold too much by is estimated from halves
   // (chosen by one, counted by the other) and given to `other`.
   [[nodiscard]] static Reference from_categories(std::vector<CategoryCount> counts,
                                                  std::int64_t missing);

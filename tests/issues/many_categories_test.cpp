@@ -1,6 +1,6 @@
-// Found by `./dev bench steady`: of fifty equally frequent answers the 31 that the reference happened
-// to show most became bins, `other` was left with 30 % where 38 % belonged to it, and steady traffic
-// raised an alarm. The reference must give `other` what it has outside of the reference, too.
+// Found by `./dev bench steady`: of fifty equally frequent answers the 31 that the reference
+// happened to show most became bins, `other` was left with 30 % where 38 % belonged to it, and
+// steady traffic raised an alarm. `other` must get what it has outside of the reference, too.
 #include <gtest/gtest.h>
 
 #include <cmath>
