@@ -190,6 +190,7 @@ Value filter_last(Interpreter&, const Value& v, const Arguments&) {
 Value filter_reverse(Interpreter&, const Value& v, const Arguments&) {
   auto items = v.iterate();
   std::reverse(items.begin(), items.end());
+  if (v.is_generator()) return Value::list(std::move(items));  // Jinja's way round: a list
   if (!v.is_string()) return Value::generator(std::move(items));
   std::string out;
   for (const auto& c : items) out += c.text();
