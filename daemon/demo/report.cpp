@@ -133,6 +133,7 @@ std::string trial_charts(const Timeline& timeline) {
       start_s = std::min(start_s, points.front().t_s);
       end_s = std::max(end_s, points.back().t_s);
     }
+    if (end_s <= start_s) continue;  // it ended before there was evidence to draw
     const Frame frame{end_s + 1, -1, 1.5, 200, std::max(0.0, start_s - 1)};
     std::vector<TimelineEvent> events;
     for (const auto& event : timeline.events) {
