@@ -62,7 +62,8 @@ Value arithmetic(const std::string& op, const Value& a, const Value& b) {
 }
 
 Value repeat(const Value& sequence, std::int64_t times) {
-  times = std::max<std::int64_t>(times, 0);
+  const bool empty = sequence.is_string() ? sequence.text().empty() : sequence.items().empty();
+  times = empty ? 0 : std::max<std::int64_t>(times, 0);
   if (sequence.is_string()) {
     if (static_cast<double>(times) * static_cast<double>(sequence.text().size()) > kMaxTextBytes) {
       throw JinjaError("a text grows beyond 16 MiB");
