@@ -180,15 +180,8 @@ Status PairScoring::order(Step& step, const std::string& key, const ScoredPairin
     dirty_ = true;
     return on_screen({});
   }
-  TRIMTAB_TRY(order.intent, step.tx.add({.key = key,
-                                         .target = settings_->name,
-                                         .kind = "score",
-                                         .subject = subject_,
-                                         .payload = order.payload,
-                                         .created_ms = step.now_ms,
-                                         .updated_ms = step.now_ms}));
+  TRIMTAB_CHECK_OK(step.order(std::move(order)));
   flying_ = key;
-  step.orders.push_back(std::move(order));
   return {};
 }
 

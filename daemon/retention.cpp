@@ -3,6 +3,7 @@
 #include <set>
 
 #include "base/files.h"
+#include "shadow/reverse_shadow.h"
 #include "shadow/trial.h"
 
 namespace trimtab::daemon {
@@ -34,6 +35,10 @@ bool trial_ended(const Document& trial) {
   return state && shadow::is_end(*state);
 }
 
+bool alarm_ended(const Document& alarm) {
+  return alarm.state != "open" && alarm.state != "answered";
+}
+
 std::vector<std::string> only_existing(const std::filesystem::path& folder,
                                        const std::vector<std::string>& names) {
   std::vector<std::string> there;
@@ -55,6 +60,9 @@ Result<Doomed> beyond_retention(StateQueries& state, const std::string& target,
                        [&](const Document& adapter) { return !named(adapter.id); }));
   TRIMTAB_TRY(doomed.jobs, old_ones(state, "job", target, settings.keep_jobs, job_ended));
   TRIMTAB_TRY(doomed.trials, old_ones(state, "trial", target, settings.keep_jobs, trial_ended));
+  // A reverse shadow scores under its alarm's name.
+  TRIMTAB_TRY(const auto alarms, old_ones(state, "alarm", target, settings.keep_jobs, alarm_ended));
+  for (const auto& alarm : alarms) doomed.trials.push_back(shadow::reverse_name(alarm));
   const std::filesystem::path dir = settings.dir;
   doomed.jobs = only_existing(dir / "jobs", doomed.jobs);
   doomed.trials = only_existing(dir / "scores", doomed.trials);

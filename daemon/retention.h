@@ -15,7 +15,7 @@
 namespace trimtab::daemon {
 
 struct Doomed {
-  std::vector<std::string> adapters, jobs, trials;  // a trial's scoring files
+  std::vector<std::string> adapters, jobs, trials;  // scoring files: of a trial or a reverse shadow
   [[nodiscard]] bool empty() const { return adapters.empty() && jobs.empty() && trials.empty(); }
 };
 

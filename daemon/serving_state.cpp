@@ -77,23 +77,16 @@ Result<std::uint64_t> ServingState::write(Step& step, std::vector<shadow::Arm> a
 
 Status ServingState::order_write(Step& step, const shadow::Routing& routing, const std::string& key,
                                  const std::string& subject) {
-  const std::string payload = dump_json(Json{{"routing", shadow::to_json(routing)}});
-  TRIMTAB_TRY(const std::int64_t intent, step.tx.add({.key = key,
-                                                      .target = target_,
-                                                      .kind = "write_routing",
-                                                      .subject = subject,
-                                                      .payload = payload,
-                                                      .created_ms = step.now_ms,
-                                                      .updated_ms = step.now_ms}));
-  step.orders.push_back({.intent = intent,
-                         .key = key,
-                         .kind = "write_routing",
-                         .target = target_,
-                         .subject = subject,
-                         .payload = payload});
+  std::string document = dump_json(shadow::to_json(routing));
+  TRIMTAB_CHECK_OK(
+      step.order({.key = key,
+                  .kind = "write_routing",
+                  .target = target_,
+                  .subject = subject,
+                  .payload = dump_json(Json{{"routing", shadow::to_json(routing)}})}));
   step.routings.push_back({.target = target_,
                            .generation = routing.generation,
-                           .json = dump_json(shadow::to_json(routing))});
+                           .json = std::move(document)});
   return {};
 }
 

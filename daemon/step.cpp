@@ -15,6 +15,18 @@ Result<std::int64_t> Step::journal(Event event) {
   return seq;
 }
 
+Status Step::order(EffectOrder order) {
+  TRIMTAB_TRY(order.intent, tx.add({.key = order.key,
+                                    .target = order.target,
+                                    .kind = order.kind,
+                                    .subject = order.subject,
+                                    .payload = order.payload,
+                                    .created_ms = now_ms,
+                                    .updated_ms = now_ms}));
+  orders.push_back(std::move(order));
+  return {};
+}
+
 FeedEvent announcement(const Event& event) {
   const Json view = {
       {"seq", event.seq},       {"ts", format_rfc3339(event.ts_ms)}, {"kind", event.kind},

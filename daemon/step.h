@@ -38,6 +38,9 @@ struct Step {
 
   // Appends to the journal (time and config hash are filled in) and announces it after the commit.
   [[nodiscard]] Result<std::int64_t> journal(Event event);
+
+  // Saves the order as an INTENT and has it carried out after the commit.
+  [[nodiscard]] Status order(EffectOrder order);
 };
 
 // A journaled event as the feed tells it: without the evidence, which the journal keeps.

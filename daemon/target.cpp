@@ -351,8 +351,9 @@ Status Target::load(StateQueries& state) {
   if (reverse_) {
     TRIMTAB_TRY(const auto text, state.blob(settings_.name, "reverse.scoring"));
     TRIMTAB_TRY(const Json document, parse_json(text));
-    TRIMTAB_TRY(reverse_scoring_, PairScoring::restore(settings_, settings_.promotion.plan,
-                                                       "reverse-" + reverse_->alarm_id, document));
+    TRIMTAB_TRY(reverse_scoring_,
+                PairScoring::restore(settings_, settings_.promotion.plan,
+                                     shadow::reverse_name(reverse_->alarm_id), document));
   }
   return {};
 }

@@ -204,12 +204,12 @@ class Target {
   std::uint64_t fleet_calls_ = 0;  // numbers the INTENTs of reconciliation
   std::int64_t quarantined_ = 0;   // corrections held back when last looked at
   std::vector<retrain::Burst> bursts_;  // the bursts they are in
+  std::int64_t counted_labels_ = -1, counted_examples_ = 0;  // what the last count was made from
   std::string waits_for_;
 
   // Not saved.
   std::set<std::string> calls_in_flight_;  // "<kind> <adapter>"
   std::int64_t next_reconcile_ms_ = 0, next_policy_ms_ = 0;
-  std::int64_t counted_labels_ = -1, counted_examples_ = 0;  // what the last count was made from
   std::int64_t holdout_ = 0, next_holdout_ms_ = 0;
   std::string saved_core_, saved_serving_;
 };

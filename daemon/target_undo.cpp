@@ -73,8 +73,8 @@ Status Target::consider_reverse(Step& step, const OpenAlarm& alarm) {
                                               settings_.promotion, step.now_ms);
   if (!reverse) return {};  // none is due: no promotion, too long ago, nothing kept
   TRIMTAB_TRY(reverse_scoring_,
-              PairScoring::freeze(step, settings_, settings_.promotion.plan, "reverse-" + alarm.id,
-                                  alarm.onset_ms, alarm.at_ms));
+              PairScoring::freeze(step, settings_, settings_.promotion.plan,
+                                  shadow::reverse_name(alarm.id), alarm.onset_ms, alarm.at_ms));
   reverse_ = std::move(*reverse);
   TRIMTAB_TRY(const auto seq,
               step.journal({.target = settings_.name,
@@ -95,7 +95,7 @@ Status Target::advance_reverse(Step& step) {
   const bool moot = trial_.open() || undo_ || !(history_.champion() == reverse_->champion);
   if (decision == shadow::ReverseVerdict::kWait && !moot) {
     return reverse_scoring_->order_pairs(
-        step, "reverse-" + reverse_->alarm_id,
+        step, shadow::reverse_name(reverse_->alarm_id),
         {.champion = reverse_->champion, .candidate = reverse_->predecessor}, 0);
   }
   const bool undo = decision == shadow::ReverseVerdict::kUndo && !moot;
@@ -203,20 +203,11 @@ Status Target::on_survey(Step& step, const EffectOutcome& outcome) {
 Status Target::order_fleet_call(Step& step, const char* kind, const shadow::AdapterRef& adapter) {
   const std::string call = std::string(kind) + " " + adapter.name;
   if (!calls_in_flight_.insert(call).second) return {};
-  EffectOrder order{.key = "reconcile/" + settings_.name + "/" + std::to_string(++fleet_calls_),
-                    .kind = kind,
-                    .target = settings_.name,
-                    .subject = "reconcile " + call,
-                    .payload = dump_json(Json{{"adapter", shadow::to_json(adapter)}})};
-  TRIMTAB_TRY(order.intent, step.tx.add({.key = order.key,
-                                         .target = order.target,
-                                         .kind = order.kind,
-                                         .subject = order.subject,
-                                         .payload = order.payload,
-                                         .created_ms = step.now_ms,
-                                         .updated_ms = step.now_ms}));
-  step.orders.push_back(std::move(order));
-  return {};
+  return step.order({.key = "reconcile/" + settings_.name + "/" + std::to_string(++fleet_calls_),
+                     .kind = kind,
+                     .target = settings_.name,
+                     .subject = "reconcile " + call,
+                     .payload = dump_json(Json{{"adapter", shadow::to_json(adapter)}})});
 }
 
 }  // namespace trimtab::daemon

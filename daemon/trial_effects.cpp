@@ -84,21 +84,14 @@ Status TrialRunner::order_one(Step& step, const shadow::EffectRequest& wanted,
 
 Status TrialRunner::order_call(Step& step, const shadow::EffectRequest& wanted, const char* kind,
                                bool slow) {
-  EffectOrder order{.key = wanted.key,
-                    .kind = kind,
-                    .target = trial_->target,
-                    .subject = trial_->id,
-                    .payload = dump_json(Json{{"adapter", shadow::to_json(wanted.adapter)}}),
-                    .slow = slow};
-  TRIMTAB_TRY(order.intent, step.tx.add({.key = order.key,
-                                         .target = order.target,
-                                         .kind = order.kind,
-                                         .subject = order.subject,
-                                         .payload = order.payload,
-                                         .created_ms = step.now_ms,
-                                         .updated_ms = step.now_ms}));
-  in_flight_.insert(order.key);
-  step.orders.push_back(std::move(order));
+  TRIMTAB_CHECK_OK(
+      step.order({.key = wanted.key,
+                  .kind = kind,
+                  .target = trial_->target,
+                  .subject = trial_->id,
+                  .payload = dump_json(Json{{"adapter", shadow::to_json(wanted.adapter)}}),
+                  .slow = slow}));
+  in_flight_.insert(wanted.key);
   return {};
 }
 

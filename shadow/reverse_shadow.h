@@ -24,6 +24,11 @@ struct ReverseShadow {
   std::int64_t dwell_ms = 0;
 };
 
+// What its scoring goes by: the subject of its orders, and a folder's name.
+[[nodiscard]] inline std::string reverse_name(const std::string& alarm_id) {
+  return "reverse-" + alarm_id;
+}
+
 // Is one due? kConflict with the reason when not (no promotion, too long ago, nothing kept).
 [[nodiscard]] Result<ReverseShadow> start_reverse_shadow(const TargetHistory& history,
                                                          const std::string& target,

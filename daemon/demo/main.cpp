@@ -159,6 +159,8 @@ int run(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--held-out", options.held_out_per_intent, "probed sentences an intent")
       ->capture_default_str();
+  app.add_option("--sabotaged", options.sabotaged, "bad adapters of phase 4, at least 4")
+      ->capture_default_str();
   app.add_option("--port", options.port, "of the web page; 0: any")->capture_default_str();
   add_data_command(app, options, pretrain, data_out, base_out);
   CLI11_PARSE(app, argc, argv);

@@ -22,6 +22,7 @@ struct DemoOptions {
   std::uint64_t seed = 1;
   double requests_per_s = 150;
   std::int64_t phase_limit_s = 600;  // a wait that takes longer has failed
+  std::size_t sabotaged = 4;         // adapters registered by hand in phase 4, at least 4
   int port = 0;                      // of the web page
   // How much is looked at before and after; smaller is quicker and says less.
   std::int64_t reference_size = 1500;

@@ -69,7 +69,8 @@ class Scenario {
   [[nodiscard]] Status sabotage();
   [[nodiscard]] Status poisoned_retrain();
   [[nodiscard]] Status poisoned_burst(std::uint64_t& corrections);
-  [[nodiscard]] Status bad_adapter(Sabotage kind, const std::filesystem::path& healthy);
+  [[nodiscard]] Status bad_adapter(Sabotage kind, std::size_t number,
+                                   const std::filesystem::path& healthy);
   [[nodiscard]] Status disliked();
   [[nodiscard]] Status undo();
 

@@ -21,28 +21,16 @@ constexpr double kQuarantinedAtLeast = 0.4;
 constexpr double kDislike = 0.5;  // of the answers in the disliked adapter's arm
 constexpr int kUndoneHeldOut = 10;
 
-// How each sabotage must be found out: the reason of its trial's end, and the first words of its
-// detail (any of them).
-struct Expected {
-  Sabotage kind;
-  const char* reason;
-  std::array<const char*, 3> details;
-};
-constexpr std::array<Expected, 4> kExpected = {{
-    {Sabotage::kWorse, "screen_failed", {"harm_on_holdout", "worse_on_holdout", "no_gain_on_new"}},
-    {Sabotage::kNan, "preflight_failed", {"nan_weights", "", ""}},
-    {Sabotage::kWrongBase, "preflight_failed", {"wrong_base", "", ""}},
-    {Sabotage::kTruncated, "preflight_failed", {"truncated", "", ""}},
-}};
+// What is whole must be judged by its answers: the first words of the detail of its trial's end.
+constexpr std::array<const char*, 3> kJudged = {"harm_on_holdout", "worse_on_holdout",
+                                                "no_gain_on_new"};
 
 bool as_expected(Sabotage kind, const TrialView& end) {
-  for (const auto& one : kExpected) {
-    if (one.kind != kind || end.reason != one.reason) continue;
-    return std::any_of(one.details.begin(), one.details.end(), [&](const char* detail) {
-      return *detail != '\0' && end.detail == detail;
-    });
-  }
-  return false;
+  const std::string broken = sabotage_failure(kind);
+  if (!broken.empty()) return end.reason == "preflight_failed" && end.detail == broken;
+  return end.reason == "screen_failed" &&
+         std::any_of(kJudged.begin(), kJudged.end(),
+                     [&](const char* detail) { return end.detail == detail; });
 }
 
 }  // namespace
@@ -92,35 +80,48 @@ Status Scenario::sabotage() {
   TRIMTAB_CHECK_OK(wait_for_quiet());
   // Phase 5 needs it; it is trained while the bad adapters are looked at.
   if (options_.phases.contains(5)) TRIMTAB_CHECK_OK(start_sibling());
-  for (const Sabotage kind : all_sabotages()) {
-    TRIMTAB_CHECK_OK(bad_adapter(kind, house_.state_dir() / "adapters" / champion));
+  const fs::path healthy = options_.out / "sabotage" / "healthy";
+  TRIMTAB_CHECK_OK(remove_tree(healthy.parent_path()));
+  TRIMTAB_CHECK_OK(make_folders(healthy.parent_path()));
+  std::error_code error;
+  fs::copy(house_.state_dir() / "adapters" / champion, healthy, fs::copy_options::recursive, error);
+  if (error) return fail(Code::kIo, healthy.string() + ": " + error.message());
+  const auto& usual = usual_sabotages();
+  for (std::size_t i = 0; i < usual.size(); ++i) {
+    TRIMTAB_CHECK_OK(bad_adapter(usual[i], i, healthy));
+  }
+  const auto& all = all_sabotages();
+  for (std::size_t i = usual.size(); i < options_.sabotaged; ++i) {
+    TRIMTAB_CHECK_OK(bad_adapter(all[i % all.size()], i, healthy));
   }
   return {};
 }
 
-Status Scenario::bad_adapter(Sabotage kind, const fs::path& healthy) {
+Status Scenario::bad_adapter(Sabotage kind, std::size_t number, const fs::path& healthy) {
   const std::string champion = watch_.target().champion;
-  const std::string name = sabotage_name(kind);
+  const std::string name = number < usual_sabotages().size()
+                               ? sabotage_name(kind)
+                               : fmt::format("{}-{}", sabotage_name(kind), number + 1);
   const fs::path folder = options_.out / "sabotage" / name;
   TRIMTAB_CHECK_OK(remove_tree(folder));
-  TRIMTAB_CHECK_OK(make_sabotaged(kind, healthy, folder));
+  TRIMTAB_CHECK_OK(make_sabotaged(kind, options_.seed + number, healthy, folder));
   TRIMTAB_CHECK_OK(wait_for_quiet());
   TRIMTAB_TRY(const std::string trial, register_adapter(folder, "improve"));
   TRIMTAB_TRY(const TrialView end, wait_for_end(trial));
   const bool promoted = watch_.target().champion != champion;
-  nlohmann::ordered_json row = {{"kind", name},
+  nlohmann::ordered_json row = {{"kind", sabotage_name(kind)},
                                 {"trial", trial},
                                 {"outcome", end.state},
                                 {"caught_at", where_it_ended(end)},
                                 {"promoted", promoted}};
-  if (kind == Sabotage::kWorse) {
+  if (sabotage_failure(kind).empty()) {
     TRIMTAB_TRY(const Json answer, daemon_.evidence(trial));
     const Json evidence = json_or<Json>(answer, "evidence", Json::object());
     const Json screen = json_or<Json>(evidence, "offline", Json::object());
     const auto pairs = json_or<std::int64_t>(screen, "old_pairs", 0);
     row["pairs"] = pairs;
     row["mean_d"] = json_or<double>(screen, "old_mean_d", 0.0);
-    check(pairs > 0, "the worse adapter was not judged by pairs");
+    check(pairs > 0, "the adapter " + name + " was not judged by pairs");
   }
   sabotage_.push_back(row);
   watch_.note("sabotage", fmt::format("{} adapter caught at {}", name, where_it_ended(end)));
@@ -128,7 +129,7 @@ Status Scenario::bad_adapter(Sabotage kind, const fs::path& healthy) {
   check(as_expected(kind, end),
         fmt::format("the sabotaged adapter ({}) was caught for another reason: {}", name,
                     where_it_ended(end)));
-  return {};
+  return remove_tree(folder);
 }
 
 // A burst of false corrections from a few sources. Users complain, so harm is seen; the corrections

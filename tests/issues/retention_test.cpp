@@ -48,6 +48,11 @@ TEST_F(RetentionTest, TheNewestStayAndWhatIsNamed) {
     add("job", "jobs", "job-" + std::to_string(i), i == 1 ? "running" : "ok");
     add("trial", "scores", "trial-" + std::to_string(i), i == 2 ? "SHADOW" : "REJECTED");
   }
+  for (int i = 1; i <= 5; ++i) {
+    const std::string id = "al-" + std::to_string(i);
+    add("alarm", "scores", id, i == 3 ? "answered" : "closed");
+    fs::rename(folder_.path() / "scores" / id, folder_.path() / "scores" / ("reverse-" + id));
+  }
   sweep("bot-1");
   for (int i = 1; i <= 6; ++i) {
     EXPECT_EQ(there("adapters/bot-" + std::to_string(i)), i == 1 || i > 3) << i;
@@ -55,6 +60,7 @@ TEST_F(RetentionTest, TheNewestStayAndWhatIsNamed) {
   for (int i = 1; i <= 5; ++i) {
     EXPECT_EQ(there("jobs/job-" + std::to_string(i)), i == 1 || i > 3) << i;
     EXPECT_EQ(there("scores/trial-" + std::to_string(i)), i == 2 || i > 3) << i;
+    EXPECT_EQ(there("scores/reverse-al-" + std::to_string(i)), i >= 3) << i;
   }
   EXPECT_EQ(store_->documents("adapter", "bot").value().size(), 4U);
   EXPECT_EQ(store_->documents("job", "bot").value().size(), 5U) << "what a job was stays known";
