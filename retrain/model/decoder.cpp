@@ -10,6 +10,7 @@
 
 #include "retrain/model/block.h"
 #include "retrain/model/compat.h"
+#include "retrain/model/openblas_core.h"
 #include "retrain/model/tensor_ops.h"
 
 extern "C" void openblas_set_num_threads(int threads);
@@ -22,6 +23,7 @@ void set_compute_threads(int threads) {
 }
 
 void prepare_process(int threads) {
+  use_best_openblas_core();
   // Large buffers come and go every layer: keep them on the heap. One arena, because a thread's own
   // arena is made of 64 MiB maps and sends larger requests to mmap.
   mallopt(M_ARENA_MAX, 1);

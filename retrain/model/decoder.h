@@ -22,9 +22,9 @@
 
 namespace trimtab::model {
 
-// Process-wide set-up, once, before the first tensor: OpenMP and OpenBLAS threads (at:: alone does
-// not cap OpenBLAS), glibc's mmap and trim thresholds (else every large buffer is a page-fault
-// storm).
+// Process-wide set-up, once, before the first tensor: OpenBLAS's kernels (openblas_core.h), OpenMP
+// and OpenBLAS threads (at:: alone does not cap OpenBLAS), glibc's mmap and trim thresholds (else
+// every large buffer is a page-fault storm).
 void prepare_process(int threads);
 void set_compute_threads(int threads);
 

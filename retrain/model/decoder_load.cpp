@@ -14,6 +14,7 @@
 #include "retrain/model/compat.h"
 #include "retrain/model/decoder.h"
 #include "retrain/model/lanes.h"
+#include "retrain/model/openblas_core.h"
 #include "retrain/model/safetensors.h"
 #include "retrain/model/tensor_io.h"
 #include "retrain/model/tensor_ops.h"
@@ -323,6 +324,7 @@ Result<at::ScalarType> weight_type(const std::string& dtype, const ModelConfig& 
 
 Result<std::shared_ptr<const Decoder>> Decoder::load(const std::filesystem::path& folder,
                                                      const LoadOptions& options) {
+  use_best_openblas_core();
   const ComputeScope scope;
   TRIMTAB_TRY(ModelConfig config, read_model_config(folder));
   TRIMTAB_TRY(const bool cuda, wants_cuda(options.device));

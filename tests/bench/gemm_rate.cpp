@@ -14,6 +14,8 @@
 #include <thread>
 #include <vector>
 
+#include "retrain/model/openblas_core.h"
+
 extern "C" {
 void cblas_sgemm(int order, int trans_a, int trans_b, int m, int n, int k, float alpha,
                  const float* a, int lda, const float* b, int ldb, float beta, float* c, int ldc);
@@ -97,6 +99,7 @@ double side_by_side(int m, int n, int k, int threads) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  trimtab::model::use_best_openblas_core();
   const int threads = argc > 1 ? std::max(1, std::atoi(argv[1])) : 1;
   double best = 0;
   double one_cpu = 0;
