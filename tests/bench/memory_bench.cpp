@@ -72,7 +72,9 @@ class Run {
     std::jthread sender([this](std::stop_token stop) { send_all(std::move(stop)); });
     if (!sample_all()) {
       sender.request_stop();
-      return fail("trimtabd does not go on:\n" + daemon_.log());
+      const auto code = daemon_.ended();
+      return fail((code ? "trimtabd ended, " + std::to_string(*code) : "trimtabd does not go on") +
+                  ":\n" + daemon_.log());
     }
     return judge();
   }
