@@ -34,8 +34,8 @@ void install_signals() {
 
 // Until a signal or a loop that ended by itself: exit code.
 int watch(trimtab::daemon::App& app, trimtab::Clock& clock) {
-  constexpr std::int64_t kPollMs = 100;
-  std::int64_t next_ping_ms = 0;
+  constexpr std::int64_t kPollMs = 100, kTrimMs = 10'000;
+  std::int64_t next_ping_ms = 0, next_trim_ms = 0;
   std::uint64_t watchdog_us = 0;
   const bool watched = sd_watchdog_enabled(0, &watchdog_us) > 0;
   while (g_stop == 0) {
@@ -54,6 +54,11 @@ int watch(trimtab::daemon::App& app, trimtab::Clock& clock) {
     if (watched && app.progressed() && now_ms >= next_ping_ms) {
       sd_notify(0, "WATCHDOG=1");
       next_ping_ms = now_ms + static_cast<std::int64_t>(watchdog_us / 1000 / 4);
+    }
+    // What a burst left free between what lives on goes back to the system: a few milliseconds.
+    if (now_ms >= next_trim_ms) {
+      ::malloc_trim(0);
+      next_trim_ms = now_ms + kTrimMs;
     }
   }
   return 0;

@@ -162,7 +162,8 @@ void rename_one(nlohmann::ordered_json& header, Random& random) {
 
 Status damage_weights(Sabotage kind, Random& random, std::string& weights) {
   switch (kind) {
-    case Sabotage::kWorse: return scale_every_b(weights, -1);
+    case Sabotage::kWorse:
+      return scale_every_b(weights, -static_cast<float>(0.75 + 0.5 * random.uniform()));
     case Sabotage::kScaled:
       return scale_every_b(weights, static_cast<float>(8 + 56 * random.uniform()));
     case Sabotage::kShuffled:
@@ -204,9 +205,7 @@ Status rewrite_papers(Sabotage kind, const fs::path& folder, const std::string& 
   TRIMTAB_TRY(const std::string text, read_file(path));
   TRIMTAB_TRY(Json papers, parse_json(text));
   const bool stale = kind == Sabotage::kTruncated || kind == Sabotage::kWrongDigest;
-  for (const char* key : {"adapter_sha256", "weights_sha256"}) {
-    if (papers.contains(key) && !stale) papers[key] = sha256_hex(weights);
-  }
+  if (papers.contains("adapter_sha256") && !stale) papers["adapter_sha256"] = sha256_hex(weights);
   if (kind == Sabotage::kWrongBase) papers["base_sha256"] = sha256_hex("another base");
   return write_atomic(path, dump_json(papers, 2));
 }

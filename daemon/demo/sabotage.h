@@ -13,7 +13,7 @@ namespace trimtab::demo {
 
 enum class Sabotage {
   // The four of every demo.
-  kWorse,      // every lora_B negated: whole, finite, fits the base, answers worse
+  kWorse,      // every lora_B times -.75 to -1.25: whole, finite, fits the base, answers worse
   kNan,        // one weight is NaN
   kWrongBase,  // made for another base: digest and name in its papers differ
   kTruncated,  // the weights file ends early

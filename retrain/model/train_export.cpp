@@ -17,9 +17,11 @@ OrderedJson number(double value) {
 }
 
 OrderedJson provenance(const retrain::JobSpec& job, const Adapter& adapter,
-                       const retrain::JobResult& result, const std::string& data_sha256) {
+                       const retrain::JobResult& result, const std::string& data_sha256,
+                       const std::string& adapter_sha256) {
   OrderedJson json = {{"job", job.id},
                       {"target", job.target},
+                      {"adapter_sha256", adapter_sha256},
                       {"base_sha256", result.base_sha256},
                       {"tokenizer_sha256", result.tokenizer_sha256},
                       {"data_sha256", data_sha256},
@@ -107,9 +109,11 @@ Status export_adapter(const retrain::JobSpec& job, const Decoder& decoder, const
     TRIMTAB_CHECK_OK(save_adapter(adapter, folded, job.base, decoder.config(), true));
     TRIMTAB_CHECK_OK(fsync_path(folded));
   }
+  // Preflight holds the weights against it, wherever the folder has been copied to.
+  TRIMTAB_TRY(const std::string digest, sha256_file_hex(folder / "adapter_model.safetensors"));
   TRIMTAB_CHECK_OK(
       write_atomic(folder / "provenance.json",
-                   dump_json(provenance(job, adapter, result, data_sha256), 2) + "\n"));
+                   dump_json(provenance(job, adapter, result, data_sha256, digest), 2) + "\n"));
   TRIMTAB_CHECK_OK(write_atomic(folder / "README.md", card(job, adapter, result)));
   return fsync_path(folder);
 }

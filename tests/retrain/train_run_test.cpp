@@ -117,6 +117,19 @@ TEST_F(RunTest, ContradictoryVariablesAreRefused) {
   EXPECT_THAT(ended.err, testing::AnyOf(HasSubstr("RANK is '5'"), HasSubstr("no gloo")));
 }
 
+// The trainer's papers lacked what preflight holds the weights against: a weight changed afterwards
+// was found by nobody (found by `trimtab-demo --sabotaged 200`).
+TEST_F(RunTest, ThePapersHaveTheDigestOfTheWeights) {
+  const fs::path folder =
+      make_job("papers", "data: {tokens: " + sequences("d.jsonl", 8, 1, 1) + "}\nsteps: 1\n");
+  ASSERT_EQ(train(folder).code, 0) << read_file(folder / "stderr").value_or("");
+  const auto papers = parse_json(read_file(folder / "out" / "provenance.json").value());
+  ASSERT_TRUE(papers);
+  EXPECT_EQ((*papers)["adapter_sha256"],
+            sha256_file_hex(folder / "out" / "adapter_model.safetensors").value());
+  EXPECT_EQ((*papers)["adapter_sha256"], result(folder)["adapter_sha256"]);
+}
+
 class StudyTest : public RunTest {
  protected:
   fs::path study(const std::string& name, const std::string& search) {
