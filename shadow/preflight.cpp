@@ -173,13 +173,13 @@ Result<Check> check_all(const PreflightInput& input, PreflightFacts& facts) {
   TRIMTAB_TRY(const TensorFile file, read_tensor_header(weights));
   if (!file.failure.empty()) return found(file.failure.c_str(), file.message);
   if (Check tensors = check_tensors(file.tensors, facts)) return tensors;
-  TRIMTAB_TRY(facts.sha256, sha256_file_hex(weights));
-  if (Check papers = check_provenance(input, facts)) return papers;
+  // Before the digest, which a NaN written into the file spoils too and says less about.
   TRIMTAB_TRY(const std::string bad, first_not_finite(weights, file.tensors));
   if (!bad.empty()) {
     return found("nan_weights", bad + " holds a NaN or an infinity: the training diverged");
   }
-  return Check{};
+  TRIMTAB_TRY(facts.sha256, sha256_file_hex(weights));
+  return check_provenance(input, facts);
 }
 
 }  // namespace

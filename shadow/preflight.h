@@ -3,7 +3,7 @@
 // Reads adapter_config.json and the whole adapter_model.safetensors (header by hand: no torch in
 // the daemon), provenance.json where there is one. Checks, in this order (the first that fails is
 // the answer): missing_file, bad_config, unsupported_feature, rank_too_large, truncated,
-// bad_header, bad_tensor_names, bad_shapes, wrong_digest, wrong_base, wrong_tokenizer, nan_weights.
+// bad_header, bad_tensor_names, bad_shapes, nan_weights, wrong_digest, wrong_base, wrong_tokenizer.
 // An adapter of zeros is legal (the shadow decides). Blocking I/O: called on an
 // effects thread. Bounded memory: floats are scanned in 1 MiB pieces.
 #pragma once

@@ -15,7 +15,7 @@
 namespace trimtab::demo {
 namespace {
 
-constexpr std::uint64_t kSeeds = 30;
+constexpr std::uint64_t kSeeds = 15;
 const std::string kBase = sha256_hex("the base");
 
 // Two layers of a rank-4 adapter with PEFT's names, random and finite.

@@ -7,6 +7,7 @@
 #include <csignal>
 #include <mutex>
 
+#include "base/hash.h"
 #include "base/net/server.h"
 #include "base/random.h"
 #include "tests/retrain/train_fixture.h"
