@@ -5,6 +5,7 @@
 
 #include <cctype>
 #include <optional>
+#include <set>
 #include <utility>
 
 #include "base/check.h"
@@ -24,6 +25,16 @@ std::string_view newer_members(std::string_view category) {
   }
   return {};
 }
+// A script's name alone means its extensions to PCRE2 (Han: also the full stop U+3002), and the
+// script proper to Oniguruma.
+std::string spelled(const std::string& name) {
+  static const std::set<std::string_view> kScripts = {
+      "Arabic",   "Armenian",  "Bengali", "Bopomofo", "Cyrillic", "Devanagari", "Ethiopic",
+      "Georgian", "Greek",     "Gujarati", "Han",     "Hangul",   "Hebrew",     "Hiragana",
+      "Kannada",  "Katakana",  "Khmer",   "Lao",      "Latin",    "Malayalam",  "Myanmar",
+      "Sinhala",  "Tamil",     "Telugu",  "Thai",     "Tibetan"};
+  return kScripts.contains(name) ? "sc:" + name : name;
+}
 const std::string& digit_set() {
   static const std::string set = "\\p{Nd}" + std::string(newer_members("Nd"));
   return set;
@@ -31,7 +42,8 @@ const std::string& digit_set() {
 const std::string& word_set() {
   static const std::string set =
       "\\p{L}\\p{M}\\p{Nl}\\p{Pc}\\x{24b6}-\\x{24e9}\\x{1f130}-\\x{1f149}"
-      "\\x{1f150}-\\x{1f169}\\x{1f170}-\\x{1f189}" +
+      "\\x{1f150}-\\x{1f169}\\x{1f170}-\\x{1f189}"
+      "\\x{b2}-\\x{b3}\\x{b9}\\x{bc}-\\x{be}" +  // Oniguruma's words alone have these
       digit_set() + std::string(newer_members("L")) + std::string(newer_members("M"));
   return set;
 }
@@ -196,14 +208,14 @@ class Translator {
       negated = !negated;
       name.erase(0, 1);
     }
-    const std::string known = (negated ? "\\P{" : "\\p{") + name + "}";
+    const std::string known = (negated ? "\\P{" : "\\p{") + spelled(name) + "}";
     const std::string_view newer = newer_members(name);
     if (newer.empty() || (negated && in_class_)) {
       out_ += known;
     } else if (in_class_) {
       out_ += known + std::string(newer);
     } else {
-      out_ += (negated ? "[^\\p{" : "[\\p{") + name + "}" + std::string(newer) + "]";
+      out_ += (negated ? "[^\\p{" : "[\\p{") + spelled(name) + "}" + std::string(newer) + "]";
     }
     at_ = close + 1;
     return {};

@@ -86,6 +86,28 @@ inline constexpr NewerCategory kNewerCategories[] = {
      "\\x{1fa8f}\\x{1faad}-\\x{1faaf}\\x{1fabb}-\\x{1fabf}\\x{1fac6}\\x{1face}-\\x{1facf}"
      "\\x{1fada}-\\x{1fadc}\\x{1fadf}\\x{1fae8}-\\x{1fae9}\\x{1faf7}-\\x{1faf8}"
      "\\x{1fbcb}-\\x{1fbef}"},
+    {"Cf",
+     "\\x{13439}-\\x{1343f}"},
+    {"Arabic",
+     "\\x{897}\\x{10ec2}-\\x{10ec4}\\x{10efc}-\\x{10eff}"},
+    {"Cyrillic",
+     "\\x{1c89}-\\x{1c8a}\\x{1e030}-\\x{1e06d}\\x{1e08f}"},
+    {"Devanagari",
+     "\\x{11b00}-\\x{11b09}"},
+    {"Han",
+     "\\x{2b739}\\x{2ebf0}-\\x{2ee5d}\\x{31350}-\\x{323af}"},
+    {"Hiragana",
+     "\\x{1b132}"},
+    {"Kannada",
+     "\\x{cf3}"},
+    {"Katakana",
+     "\\x{1b155}"},
+    {"Lao",
+     "\\x{ece}"},
+    {"Latin",
+     "\\x{a7cb}-\\x{a7cd}\\x{a7da}-\\x{a7dc}\\x{1df25}-\\x{1df2a}"},
+    {"Myanmar",
+     "\\x{116d0}-\\x{116e3}"},
 };
 
 }  // namespace trimtab::model

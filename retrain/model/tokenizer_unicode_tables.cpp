@@ -232,7 +232,8 @@ constexpr Range kPunctuation[] = {
 // Characters that NFKC and NFKD leave whole, since they are newer than the reference's table.
 constexpr Range kWhole[] = {
     {0x32FF, 0x32FF}, {0xA7F2, 0xA7F4}, {0xAB69, 0xAB69}, {0x10781, 0x10785}, {0x10787, 0x107B0},
-    {0x107B2, 0x107BA}, {0x11938, 0x11938}, {0x1F16C, 0x1F16C}, {0x1FBF0, 0x1FBF9},};
+    {0x107B2, 0x107BA}, {0x11938, 0x11938}, {0x1E030, 0x1E06D}, {0x1F16C, 0x1F16C},
+    {0x1FBF0, 0x1FBF9},};
 
 // Lower cases newer than Unicode 14: the letters, and how far below or above the lower ones are.
 struct Lower {

@@ -42,6 +42,16 @@ TEST(UnicodeOfTheReference, CategoriesAreThoseOfUnicode16) {
   EXPECT_EQ(ids(file("null", split, ""), "aa"), (TokenIds{3}));
 }
 
+TEST(UnicodeOfTheReference, ScriptsAreTheScriptsProper) {  // PCRE2: their extensions, too
+  const auto han = R"({"type": "Split", "pattern": {"Regex": "\\p{Han}"}, "behavior": "Removed",
+                       "invert": false})";
+  EXPECT_EQ(ids(file("null", han, ""), "a\u4e00a"), (TokenIds{1, 1}));
+  EXPECT_EQ(ids(file("null", han, ""), "a\u3002a"), (TokenIds{1, 0, 1}));
+  const auto word = R"({"type": "Split", "pattern": {"Regex": "\\w"}, "behavior": "Removed",
+                        "invert": false})";
+  EXPECT_EQ(ids(file("null", word, ""), "\u00b2!"), (TokenIds{0}));
+}
+
 TEST(UnicodeOfTheReference, WhitespaceKeepsJoinersInWords) {
   const auto json = file("null", R"({"type": "Whitespace"})", "");
   EXPECT_EQ(ids(json, "a\u200da"), (TokenIds{1, 0, 1}));
