@@ -90,12 +90,47 @@ Value range(Interpreter&, const Arguments& a) {
   return Value::list(std::move(out));
 }
 
+// Jinja's cycler: next() gives one after the other, `current` the one that comes next.
+Value cycler(Interpreter& run, const Arguments& a) {
+  if (a.positional.empty()) throw JinjaError("at least one item has to be provided");
+  Value object = run.make_namespace();
+  auto at = std::make_shared<std::size_t>(0);
+  const std::vector<Value> items = a.positional;
+  const auto go = [object, at, items](std::size_t to) {
+    *at = to % items.size();
+    Value(object).set_field("current", items[*at]);
+  };
+  object.set_field("current", items[0]);
+  object.set_field("next", Function([=](Interpreter&, const Arguments&) -> Value {
+                     const Value now = items[*at];
+                     go(*at + 1);
+                     return now;
+                   }));
+  object.set_field("reset", Function([=](Interpreter&, const Arguments&) -> Value {
+                     go(0);
+                     return jinja::None{};
+                   }));
+  return object;
+}
+
+// Jinja's joiner: nothing at the first call, the separator at every other.
+Value joiner(Interpreter&, const Arguments& a) {
+  const Value* given = a.find(0, "sep");
+  const Value separator = given ? *given : Value(", ");
+  auto used = std::make_shared<bool>(false);
+  return Function([used, separator](Interpreter&, const Arguments&) -> Value {
+    return std::exchange(*used, true) ? separator : Value("");
+  });
+}
+
 Variables globals() {
   Variables all;
   all.emplace_back("raise_exception", Function(raise_exception));
   all.emplace_back("strftime_now", Function(strftime_now));
   all.emplace_back("namespace", Function(name_space));
   all.emplace_back("dict", Function(make_dict));
+  all.emplace_back("cycler", Function(cycler));
+  all.emplace_back("joiner", Function(joiner));
   all.emplace_back("range", Function(range));
   return all;
 }

@@ -69,6 +69,9 @@ struct Statement {
   std::vector<std::unique_ptr<Statement>> otherwise;
   std::vector<std::string> parameters;  // kMacro, kCallBlock
   std::vector<ExprPtr> defaults;        // of the last parameters
+  bool recursive = false;               // kFor: `loop` may be called
+  bool varargs = false;                 // kMacro, kCallBlock: the body names `varargs`
+  bool kwargs = false;                  // .. `kwargs`
 };
 using Body = std::vector<std::unique_ptr<Statement>>;
 

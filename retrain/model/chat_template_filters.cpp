@@ -131,11 +131,19 @@ Value filter_round(Interpreter&, const Value& v, const Arguments& a) {
   const std::int64_t digits = std::clamp<std::int64_t>(int_argument(a, 0, "precision", 0), -15, 15);
   const Value* how = a.find(1, "method");
   const std::string name = how ? how->str() : "common";
+  if (name != "common" && name != "ceil" && name != "floor")
+    throw JinjaError("method must be common, ceil or floor");
+  if (name == "common" && v.is_integral() && digits >= 0) return v.integer();
+  if (name == "common" && digits >= 0) {  // correctly rounded, as Python: not by way of a product
+    return std::strtod(fmt::format("{:.{}f}", v.number(), digits).c_str(), nullptr);
+  }
   const double scale = std::pow(10.0, static_cast<double>(digits));
   const double scaled = v.number() * scale;
   if (name == "ceil") return std::ceil(scaled) / scale;
   if (name == "floor") return std::floor(scaled) / scale;
-  return std::nearbyint(scaled) / scale;  // halves to even, as Python
+  const double rounded = std::nearbyint(scaled) / scale;  // halves to even, as Python
+  if (v.is_integral()) return static_cast<std::int64_t>(rounded);
+  return rounded;
 }
 
 Value filter_abs(Interpreter&, const Value& v, const Arguments&) {
@@ -205,9 +213,9 @@ const Value& operand(const Arguments& a) {
   if (a.positional.empty()) throw JinjaError("the test takes an argument");
   return a.positional[0];
 }
-bool divisible(const Value& v, std::int64_t by) {
-  if (!v.is_integral() || by == 0) throw JinjaError("a test of divisibility takes whole numbers");
-  return v.integer() % by == 0;
+// Python's `value % by`, of which the tests of divisibility ask whether it is 0 or 1.
+bool remainder_is(const Value& v, const Value& by, double wanted) {
+  return binary("%", v, by).equals(Value(wanted));
 }
 
 const std::map<std::string, Test, std::less<>>& test_table() {
@@ -234,12 +242,9 @@ const std::map<std::string, Test, std::less<>>& test_table() {
       return v.is_list() || v.is_string() || v.is_dict() || v.is_undefined() || v.is_generator();
     };
     t["callable"] = [](I&, V v, A) { return v.is_callable(); };
-    t["odd"] = [](I&, V v, A) { return !divisible(v, 2); };
-    t["even"] = [](I&, V v, A) { return divisible(v, 2); };
-    t["divisibleby"] = [](I&, V v, A a) {
-      if (!operand(a).is_integral()) throw JinjaError("divisibleby takes a whole number");
-      return divisible(v, operand(a).integer());
-    };
+    t["odd"] = [](I&, V v, A) { return remainder_is(v, std::int64_t{2}, 1); };
+    t["even"] = [](I&, V v, A) { return remainder_is(v, std::int64_t{2}, 0); };
+    t["divisibleby"] = [](I&, V v, A a) { return remainder_is(v, operand(a), 0); };
     t["equalto"] = t["eq"] = [](I&, V v, A a) { return v.equals(operand(a)); };
     t["ne"] = [](I&, V v, A a) { return !v.equals(operand(a)); };
     t["lt"] = t["lessthan"] = [](I&, V v, A a) { return v.compare(operand(a), "<") < 0; };

@@ -17,7 +17,10 @@ constexpr int kMaxDepth = 150;              // of evaluations inside evaluations
 
 using Kind = Expr::Kind;
 
-Value loop_value(const std::vector<Value>& items, std::size_t i) {
+// The field under which a recursive loop keeps what a call of `loop` does; no template can name it.
+constexpr const char* kCallField = "%call";
+
+Value loop_value(const std::vector<Value>& items, std::size_t i, std::int64_t depth) {
   Value loop = Value::name_space();
   const auto n = static_cast<std::int64_t>(items.size()), at = static_cast<std::int64_t>(i);
   auto& f = loop.fields();
@@ -28,8 +31,8 @@ Value loop_value(const std::vector<Value>& items, std::size_t i) {
   f.emplace_back("first", at == 0);
   f.emplace_back("last", at + 1 == n);
   f.emplace_back("length", n);
-  f.emplace_back("depth", std::int64_t{1});
-  f.emplace_back("depth0", std::int64_t{0});
+  f.emplace_back("depth", depth + 1);
+  f.emplace_back("depth0", depth);
   f.emplace_back("previtem", i > 0 ? items[i - 1] : Value(Undefined{"there is no previous item"}));
   f.emplace_back("nextitem",
                  i + 1 < items.size() ? items[i + 1] : Value(Undefined{"there is no next item"}));
@@ -146,7 +149,30 @@ Interpreter::Flow Interpreter::run_one(const Statement& statement, Scope& scope,
 }
 
 Interpreter::Flow Interpreter::run_for(const Statement& statement, Scope& scope, std::string& out) {
-  std::vector<Value> items = evaluate(*statement.expr, scope).iterate();
+  // `loop` may be kept beyond its loop, whose scope is then gone.
+  auto alive = std::make_shared<bool>(true);
+  struct End {
+    std::shared_ptr<bool> alive;
+    ~End() { *alive = false; }
+  } const end{alive};
+  const Level level{0, alive};
+  return run_loop(statement, evaluate(*statement.expr, scope), scope, level, out);
+}
+
+// What `loop(items)` inside a recursive loop does: the whole loop again, one deeper, as a text.
+Value Interpreter::loop_call(const Statement& statement, Scope& scope, const Level& level) {
+  return Function([this, &statement, &scope, level](Interpreter&, const Arguments& a) -> Value {
+    if (!*level.alive) throw JinjaError("the loop that is called has ended");
+    if (a.positional.size() != 1) throw JinjaError("loop() takes what to go through");
+    std::string text;
+    run_loop(statement, a.positional[0], scope, {level.depth + 1, level.alive}, text);
+    return text;
+  });
+}
+
+Interpreter::Flow Interpreter::run_loop(const Statement& statement, const Value& iterable,
+                                        Scope& scope, const Level& level, std::string& out) {
+  std::vector<Value> items = iterable.iterate();
   if (statement.condition) {
     std::vector<Value> kept;
     for (auto& one : items) {
@@ -166,7 +192,9 @@ Interpreter::Flow Interpreter::run_for(const Statement& statement, Scope& scope,
     step();
     Scope inner;
     inner.parent = &scope;
-    inner.set("loop", loop_value(items, i));
+    Value loop = loop_value(items, i, level.depth);
+    if (statement.recursive) loop.set_field(kCallField, loop_call(statement, scope, level));
+    inner.set("loop", std::move(loop));
     assign(*statement.target, items[i], inner);
     if (run(statement.body, inner, out) == Flow::kBreak) break;
   }
@@ -238,14 +266,24 @@ Value Interpreter::run_macro(const Statement& statement, Scope& scope, const Arg
   inner.parent = &scope;
   const std::size_t count = statement.parameters.size();
   const std::string name = statement.text.empty() ? "caller" : statement.text;
-  if (arguments.positional.size() > count) {
+  if (arguments.positional.size() > count && !statement.varargs) {
     throw JinjaError(fmt::format("macro '{}' takes not more than {} argument(s)", name, count));
   }
+  Value others = Value::dict();
   for (const auto& [key, value] : arguments.named) {
-    if (std::find(statement.parameters.begin(), statement.parameters.end(), key) ==
+    if (std::find(statement.parameters.begin(), statement.parameters.end(), key) !=
         statement.parameters.end()) {
-      throw JinjaError(fmt::format("macro '{}' takes no keyword argument '{}'", name, key));
+      continue;
     }
+    if (!statement.kwargs)
+      throw JinjaError(fmt::format("macro '{}' takes no keyword argument '{}'", name, key));
+    others.set_field(key, value);
+  }
+  if (statement.kwargs) inner.set("kwargs", others);
+  if (statement.varargs) {
+    const auto more = static_cast<std::ptrdiff_t>(std::min(count, arguments.positional.size()));
+    inner.set("varargs", Value::list({arguments.positional.begin() + more,
+                                      arguments.positional.end()}, true));
   }
   const std::size_t first_default = count - statement.defaults.size();
   for (std::size_t i = 0; i < count; ++i) {
@@ -361,6 +399,9 @@ Value Interpreter::evaluate_slice(const Expr& expr, Scope& scope) {
   const auto part = [&](std::size_t i) {
     return expr.children[i] ? evaluate(*expr.children[i], scope) : Value(None{});
   };
+  // Jinja folds constants beforehand, where what has no slices gives nothing instead of an error.
+  const bool folded = expr.children[0]->kind == Kind::kConst && !subject.is_string();
+  if (folded) return missing(subject, Value("slice"));
   const Value start = part(1), stop = part(2), step_by = part(3);
   return slice(subject, start, stop, step_by);
 }
@@ -405,6 +446,9 @@ Value Interpreter::evaluate_compare(const Expr& expr, Scope& scope) {
 
 Value Interpreter::call(const Value& callee, const Arguments& arguments) {
   callee.require_defined();
+  if (callee.is_namespace()) {
+    if (const Value* inside = callee.field(kCallField)) return call(Value(*inside), arguments);
+  }
   if (!callee.is_callable())
     throw JinjaError("'" + callee.python_type() + "' object is not callable");
   if (++depth_ > kMaxDepth) {

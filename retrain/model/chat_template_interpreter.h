@@ -46,7 +46,14 @@ class Interpreter {
 
   Flow run(const Body& body, Scope& scope, std::string& out);
   Flow run_one(const Statement& statement, Scope& scope, std::string& out);
+  struct Level {  // of a recursive loop
+    std::int64_t depth = 0;
+    std::shared_ptr<bool> alive;  // false once the outermost loop has ended
+  };
   Flow run_for(const Statement& statement, Scope& scope, std::string& out);
+  Flow run_loop(const Statement& statement, const Value& iterable, Scope& scope, const Level& level,
+                std::string& out);
+  Value loop_call(const Statement& statement, Scope& scope, const Level& level);
   void run_set_block(const Statement& statement, Scope& scope);
   Value make_macro(const Statement& statement, Scope& scope);
   Value run_macro(const Statement& statement, Scope& scope, const Arguments& arguments,

@@ -145,7 +145,10 @@ Value unary(bool negate, const Value& value) {
 
 Value slice(const Value& subject, const Value& start, const Value& stop, const Value& step) {
   subject.require_defined();
-  if (!subject.is_list() && !subject.is_string()) return missing(subject, Value("slice"));
+  if (subject.is_dict()) throw JinjaError("unhashable type: 'slice'");
+  if (!subject.is_list() && !subject.is_string()) {
+    throw JinjaError("'" + subject.python_type() + "' object is not subscriptable");
+  }
   const std::vector<Value> items = subject.iterate();
   const Bounds b = slice_bounds(start, stop, step, static_cast<std::int64_t>(items.size()));
   std::vector<Value> out;

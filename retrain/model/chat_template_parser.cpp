@@ -468,7 +468,7 @@ class Parser {
       statement->expr = std::move(tuple);
     }
     if (take_name("if")) statement->condition = expression();
-    if (is_name("recursive")) refuse("recursive loops are not covered");
+    statement->recursive = take_name("recursive");
     expect_block_end();
     statement->body = statements({"else", "endfor"});
     if (is_name("else", 1)) {
@@ -512,12 +512,22 @@ class Parser {
     }
     expect_operator(")");
   }
+  // Jinja gives a macro varargs and kwargs only where its body names them.
+  void macro_body(Statement& statement, std::string_view end) {
+    const std::size_t begin = at_;
+    statement.body = statements({end});
+    for (std::size_t i = begin; i < at_; ++i) {
+      if (tokens_[i].kind != Kind::kName) continue;
+      statement.varargs = statement.varargs || tokens_[i].text == "varargs";
+      statement.kwargs = statement.kwargs || tokens_[i].text == "kwargs";
+    }
+  }
   std::unique_ptr<Statement> macro_block() {
     auto statement = statement_of(Statement::Kind::kMacro);
     statement->text = expect_name();
     signature(*statement);
     expect_block_end();
-    statement->body = statements({"endmacro"});
+    macro_body(*statement, "endmacro");
     end_tag();
     return statement;
   }
@@ -527,7 +537,7 @@ class Parser {
     statement->expr = expression();
     if (statement->expr->kind != Expr::Kind::kCall) refuse("expected a call");
     expect_block_end();
-    statement->body = statements({"endcall"});
+    macro_body(*statement, "endcall");
     end_tag();
     return statement;
   }

@@ -51,6 +51,7 @@ Value filter_truncate(Interpreter&, const Value& v, const Arguments& a) {
     throw JinjaError(fmt::format("expected length >= {}, got {}", end_length, length));
   if (leeway < 0) throw JinjaError(fmt::format("expected leeway >= 0, got {}", leeway));
   if (v.is_list() && static_cast<std::int64_t>(v.items().size()) <= length + leeway) return v;
+  if (v.is_undefined()) return v;  // of length 0
   if (!v.is_string()) throw JinjaError("truncate takes a text, not a " + v.python_type());
   const std::string& text = v.text();
   if (static_cast<std::int64_t>(character_count(text)) <= length + leeway) return text;

@@ -95,8 +95,6 @@ Result<LoraLayout> LoraLayout::build(const LoraSpec& spec, const ModelConfig& co
     return fail(Code::kInvalid, "lora_alpha must be positive");
   if (!(spec.dropout >= 0 && spec.dropout < 1))
     return fail(Code::kInvalid, "lora_dropout must be in [0, 1)");
-  if (spec.use_dora && spec.dropout > 0)
-    return fail(Code::kInvalid, "use_dora with lora_dropout is not supported: set lora_dropout: 0");
   for (const std::int64_t layer : spec.layers) {
     if (layer < 0 || layer >= config.layers) {
       return fail(Code::kInvalid, "layers_to_transform has layer " + std::to_string(layer) +
@@ -198,6 +196,9 @@ at::Tensor Adapter::dora_factor(const Site& site) const {
 Result<std::shared_ptr<Adapter>> make_adapter(const LoraSpec& spec, const Decoder& decoder,
                                               std::uint64_t seed) {
   const ComputeScope scope;
+  // Training alone: a finished DoRA that was trained with dropout elsewhere is read as any other.
+  if (spec.use_dora && spec.dropout > 0)
+    return fail(Code::kInvalid, "use_dora with lora_dropout is not supported: set lora_dropout: 0");
   auto adapter = std::make_shared<Adapter>();
   TRIMTAB_TRY(adapter->layout, LoraLayout::build(spec, decoder.config()));
   const at::ScalarType type = decoder.dtype() == at::kDouble ? at::kDouble : at::kFloat;

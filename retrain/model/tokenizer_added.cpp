@@ -132,6 +132,11 @@ Result<AddedTokens> AddedTokens::parse(const Json& json, const BpeModel& model,
       token.shown = token.content;
       if (token.normalized && normalizer != nullptr) {
         TRIMTAB_CHECK_OK(normalizer->apply(token.shown));
+        if (token.shown.empty()) {  // the reference would cut the text at every character
+          return fail(Code::kInvalid, "added token " + dump_json(Json(token.content)) +
+                                          " is nothing once normalized; set its 'normalized' to "
+                                          "false");
+        }
       }
       (token.normalized ? added.normalized_ : added.plain_).add(token.shown, i);
     }

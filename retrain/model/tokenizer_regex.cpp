@@ -5,6 +5,7 @@
 
 #include <cctype>
 #include <optional>
+#include <set>
 #include <utility>
 
 #include "base/check.h"
@@ -16,11 +17,36 @@ namespace trimtab::model {
 namespace {
 
 constexpr std::string_view kSpaceSet = "\\p{Z}\\x{9}-\\x{d}\\x{85}";
-constexpr std::string_view kWordSet =
-    "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{24b6}-\\x{24e9}\\x{1f130}-\\x{1f149}"
-    "\\x{1f150}-\\x{1f169}\\x{1f170}-\\x{1f189}";
-constexpr std::string_view kDigitSet = "\\p{Nd}";
 constexpr std::size_t kPatternLimit = 64 << 10;
+
+std::string_view newer_members(std::string_view category) {
+  for (const auto& entry : kNewerCategories) {
+    if (entry.name == category) return entry.members;
+  }
+  return {};
+}
+// A script's name alone means its extensions to PCRE2 (Han: also the full stop U+3002), and the
+// script proper to Oniguruma.
+std::string spelled(const std::string& name) {
+  static const std::set<std::string_view> kScripts = {
+      "Arabic",   "Armenian",  "Bengali", "Bopomofo", "Cyrillic", "Devanagari", "Ethiopic",
+      "Georgian", "Greek",     "Gujarati", "Han",     "Hangul",   "Hebrew",     "Hiragana",
+      "Kannada",  "Katakana",  "Khmer",   "Lao",      "Latin",    "Malayalam",  "Myanmar",
+      "Sinhala",  "Tamil",     "Telugu",  "Thai",     "Tibetan"};
+  return kScripts.contains(name) ? "sc:" + name : name;
+}
+const std::string& digit_set() {
+  static const std::string set = "\\p{Nd}" + std::string(newer_members("Nd"));
+  return set;
+}
+const std::string& word_set() {
+  static const std::string set =
+      "\\p{L}\\p{M}\\p{Nl}\\p{Pc}\\x{24b6}-\\x{24e9}\\x{1f130}-\\x{1f149}"
+      "\\x{1f150}-\\x{1f169}\\x{1f170}-\\x{1f189}"
+      "\\x{b2}-\\x{b3}\\x{b9}\\x{bc}-\\x{be}" +  // Oniguruma's words alone have these
+      digit_set() + std::string(newer_members("L")) + std::string(newer_members("M"));
+  return set;
+}
 
 // One pass over the pattern, copying what both engines read alike.
 class Translator {
@@ -113,10 +139,10 @@ class Translator {
     switch (c) {
       case 's': return put_set(kSpaceSet, false);
       case 'S': return put_set(kSpaceSet, true);
-      case 'w': return put_set(kWordSet, false);
-      case 'W': return put_set(kWordSet, true);
-      case 'd': return put_set(kDigitSet, false);
-      case 'D': return put_set(kDigitSet, true);
+      case 'w': return put_set(word_set(), false);
+      case 'W': return put_set(word_set(), true);
+      case 'd': return put_set(digit_set(), false);
+      case 'D': return put_set(digit_set(), true);
       case 'u': return hex4();
       case 'h':
       case 'H':
@@ -144,7 +170,7 @@ class Translator {
     at_ += 2;
     if (in_class_ && negated) {
       // A complement inside a class: only single properties have a spelling of their own.
-      if (set == kDigitSet) {
+      if (set == digit_set()) {
         out_ += "\\P{Nd}";
         return {};
       }
@@ -182,17 +208,14 @@ class Translator {
       negated = !negated;
       name.erase(0, 1);
     }
-    const std::string known = (negated ? "\\P{" : "\\p{") + name + "}";
-    const std::string_view newer = name == "L"   ? kLettersSince14
-                                   : name == "N" ? kNumbersSince14
-                                   : name == "M" ? kMarksSince14
-                                                 : std::string_view();
+    const std::string known = (negated ? "\\P{" : "\\p{") + spelled(name) + "}";
+    const std::string_view newer = newer_members(name);
     if (newer.empty() || (negated && in_class_)) {
       out_ += known;
     } else if (in_class_) {
       out_ += known + std::string(newer);
     } else {
-      out_ += (negated ? "[^\\p{" : "[\\p{") + name + "}" + std::string(newer) + "]";
+      out_ += (negated ? "[^\\p{" : "[\\p{") + spelled(name) + "}" + std::string(newer) + "]";
     }
     at_ = close + 1;
     return {};

@@ -116,6 +116,25 @@ Finder by_character(bool (*is_match)(char32_t)) {
   };
 }
 
+// The pre-tokenizer Whitespace, \w+|[^\w\s]+ of Rust's expressions: each run that is kept counts
+// as no match, white space as one.
+Status words_and_others(std::string_view text, Spans& spans) {
+  const auto kind = [](char32_t c) { return is_word(c) ? 2 : is_white_space(c) ? 0 : 1; };
+  spans.clear();
+  int before = -1;
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t begin = at;
+    const int here = kind(next_code_point(text, at));
+    if (here == before) {
+      spans.back().end = at;
+    } else {
+      spans.push_back({begin, at, here == 0});
+    }
+    before = here;
+  }
+  return {};
+}
+
 Finder by_regex(TokenRegex regex) {
   return [regex = std::move(regex)](std::string_view text, Spans& spans) {
     return regex.find_all(text, spans);
@@ -278,11 +297,7 @@ Result<std::unique_ptr<PreTokenizer>> make_pre_tokenizer(const Json& json, int d
                                                   : Behavior::kContiguous);
   }
   if (type == "WhitespaceSplit") return split_at(by_character(is_white_space), Behavior::kRemoved);
-  if (type == "Whitespace") {
-    TRIMTAB_TRY(TokenRegex regex,
-                TokenRegex::compile("\\w+|[^\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\s]+"));
-    return split_at(by_regex(std::move(regex)), Behavior::kRemoved, true);
-  }
+  if (type == "Whitespace") return split_at(words_and_others, Behavior::kRemoved);
   if (type == "Punctuation") {
     TRIMTAB_TRY(const Behavior behavior, read_behavior(json, Behavior::kIsolated));
     return split_at(by_character(is_punctuation), behavior);

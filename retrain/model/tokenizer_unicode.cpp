@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "retrain/model/tokenizer_unicode_tables.h"
 
 namespace trimtab::model {
 namespace {
@@ -114,6 +115,20 @@ std::size_t incomplete_tail(std::string_view bytes) {
   return 0;
 }
 
+namespace {
+
+std::string mapped(std::string_view text, utf8proc_option_t options) {
+  utf8proc_uint8_t* out = nullptr;
+  const auto length = utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()),
+                                   static_cast<utf8proc_ssize_t>(text.size()), &out, options);
+  CHECK(length >= 0, "normal form of text that was checked to be UTF-8");
+  std::string copy(reinterpret_cast<const char*>(out), static_cast<std::size_t>(length));
+  std::free(out);
+  return copy;
+}
+
+}  // namespace
+
 std::string normalize(std::string_view text, NormalForm form) {
   int options = UTF8PROC_STABLE;
   switch (form) {
@@ -125,13 +140,22 @@ std::string normalize(std::string_view text, NormalForm form) {
   bool ascii = true;
   for (const char c : text) ascii = ascii && static_cast<unsigned char>(c) < 0x80;
   if (ascii) return std::string(text);
-  utf8proc_uint8_t* mapped = nullptr;
-  const auto length = utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()),
-                                   static_cast<utf8proc_ssize_t>(text.size()), &mapped,
-                                   static_cast<utf8proc_option_t>(options));
-  CHECK(length >= 0, "normal form of text that was checked to be UTF-8");
-  std::string out(reinterpret_cast<const char*>(mapped), static_cast<std::size_t>(length));
-  std::free(mapped);
+  // What stays whole is a starter that composes with nothing: the stretches around it stand alone.
+  std::string out;
+  std::size_t done = 0;
+  const auto flush = [&](std::size_t end) {
+    if (end > done) {
+      out += mapped(text.substr(done, end - done), static_cast<utf8proc_option_t>(options));
+    }
+  };
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t begin = at;
+    if (!in_whole_table(next_code_point(text, at))) continue;
+    flush(begin);
+    out += text.substr(begin, at - begin);
+    done = at;
+  }
+  flush(text.size());
   return out;
 }
 
@@ -139,7 +163,7 @@ std::string lowercase(std::string_view text) {
   std::string out;
   out.reserve(text.size());
   for (std::size_t at = 0; at < text.size();) {
-    const char32_t c = next_code_point(text, at);
+    const char32_t c = newer_lower_case(next_code_point(text, at));
     if (c == 0x130) {  // the one letter whose lower case is two code points
       out += "i\u0307";
     } else {
@@ -178,22 +202,8 @@ bool is_numeric(char32_t c) {
                      [&](const auto& range) { return c >= range.first && c <= range.second; });
 }
 
-bool is_punctuation(char32_t c) {
-  if (c < 0x80) {
-    return (c >= '!' && c <= '/') || (c >= ':' && c <= '@') || (c >= '[' && c <= '`') ||
-           (c >= '{' && c <= '~');
-  }
-  const auto category = utf8proc_category(static_cast<utf8proc_int32_t>(c));
-  return category >= UTF8PROC_CATEGORY_PC && category <= UTF8PROC_CATEGORY_PO;
-}
+bool is_punctuation(char32_t c) { return in_punctuation_table(c); }
 
-bool is_word(char32_t c) {
-  const auto category = utf8proc_category(static_cast<utf8proc_int32_t>(c));
-  if (category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_ND) return true;
-  if (category == UTF8PROC_CATEGORY_NL || category == UTF8PROC_CATEGORY_PC) return true;
-  // Other_Alphabetic outside M: the circled and squared letters.
-  return (c >= 0x24B6 && c <= 0x24E9) || (c >= 0x1F130 && c <= 0x1F149) ||
-         (c >= 0x1F150 && c <= 0x1F169) || (c >= 0x1F170 && c <= 0x1F189);
-}
+bool is_word(char32_t c) { return in_word_table(c); }
 
 }  // namespace trimtab::model

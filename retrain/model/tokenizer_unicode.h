@@ -30,7 +30,7 @@ enum class NormalForm { kNfc, kNfd, kNfkc, kNfkd };
 [[nodiscard]] bool is_white_space(char32_t c);  // property White_Space
 [[nodiscard]] bool is_numeric(char32_t c);      // categories Nd, Nl, No
 [[nodiscard]] bool is_alphabetic(char32_t c);   // categories L*, as Python's str.isalpha
-[[nodiscard]] bool is_punctuation(char32_t c);  // ASCII punctuation and categories P*
-[[nodiscard]] bool is_word(char32_t c);         // Alphabetic, M, Nd, Pc: \w of Rust and Oniguruma
+[[nodiscard]] bool is_punctuation(char32_t c);  // as the pre-tokenizer Punctuation has it
+[[nodiscard]] bool is_word(char32_t c);         // Alphabetic, M, Nd, Pc, Join_Control: Rust's \w
 
 }  // namespace trimtab::model

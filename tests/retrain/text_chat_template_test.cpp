@@ -43,7 +43,7 @@ Result<std::string> render(const std::string& source) {
 
 TEST(ChatTemplate, WhatIsNotCoveredIsRefusedByName) {
   for (const auto* source : {"{% include 'x' %}", "{% import 'x' as y %}", "{{ 1|pprint }}",
-                             "{% for x in y recursive %}{% endfor %}"}) {
+                             "{{ 1|urlize }}"}) {
     const auto chat = ChatTemplate::parse(source, "", "");
     ASSERT_FALSE(chat) << source;
     EXPECT_NE(chat.error().message.find("not covered"), std::string::npos) << chat.error().message;
