@@ -48,7 +48,7 @@ struct DataSettings {
   // Quarantine: corrections of a source, or of all together, above factor x their usual hourly rate
   // are kept, shown and not trained on until released.
   double quarantine_factor = 5.0;      // of one source
-  double quarantine_factor_all = 5.0;  // of all together; raise it where arrivals are sudden
+  double quarantine_factor_all = 5.0;  // of all together, unless the random sample bears them out
   std::int64_t quarantine_window_ms = 3'600'000;
   std::int64_t quarantine_minimum = 20;  // in one window; below it no burst is called
 };

@@ -27,6 +27,27 @@ struct Point {
   bool quarantined = false;
 };
 
+// Corrections of the random sample, by time. Nobody chose what they are about, so they say how
+// wrong the answers really are: complaints that they bear out are news, not a burst.
+class SampleCorrections {
+ public:
+  explicit SampleCorrections(const std::vector<Example>& examples) {
+    for (const Example& example : examples) {
+      if (example.kind == ExampleKind::kCorrection && !may_burst(example))
+        times_.push_back(label_time(example));
+    }
+    std::sort(times_.begin(), times_.end());
+  }
+  // In (after, to].
+  [[nodiscard]] double count(std::int64_t after, std::int64_t to) const {
+    return static_cast<double>(std::upper_bound(times_.begin(), times_.end(), to) -
+                               std::upper_bound(times_.begin(), times_.end(), after));
+  }
+
+ private:
+  std::vector<std::int64_t> times_;
+};
+
 // The usual count of a window of all sources together, divided by the sources seen: what a source
 // without history of its own is compared with. 0 when there is no history at all.
 struct Usual {
@@ -37,10 +58,12 @@ struct Usual {
 // One stream of corrections (a source's, or everybody's), sorted by time.
 class BurstFinder {
  public:
+  // `sample`: what bears out this stream's corrections; null where nothing may.
   BurstFinder(const config::DataSettings& settings, const std::set<std::string>& released,
-              std::string source)
+              const SampleCorrections* sample, std::string source)
       : settings_(settings),
         released_(released),
+        sample_(sample),
         source_(std::move(source)),
         factor_(source_ == kAllSources ? settings.quarantine_factor_all
                                        : settings.quarantine_factor) {}
@@ -68,6 +91,7 @@ class BurstFinder {
                               ? Usual{static_cast<double>(clean) / spans, true}
                               : fallback(start);
       if (!usual.known || count <= factor_ * usual.per_window) continue;
+      if (sample_ != nullptr && count <= factor_ * sample_->count(start, points[i].ts_ms)) continue;
       extend(points[window_from].ts_ms, points[i].ts_ms, count, usual.per_window);
       const bool held = !released_.contains(bursts_.back().id);
       for (std::size_t j = window_from; j <= i; ++j) points[j].quarantined = held;
@@ -99,6 +123,7 @@ class BurstFinder {
 
   const config::DataSettings& settings_;
   const std::set<std::string>& released_;
+  const SampleCorrections* sample_;
   std::string source_;
   double factor_;
   std::vector<Burst> bursts_;
@@ -149,16 +174,16 @@ std::vector<Burst> find_bursts(const std::vector<Example>& examples,
     by_source[source].push_back({ts});
     all.push_back({ts});
   }
+  const SampleCorrections sample(examples);
   std::vector<Burst> bursts;
   for (auto& [source, points] : by_source) {
-    auto found = BurstFinder(settings, released, source)
+    // Corrections without a name are everybody's.
+    auto found = BurstFinder(settings, released, source.empty() ? &sample : nullptr, source)
                      .find(std::move(points), PeerRate(sorted, settings.quarantine_window_ms));
     bursts.insert(bursts.end(), found.begin(), found.end());
   }
-  auto together =
-      BurstFinder(settings, released, kAllSources).find(std::move(all), [](std::int64_t) {
-        return Usual{};
-      });
+  auto together = BurstFinder(settings, released, &sample, kAllSources)
+                      .find(std::move(all), [](std::int64_t) { return Usual{}; });
   bursts.insert(bursts.end(), together.begin(), together.end());
   std::sort(bursts.begin(), bursts.end(), [](const Burst& a, const Burst& b) {
     return std::pair(a.start_ms, a.source) < std::pair(b.start_ms, b.source);

@@ -7,9 +7,14 @@
 // window: the mean over the history before t - window (at most kHistoryWindows windows, quarantined
 // corrections left out). A source without kMinHistory windows of its own is compared with the mean
 // of all sources; the sum of all sources without history is never called a burst (a new target has
-// no usual rate). For all together the factor is quarantine_factor_all: a topic that arrives raises
-// everybody's complaints, too, and must not lock itself out. Counts below quarantine_minimum are no
-// burst.
+// no usual rate). For all together the factor is quarantine_factor_all. Counts below
+// quarantine_minimum are no burst.
+//
+// A topic that arrives raises everybody's complaints, too, and must not lock itself out: the better
+// the model was, the smaller is what was usual. So for all together, and for the corrections that
+// name no source, a window is a burst only if it is also above the factor x the corrections of the
+// random sample in the same window. Those nobody chose: they rise when answers really are wrong,
+// and stay where they were when somebody only says so. Without a random sample nothing changes.
 #pragma once
 
 #include <cstdint>

@@ -249,6 +249,18 @@ Sentence Corpus::draw(const std::string& domain, Split split, Random& random) co
   return {intent.domain, intent.name, text_of(intent, split, random)};
 }
 
+std::vector<Sentence> Corpus::listed(const std::string& domain) const {
+  std::vector<Sentence> sentences;
+  for (const auto& intent : intents_) {
+    if (intent.domain != domain) continue;
+    std::set<std::string_view> seen;
+    for (const auto& text : intent.train_texts) {
+      if (seen.insert(text).second) sentences.push_back({intent.domain, intent.name, text});
+    }
+  }
+  return sentences;
+}
+
 std::vector<Sentence> Corpus::held_out(const std::string& domain, int per_intent,
                                        std::uint64_t seed) const {
   std::vector<Sentence> sentences;

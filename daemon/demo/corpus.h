@@ -37,6 +37,9 @@ class Corpus {
   [[nodiscard]] std::vector<std::string> intents_of(const std::string& domain) const;
   // One sentence of `domain`, every intent alike. REQUIRES: the domain exists in this split.
   [[nodiscard]] Sentence draw(const std::string& domain, Split split, Random& random) const;
+  // All training sentences of `domain` that a file listed, each once, an intent after the other;
+  // empty for the generator, which has no end of them.
+  [[nodiscard]] std::vector<Sentence> listed(const std::string& domain) const;
   // `per_intent` distinct test sentences of each intent of `domain` (fewer when a file has fewer).
   [[nodiscard]] std::vector<Sentence> held_out(const std::string& domain, int per_intent,
                                                std::uint64_t seed) const;

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "base/files.h"
 
 namespace trimtab::demo {
@@ -9,6 +11,8 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr int kPartitions = 8;
+
+constexpr std::int64_t kMaxExamples = 900;  // of a job, replay apart, unless more are asked for
 
 // An ordinary configuration; what differs from the defaults makes days into seconds.
 constexpr const char* kDaemonConfig =
@@ -45,8 +49,8 @@ targets:
       max_jobs_per_day: 50
       data:
         quarantine_window: 10s
-        quarantine_factor_all: 100
-        max_examples: 900     # bounds a job's time: the newest teach
+        max_examples: {max_examples}     # bounds a job's time: the newest teach
+        replay_max: 2000
       training:
         init_from: champion
         lora: {{r: 16, lora_alpha: 32}}
@@ -130,6 +134,7 @@ Status DemoHouse::write_configs(int serve_port) {
       fmt::arg("served_base", kServedBase), fmt::arg("lr", options_.learning_rate),
       fmt::arg("reference", options_.reference_size),
       fmt::arg("epochs", options_.epochs), fmt::arg("minimum_examples", options_.minimum_examples),
+      fmt::arg("max_examples", std::max(kMaxExamples, options_.minimum_examples * 5 / 4)),
       fmt::arg("job_limit", options_.phase_limit_s),
       fmt::arg("worker", (options_.bin / "trimtab-worker").string()));
   return write_atomic(options_.out / "trimtab.yaml", text);

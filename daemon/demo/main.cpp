@@ -57,6 +57,20 @@ Status choose_domains(const Corpus& corpus, DemoOptions& options) {
   return {};
 }
 
+// Sentences from files need more of everything than the generator's, see options.h.
+void suit_own_data(const CLI::App& app, const Corpus& corpus, DemoOptions& options) {
+  if (options.train.empty()) return;
+  if (app.count("--minimum-examples") == 0) {
+    for (const auto& domain : options.arrivals) {
+      const auto intents = static_cast<std::int64_t>(corpus.intents_of(domain).size());
+      options.minimum_examples =
+          std::max(options.minimum_examples, DemoOptions::kOwnExamplesPerIntent * intents);
+    }
+  }
+  if (app.count("--evaluation-records") == 0)
+    options.evaluation_records = DemoOptions::kOwnEvaluationRecords;
+}
+
 // The shipped base lies beside the sources in a checkout and in share/trimtab once installed.
 fs::path shipped_base(const fs::path& bin) {
   for (const fs::path& candidate :
@@ -66,10 +80,11 @@ fs::path shipped_base(const fs::path& bin) {
   return {};
 }
 
-Status play(DemoOptions options) {
+Status play(const CLI::App& app, DemoOptions options) {
   SystemClock clock;
   TRIMTAB_TRY(const Corpus corpus, load_corpus(options));
   TRIMTAB_CHECK_OK(choose_domains(corpus, options));
+  suit_own_data(app, corpus, options);
   options.out = fs::absolute(options.out);
   if (options.base.empty()) options.base = shipped_base(options.bin);
   options.base = fs::absolute(options.base);
@@ -123,8 +138,13 @@ void add_data_command(CLI::App& app, DemoOptions& options, PretrainOptions& pret
   data->add_option("--known", options.known, "domains whose intents are taught")->delimiter(',');
   data->add_option("--arrivals", options.arrivals, "domains that arrive later")->delimiter(',');
   data->add_option("--epochs", pretrain.epochs, "epochs over the labelled examples");
-  data->add_option("--labelled-per-intent", pretrain.labelled_per_intent, "labelled examples");
-  data->add_option("--texts-per-domain", pretrain.texts_per_domain, "unlabelled sentences");
+  data->add_option("--labelled-per-intent", pretrain.labelled_per_intent,
+                   "labelled examples; files: all");
+  data->add_option("--texts-per-domain", pretrain.texts_per_domain,
+                   "unlabelled sentences; files: all");
+  data->add_option("--variants", pretrain.variants,
+                   "files: copies of each labelled sentence with words left out")
+      ->capture_default_str();
 }
 
 int run(int argc, char** argv) {
@@ -150,12 +170,13 @@ int run(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--lr", options.learning_rate, "of the retraining")->capture_default_str();
   app.add_option("--epochs", options.epochs, "of the retraining")->capture_default_str();
-  app.add_option("--minimum-examples", options.minimum_examples, "corrections before a job")
+  app.add_option("--minimum-examples", options.minimum_examples,
+                 "new examples before a job; with --train 100 an intent that arrives")
       ->capture_default_str();
   app.add_option("--reference", options.reference_size, "records of the drift reference")
       ->capture_default_str();
   app.add_option("--evaluation-records", options.evaluation_records,
-                 "randomly labelled records before the first arrival")
+                 "randomly labelled records before the first arrival; with --train 2,000")
       ->capture_default_str();
   app.add_option("--held-out", options.held_out_per_intent, "probed sentences an intent")
       ->capture_default_str();
@@ -182,7 +203,7 @@ int run(int argc, char** argv) {
     const auto wrote = write_pretrain_data(*corpus, pretrain, data_out, base_out);
     return wrote ? 0 : complain(wrote.error());
   }
-  const auto played = play(options);
+  const auto played = play(app, options);
   return played ? 0 : complain(played.error());
 }
 

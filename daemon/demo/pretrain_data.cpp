@@ -1,6 +1,8 @@
 #include "daemon/demo/pretrain_data.h"
 
 #include <algorithm>
+#include <iterator>
+#include <sstream>
 
 #include "base/files.h"
 #include "base/json.h"
@@ -17,6 +19,56 @@ std::string chat_line(const Sentence& sentence, std::size_t number) {
   return dump_json(line) + "\n";
 }
 
+// Words are what spaces divide; what is left of none would be no sentence, so the text then stays.
+std::string with_words_left_out(const std::string& text, double share, Random& random) {
+  constexpr std::size_t kShort = 4;
+  std::istringstream stream(text);
+  const std::vector<std::string> words{std::istream_iterator<std::string>(stream), {}};
+  if (words.size() < kShort) return text;
+  std::string kept;
+  for (const auto& word : words) {
+    if (random.chance(share)) continue;
+    if (!kept.empty()) kept += ' ';
+    kept += word;
+  }
+  return kept.empty() ? text : kept;
+}
+
+std::string unlabelled_text(const Corpus& corpus, int per_domain, Random& random) {
+  std::vector<std::string> listed;
+  std::string text;
+  for (const auto& domain : corpus.domains()) {
+    for (const auto& sentence : corpus.listed(domain)) listed.push_back(sentence.text + "\n");
+  }
+  if (!listed.empty()) {
+    random.shuffle(listed);
+    for (const auto& line : listed) text += line;
+    return text;
+  }
+  for (int i = 0; i < per_domain; ++i) {
+    for (const auto& domain : corpus.domains())
+      text += corpus.draw(domain, Split::kTrain, random).text + "\n";
+  }
+  return text;
+}
+
+void add_labelled(const Corpus& corpus, const PretrainOptions& options, const std::string& domain,
+                  Random& random, std::vector<std::string>& lines) {
+  for (const auto& sentence : corpus.listed(domain)) {
+    lines.push_back(chat_line(sentence, lines.size()));
+    for (int i = 0; i < options.variants; ++i) {
+      Sentence variant = sentence;
+      variant.text = with_words_left_out(sentence.text, options.left_out, random);
+      lines.push_back(chat_line(variant, lines.size()));
+    }
+  }
+  if (!corpus.listed(domain).empty()) return;
+  const int count =
+      options.labelled_per_intent * static_cast<int>(corpus.intents_of(domain).size());
+  for (int i = 0; i < count; ++i)
+    lines.push_back(chat_line(corpus.draw(domain, Split::kTrain, random), lines.size()));
+}
+
 }  // namespace
 
 Status write_pretrain_data(const Corpus& corpus, const PretrainOptions& options,
@@ -24,21 +76,13 @@ Status write_pretrain_data(const Corpus& corpus, const PretrainOptions& options,
                            const std::filesystem::path& base_out) {
   TRIMTAB_CHECK_OK(make_folders(out));
   Random random(options.seed);
-  std::string text;
-  for (int i = 0; i < options.texts_per_domain; ++i) {
-    for (const auto& domain : corpus.domains()) {
-      text += corpus.draw(domain, Split::kTrain, random).text + "\n";
-    }
-  }
+  const std::string text = unlabelled_text(corpus, options.texts_per_domain, random);
   std::vector<std::string> lines;
   std::string eval;
   for (const auto& domain : options.known) {
-    const auto intents = corpus.intents_of(domain);
-    if (intents.empty()) return fail(Code::kInvalid, "no such domain: '" + domain + "'");
-    const int count = options.labelled_per_intent * static_cast<int>(intents.size());
-    for (int i = 0; i < count; ++i) {
-      lines.push_back(chat_line(corpus.draw(domain, Split::kTrain, random), lines.size()));
-    }
+    if (corpus.intents_of(domain).empty())
+      return fail(Code::kInvalid, "no such domain: '" + domain + "'");
+    add_labelled(corpus, options, domain, random, lines);
     for (const auto& sentence : corpus.held_out(domain, options.eval_per_intent, options.seed)) {
       eval += chat_line(sentence, eval.size());
     }

@@ -1,5 +1,9 @@
 // Writes the files that `trimtab-worker pretrain` makes the demo's base from: text of all domains
 // without labels, and labelled examples of the known domains only.
+//
+// The generator is drawn from. Sentences of files are taken once each: drawing 150 of 100 leaves
+// every fifth one out. `variants` shorter copies of each labelled one go with it: whole words left
+// out at random, so that no single word of a hundred sentences decides an intent.
 #pragma once
 
 #include <filesystem>
@@ -15,6 +19,8 @@ struct PretrainOptions {
   std::vector<std::string> known;  // domains whose intents the base is taught
   int texts_per_domain = 4'000;    // unlabelled sentences
   int labelled_per_intent = 150;
+  int variants = 2;          // of a listed labelled sentence
+  double left_out = 0.15;    // share of a variant's words; below 4 words none
   int eval_per_intent = 20;  // held-out sentences, for the accuracy it prints
   int epochs = 8;
   std::uint64_t seed = 1;

@@ -3,9 +3,11 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <set>
 
 #include "base/files.h"
+#include "daemon/demo/pretrain_data.h"
 
 namespace trimtab::demo {
 namespace {
@@ -64,6 +66,36 @@ TEST(Corpus, FilesAreReadStrictly) {
   EXPECT_NE(bad.error().message.find("test.tsv:3"), std::string::npos) << bad.error().message;
   ASSERT_TRUE(write_atomic(test, "a\tx\thi there\n"));
   EXPECT_NE(Corpus::from_tsv(train, test).error().message.find("'y'"), std::string::npos);
+}
+
+// Sentences of files are taken once each, so that none is left out, with shorter copies of the
+// labelled ones; what arrives later is text without a label.
+TEST(PretrainData, TakesEverySentenceOfAFileOnce) {
+  TempFolder folder("pretrain-data");
+  const auto train = folder.path() / "train.tsv";
+  const auto test = folder.path() / "test.tsv";
+  ASSERT_TRUE(write_atomic(train, "a\tx\tplease open my new account today\na\tx\thello\n"
+                                  "a\tx\thello\nb\ty\tlate one\n"));
+  ASSERT_TRUE(write_atomic(test, "a\tx\thi there\nb\ty\tbye\n"));
+  const auto corpus = Corpus::from_tsv(train, test);
+  ASSERT_TRUE(corpus) << corpus.error().message;
+  EXPECT_EQ(corpus->listed("a").size(), 2U);
+  EXPECT_TRUE(Corpus::builtin().listed("banking").empty());
+  PretrainOptions options;
+  options.known = {"a"};
+  options.variants = 30;
+  ASSERT_TRUE(write_pretrain_data(*corpus, options, folder.path(), folder.path() / "base"));
+  const std::string text = read_file(folder.path() / "text.txt").value();
+  EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 3);
+  EXPECT_NE(text.find("late one"), std::string::npos);
+  const std::string chat = read_file(folder.path() / "chat.jsonl").value();
+  EXPECT_EQ(std::count(chat.begin(), chat.end(), '\n'), 2 * 31);
+  EXPECT_EQ(chat.find("late one"), std::string::npos);
+  std::size_t whole = 0;  // "hello" is too short to leave anything out of
+  for (std::size_t at = 0; (at = chat.find("\"hello\"", at)) != std::string::npos; ++at) ++whole;
+  EXPECT_EQ(whole, 31U);
+  EXPECT_NE(chat.find("\"please open my new account today\""), std::string::npos);
+  EXPECT_EQ(chat.find("\"\""), std::string::npos);
 }
 
 }  // namespace

@@ -235,6 +235,38 @@ TEST(Quarantine, ABurstOfOneSourceAndOfManyStaysOut) {
   EXPECT_GT(together[0].peak, 50);
 }
 
+// A topic that arrives at a model that was nearly always right: complaints rise to many times what
+// was usual, and so does what the random sample finds wrong. Complaints alone are still a burst.
+TEST(Quarantine, ComplaintsThatTheRandomSampleBearsOutAreNoBurst) {
+  const config::DataSettings settings = plain_settings();
+  Random random(12);
+  std::vector<Example> all;
+  const auto add = [&](std::int64_t ts, const std::string& source, const char* selection) {
+    all.push_back(example("r" + std::to_string(all.size()), word_soup(random, 9), "x"));
+    all.back().ts_ms = ts;
+    all.back().source_id = source;
+    all.back().selection = selection;
+  };
+  for (int hour = 0; hour < 48; ++hour)
+    add(kNow - (48 - hour) * kHour, "p" + std::to_string(hour % 30), "user");
+  const auto arrive = [&](bool named) {
+    all.resize(48);
+    for (int i = 0; i < 200; ++i)
+      add(kNow + i * 15'000, named ? "p" + std::to_string(i) : "", "user");
+  };
+  for (const bool named : {true, false}) {
+    arrive(named);
+    EXPECT_FALSE(find_bursts(all, settings).empty());
+    for (int i = 0; i < 100; ++i) add(kNow + i * 30'000, "rater", "random");
+    EXPECT_TRUE(find_bursts(all, settings).empty());
+  }
+  // Somebody by name is not borne out by the others' sample.
+  for (int i = 0; i < 100; ++i) add(kNow + i * 30'000, "p3", "user");
+  const auto bursts = find_bursts(all, settings);
+  ASSERT_EQ(bursts.size(), 1U);
+  EXPECT_EQ(bursts[0].source, "p3");
+}
+
 TEST(Replay, IsBoundedUniformAndSaved) {
   config::DataSettings settings = plain_settings();
   settings.replay_per_class = 50;
