@@ -93,7 +93,7 @@ RankBets::RankBets(Reference reference, const RankOptions& options)
   CHECK(options.half_life_events >= 8.0 && options.half_life_events <= kMaxHalfLife,
         "rank_e: half_life outside 8 .. 20,000 events");
   for (std::size_t b = 0; b < reference_.bins(); ++b) {
-    inverse_mass_[b] = static_cast<float>(1.0 / reference_.mass(b));
+    rows_[b].inverse_mass = static_cast<float>(1.0 / reference_.mass(b));
   }
   if (ordered_) build_fixed();
   build_plug_in();
@@ -158,7 +158,7 @@ float RankBets::plug_in_tax(const RankState& state) const {
 
 namespace {
 
-constexpr std::array<float, kFixedBets> kWeights = [] {
+alignas(64) constexpr std::array<float, kFixedBets> kWeights = [] {
   std::array<float, kFixedBets> weights{};
   for (std::size_t k = 0; k < kFixedBets; ++k) weights[k] = kAlternatives[k].weight;
   return weights;
@@ -174,15 +174,15 @@ static_assert(
 }  // namespace
 
 inline float RankBets::plug_in_e(const RankState& state, std::size_t bin) const {
-  const float learned = static_cast<float>(state.counts[bin]) * inverse_mass_[bin] + prior_;
+  const float learned = static_cast<float>(state.counts[bin]) * rows_[bin].inverse_mass + prior_;
   const float tax = options_.min_effect <= 0.0 ? plug_in_keep_ : plug_in_tax(state);
   return learned / (static_cast<float>(static_cast<std::int32_t>(state.total)) + prior_) * tax;
 }
 
-inline void RankBets::learn(RankState& state, std::size_t bin) const {
-  state.counts[bin] = static_cast<std::uint16_t>(state.counts[bin] + unit_);
-  state.total += unit_;
-  if (++state.since_fade < fade_every_) return;
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wpsabi"  // wide vectors never leave the functions inlined here
+
+void RankBets::fade(RankState& state) {
   state.since_fade = 0;
   state.total = 0;
   for (std::uint16_t& count : state.counts) {
@@ -192,40 +192,130 @@ inline void RankBets::learn(RankState& state, std::size_t bin) const {
   }
 }
 
-template <std::size_t kBytes>
-[[gnu::always_inline]] inline void RankBets::take(const Step& next) const {
-  constexpr std::size_t p = kFixedBets;  // the plug-in's place
-  RankState& state = *next.state;
-  const auto older = static_cast<std::int16_t>(std::min<std::uint32_t>(next.step, kMostAge));
-  const float e = plug_in_e(state, next.bin);
-  learn(state, next.bin);
-  state.wealth[p] = std::min(e * (state.wealth[p] + next.dt), kWealthCap);
-  const int running = state.learned_best > 1.0F ? 1 : 0;  // arithmetic, for it is a coin's toss
-  const int age = std::min(state.age[p] + older, +kMostAge);
-  state.age[p] = static_cast<std::int16_t>(1 + running * (age - 1));
-  state.learned_best = std::min(e * std::max(state.learned_best, 1.0F), kWealthCap);
-  float fixed = 0.0F;
-  if (ordered_) {
-    fixed = step_bets<kBytes>(rows_[next.bin], kWeights.data(), state, next.dt, older);
+// By value, so that they become one instruction and no branch.
+[[gnu::always_inline]] inline float least(float a, float b) { return a < b ? a : b; }
+[[gnu::always_inline]] inline float most(float a, float b) { return a > b ? a : b; }
+
+// What goes from one pass over a run to the next.
+struct RankBets::Passes {
+  std::array<float, kMostOfRun> e;                  // the plug-in's
+  alignas(16) std::array<float, kMostOfRun> wealth;  // the plug-in's
+  alignas(64) std::array<float, kMostOfRun * kFixedBets> parts;
+};
+
+// The e-values of the plug-in: what it bets on an event is what it learned from those before.
+inline void RankBets::learn(RankState& state, const RankRun& run, Passes& passes) const {
+  const float prior = prior_, keep = plug_in_keep_;
+  const std::uint32_t unit = unit_;
+  for (std::size_t at = 0; at < run.count;) {
+    const std::size_t to =
+        std::min<std::size_t>(run.count, at + fade_every_ - std::size_t{state.since_fade});
+    std::uint32_t total = state.total;
+    state.since_fade = static_cast<std::uint16_t>(state.since_fade + (to - at));
+    for (; at < to; ++at, total += unit) {
+      const std::size_t bin = run.bins[at];
+      const std::int32_t count = state.counts[bin];
+      state.counts[bin] = static_cast<std::uint16_t>(static_cast<std::uint32_t>(count) + unit);
+      const float learned = static_cast<float>(count) * rows_[bin].inverse_mass + prior;
+      passes.e[at] = learned / (static_cast<float>(static_cast<std::int32_t>(total)) + prior) * keep;
+    }
+    state.total = total;
+    if (state.since_fade >= fade_every_) fade(state);
   }
-  state.evidence = fixed + plug_in_weight_ * state.wealth[p];
 }
 
-template <std::size_t kBytes>
-[[gnu::always_inline]] inline void RankBets::take_all(std::span<const Step> steps) {
-  for (const Step& next : steps) next.bets->take<kBytes>(next);
+// The same where small effects are ignored: the tax depends on what was learned before.
+void RankBets::learn_taxed(RankState& state, const RankRun& run, Passes& passes) const {
+  for (std::size_t i = 0; i < run.count; ++i) {
+    const std::size_t bin = run.bins[i];
+    passes.e[i] = plug_in_e(state, bin);
+    state.counts[bin] = static_cast<std::uint16_t>(state.counts[bin] + unit_);
+    state.total += unit_;
+    if (++state.since_fade >= fade_every_) fade(state);
+  }
 }
 
-void RankBets::all_narrow(std::span<const Step> steps) { take_all<16>(steps); }
+// The recursions.
+template <std::size_t kBytes, bool kOrdered>
+[[gnu::always_inline]] inline void RankBets::grow(RankState& state, const RankRun& run,
+                                                  Passes& passes) const {
+  constexpr std::size_t p = kFixedBets;  // the plug-in's place
+  FixedBets<kBytes> fixed(state, kWeights.data());
+  float wealth = state.wealth[p], best = state.learned_best;
+  int age = state.age[p];
+  for (std::size_t i = 0; i < run.count; ++i) {
+    const float e = passes.e[i], dt = run.dts[i];
+    const int older = run.steps[i];
+    wealth = least(e * (wealth + dt), kWealthCap);
+    passes.wealth[i] = wealth;
+    // Arithmetic, for it is a coin's toss.
+    const int running = best > 1.0F ? 1 : 0;
+    age = 1 + running * (std::min(age + older, +kMostAge) - 1);
+    best = least(most(e * best, e), kWealthCap);  // e max(best, 1), and no branch
+    if (!kOrdered) continue;
+    fixed.step(rows_[run.bins[i]], dt, static_cast<std::int16_t>(older),
+               &passes.parts[i * kFixedBets]);
+  }
+  if (kOrdered) fixed.put(state);
+  state.wealth[p] = wealth;
+  state.learned_best = best;
+  state.age[p] = static_cast<std::int16_t>(age);
+}
+
+// The evidence after each event. Returns the most.
+template <bool kOrdered>
+[[gnu::always_inline]] inline float RankBets::add_up(RankState& state, const RankRun& run,
+                                                     const Passes& passes) const {
+  Four most{};
+  std::size_t i = 0;
+  for (; i + 4 <= run.count; i += 4) {
+    Four sum = load<Four>(&passes.wealth[i]) * plug_in_weight_;
+    if (kOrdered) sum = sums_of_four(&passes.parts[i * kFixedBets]) + sum;
+    most = sum > most ? sum : most;
+    store(run.evidence + i, __builtin_convertvector(sum, Lanes<double, 32>));
+    state.evidence = sum[3];
+  }
+  float all = std::max(std::max(most[0], most[1]), std::max(most[2], most[3]));
+  for (; i < run.count; ++i) {
+    float fixed = 0.0F;
+    if (kOrdered) {
+      const Four sum = quarters(&passes.parts[i * kFixedBets]);
+      fixed = (sum[0] + sum[1]) + (sum[2] + sum[3]);
+    }
+    state.evidence = fixed + plug_in_weight_ * passes.wealth[i];
+    run.evidence[i] = static_cast<double>(state.evidence);
+    all = std::max(all, state.evidence);
+  }
+  return all;
+}
+
+template <std::size_t kBytes, bool kOrdered>
+[[gnu::always_inline]] inline float RankBets::go(RankState& state, const RankRun& run) const {
+  Passes passes;
+  if (options_.min_effect <= 0.0) {
+    learn(state, run, passes);
+  } else {
+    learn_taxed(state, run, passes);
+  }
+  grow<kBytes, kOrdered>(state, run, passes);
+  return add_up<kOrdered>(state, run, passes);
+}
+
+float RankBets::run_narrow(const RankBets& bets, RankState& state, const RankRun& run) {
+  return bets.ordered_ ? bets.go<16, true>(state, run) : bets.go<16, false>(state, run);
+}
 #if defined(__x86_64__)
-[[gnu::target("avx2")]] void RankBets::all_avx2(std::span<const Step> steps) {
-  take_all<32>(steps);
+[[gnu::target("avx2")]] float RankBets::run_avx2(const RankBets& bets, RankState& state,
+                                                 const RankRun& run) {
+  return bets.ordered_ ? bets.go<32, true>(state, run) : bets.go<32, false>(state, run);
 }
-[[gnu::target("avx512f,avx512bw,avx512vl,avx512dq")]] void RankBets::all_avx512(
-    std::span<const Step> steps) {
-  take_all<64>(steps);
+[[gnu::target("avx512f,avx512bw,avx512vl,avx512dq")]] float RankBets::run_avx512(
+    const RankBets& bets, RankState& state, const RankRun& run) {
+  return bets.ordered_ ? bets.go<64, true>(state, run) : bets.go<64, false>(state, run);
 }
 #endif
+
+#pragma GCC diagnostic pop
 
 std::vector<RankBets::Way> RankBets::ways() {
   std::vector<Way> all;
@@ -233,23 +323,24 @@ std::vector<RankBets::Way> RankBets::ways() {
   __builtin_cpu_init();
   if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
       __builtin_cpu_supports("avx512dq")) {
-    all.push_back(&all_avx512);
+    all.push_back(&run_avx512);
   }
-  if (__builtin_cpu_supports("avx2")) all.push_back(&all_avx2);
+  if (__builtin_cpu_supports("avx2")) all.push_back(&run_avx2);
 #endif
-  all.push_back(&all_narrow);
+  all.push_back(&run_narrow);
   return all;
 }
 
-void RankBets::update_all(std::span<const Step> steps) {
+float RankBets::update_run(RankState& state, const RankRun& run) const {
   static const Way kFastest = ways().front();
-  kFastest(steps);
+  return kFastest(*this, state, run);
 }
 
 float RankBets::update(RankState& state, std::size_t bin, float dt, std::uint32_t step) const {
-  const Step one{this, &state, dt, step, static_cast<std::uint32_t>(bin)};
-  update_all({&one, 1});
-  return state.evidence;
+  const auto one = static_cast<std::uint8_t>(bin);
+  const auto older = static_cast<std::uint16_t>(std::min<std::uint32_t>(step, kMostAge));
+  double evidence = 0.0;
+  return update_run(state, {&one, &dt, &older, 1, &evidence});
 }
 
 std::size_t RankBets::leader(const RankState& state) const {

@@ -200,8 +200,14 @@ Stages measure_stages(std::size_t bytes, const Path& path, double share) {
       event.session_hash += static_cast<std::uint64_t>(round) << 32;
       event.ts_ms += round * 200'000;
     }
-    timed(best.observe, [&](std::size_t i) { hot.observe(events[i]); });
-    timed(best.harm, [&](std::size_t i) { hot.harm(record(i)); });
+    timed(best.observe, [&](std::size_t i) {
+      hot.note(events[i]);
+      if (i % 100 == 99) hot.watch();
+    });
+    timed(best.harm, [&](std::size_t i) {
+      hot.note_outcome(record(i));
+      if (i % 100 == 99) hot.watch();
+    });
     hot.end_batch();
   }
   return best;
