@@ -338,7 +338,7 @@ Monitor& Monitor::operator=(Monitor&&) noexcept = default;
 Monitor::~Monitor() = default;
 
 std::optional<Alarm> Monitor::observe(const Observation& event) { return impl_->observe(event); }
-void Monitor::take(std::span<const MonitorInput> inputs, std::vector<Alarm>& alarms) {
+void Monitor::take(std::span<const MonitorInput> inputs, std::vector<RaisedAlarm>& alarms) {
   impl_->take(inputs, alarms);
 }
 std::optional<Alarm> Monitor::observe_outcome(const Outcome& outcome) {

@@ -124,6 +124,12 @@ struct MonitorInput {
   Outcome outcome;
 };
 
+// An alarm, and the index of the input that raised it.
+struct RaisedAlarm {
+  std::size_t input = 0;
+  Alarm alarm;
+};
+
 class Monitor {
  public:
   // kInvalid when the settings do not make sense (names the field).
@@ -138,7 +144,7 @@ class Monitor {
   // What observe() and observe_outcome() of each would have answered, in their order; faster,
   // because signals are updated one after the other, each over many records (segment_run.h).
   // Appends to `alarms`. REQUIRES: the observations stay where they are meanwhile.
-  void take(std::span<const MonitorInput> inputs, std::vector<Alarm>& alarms);
+  void take(std::span<const MonitorInput> inputs, std::vector<RaisedAlarm>& alarms);
   // Event-independent time, for ages and estimates; never raises an alarm.
   void tick(std::int64_t now_ms);
 

@@ -60,7 +60,7 @@ class Monitor::Impl {
   std::optional<Alarm> observe(const Observation& event) {
     return observe(event, sessions_.counts(event.session_hash, event.ts_ms));
   }
-  void take(std::span<const MonitorInput> inputs, std::vector<Alarm>& alarms);
+  void take(std::span<const MonitorInput> inputs, std::vector<RaisedAlarm>& alarms);
   std::optional<Alarm> observe_outcome(const Outcome& outcome);
   void tick(std::int64_t now_ms);
   void rereference(std::string_view reason, bool renew_harm);
@@ -105,11 +105,11 @@ class Monitor::Impl {
   [[nodiscard]] SegmentRun& run_of(std::size_t segment);
   [[nodiscard]] bool foresee();
   void undo();
-  void settle(std::span<const MonitorInput> inputs, std::span<const Planned> planned,
-              std::vector<Alarm>& alarms);
+  void settle(std::span<const MonitorInput> block, std::size_t from, std::size_t to,
+              std::vector<RaisedAlarm>& alarms);
   void settle(const Observation& event, const Planned& planned);
   [[nodiscard]] std::size_t one_by_one(std::span<const MonitorInput> block, std::size_t from,
-                                       std::size_t to, std::vector<Alarm>& alarms);
+                                       std::size_t to, std::vector<RaisedAlarm>& alarms);
 
   std::shared_ptr<const SegmentPlan> plan_;
   std::uint64_t fingerprint_ = 0;
@@ -127,6 +127,7 @@ class Monitor::Impl {
   std::optional<std::size_t> label_metric_;  // the harm metric that is a label's loss
 
   // Scratch of take().
+  std::size_t taken_ = 0;                           // inputs before the block
   std::vector<Planned> planned_;                    // an input of the block
   std::vector<std::unique_ptr<SegmentRun>> runs_;   // the first runs_used_ are of the present run
   std::size_t runs_used_ = 0;

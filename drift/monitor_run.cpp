@@ -11,7 +11,8 @@
 
 namespace trimtab::drift {
 
-void Monitor::Impl::take(std::span<const MonitorInput> inputs, std::vector<Alarm>& alarms) {
+void Monitor::Impl::take(std::span<const MonitorInput> inputs, std::vector<RaisedAlarm>& alarms) {
+  taken_ = 0;
   while (!inputs.empty()) {
     planned_.clear();
     std::size_t events = 0;
@@ -26,13 +27,14 @@ void Monitor::Impl::take(std::span<const MonitorInput> inputs, std::vector<Alarm
     for (std::size_t at = 0; at < block.size();) {
       const std::size_t end = plan(block, at);
       if (end > at && !foresee()) {
-        settle(block.subspan(at, end - at), {&planned_[at], end - at}, alarms);
+        settle(block, at, end, alarms);
         at = end;
       } else {
         if (end > at) undo();
         at = one_by_one(block, at, std::max(end, at + 1), alarms);
       }
     }
+    taken_ += block.size();
     inputs = inputs.subspan(block.size());
   }
 }
@@ -112,19 +114,19 @@ void Monitor::Impl::undo() {
   }
 }
 
-void Monitor::Impl::settle(std::span<const MonitorInput> inputs, std::span<const Planned> planned,
-                           std::vector<Alarm>& alarms) {
+void Monitor::Impl::settle(std::span<const MonitorInput> block, std::size_t from, std::size_t to,
+                           std::vector<RaisedAlarm>& alarms) {
   for (std::size_t i = 0; i < runs_used_; ++i) {
     SegmentRun& run = *runs_[i];
     Segment& segment = *segments_[run.segment];
     if (run.events.empty() || segment.state() != MonitorState::kArmed) continue;
     segment.settle(run);
   }
-  for (std::size_t i = 0; i < inputs.size(); ++i) {
-    if (inputs[i].event != nullptr) {
-      settle(*inputs[i].event, planned[i]);
-    } else if (auto alarm = observe_outcome(inputs[i].outcome)) {
-      alarms.push_back(std::move(*alarm));
+  for (std::size_t at = from; at < to; ++at) {
+    if (block[at].event != nullptr) {
+      settle(*block[at].event, planned_[at]);
+    } else if (auto alarm = observe_outcome(block[at].outcome)) {
+      alarms.push_back({taken_ + at, std::move(*alarm)});
     }
   }
 }
@@ -147,14 +149,14 @@ void Monitor::Impl::settle(const Observation& event, const Planned& planned) {
 
 // Returns where it stopped: behind a drift alarm, which changes what the segments do.
 std::size_t Monitor::Impl::one_by_one(std::span<const MonitorInput> block, std::size_t from,
-                                      std::size_t to, std::vector<Alarm>& alarms) {
+                                      std::size_t to, std::vector<RaisedAlarm>& alarms) {
   for (std::size_t at = from; at < to; ++at) {
     const MonitorInput& input = block[at];
     auto alarm = input.event != nullptr ? observe(*input.event, planned_[at].counted)
                                         : observe_outcome(input.outcome);
     if (!alarm) continue;
     const bool drift = alarm->kind == AlarmKind::kDrift;
-    alarms.push_back(std::move(*alarm));
+    alarms.push_back({taken_ + at, std::move(*alarm)});
     if (drift) return at + 1;
   }
   return to;

@@ -172,7 +172,7 @@ class HotPath {
   std::size_t waiting_ = 0;  // of observations_
   std::vector<drift::MonitorInput> inputs_;
   std::uint64_t number_ = 0;
-  std::vector<drift::Alarm> alarms_;
+  std::vector<drift::RaisedAlarm> alarms_;
 };
 
 }  // namespace trimtab::bench
