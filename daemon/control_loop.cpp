@@ -175,10 +175,30 @@ Status ControlLoop::apply_batch(Step& step, RecordBatch& batch) {
       ++dead_;
     }
   }
+  return watch(step);
+}
+
+// What the batch means to the detectors: of each target at once, for that is faster; alarms in the
+// order of what raised them.
+Status ControlLoop::watch(Step& step) {
+  struct Raised {
+    std::uint64_t order;
+    Target* target;
+    drift::Alarm alarm;
+  };
+  std::vector<Raised> all;
+  for (auto& [name, target] : targets_) {
+    for (auto& [order, alarm] : target->watch()) {
+      all.push_back({order, target.get(), std::move(alarm)});
+    }
+  }
+  std::sort(all.begin(), all.end(),
+            [](const Raised& a, const Raised& b) { return a.order < b.order; });
+  for (const Raised& one : all) TRIMTAB_CHECK_OK(one.target->raise(step, one.alarm));
   return {};
 }
 
-Status ControlLoop::apply_record(Step& step, const RecordBatch& batch, const DecodedRecord& decoded,
+Status ControlLoop::apply_record(Step& step, RecordBatch& batch, const DecodedRecord& decoded,
                                  const InferenceRecord& record, std::size_t index) {
   const auto it = targets_.find(std::string(record.target));
   if (it == targets_.end()) return {};
@@ -236,7 +256,7 @@ Status ControlLoop::apply_record(Step& step, const RecordBatch& batch, const Dec
     TRIMTAB_TRY(row.row, step.tx.add_record(row));
     TRIMTAB_TRY(joined, join_.on_record(step.store, step.tx, row));
   }
-  const drift::Observation* observed = nullptr;
+  drift::Observation* observed = nullptr;
   if (index < batch.observed.size() && batch.observed[index] >= 0) {
     observed = &batch.observations[static_cast<std::size_t>(batch.observed[index])];
   }

@@ -103,7 +103,8 @@ class ControlLoop {
   [[nodiscard]] Status load_seen();
   [[nodiscard]] Status apply(Step& step, ControlInputs& inputs);
   [[nodiscard]] Status apply_batch(Step& step, RecordBatch& batch);
-  [[nodiscard]] Status apply_record(Step& step, const RecordBatch& batch,
+  [[nodiscard]] Status watch(Step& step);
+  [[nodiscard]] Status apply_record(Step& step, RecordBatch& batch,
                                     const DecodedRecord& decoded, const InferenceRecord& record,
                                     std::size_t index);
   [[nodiscard]] Status apply_feedback(Step& step, const Feedback& feedback);

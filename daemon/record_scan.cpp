@@ -18,7 +18,6 @@ namespace {
 
 constexpr std::int64_t kMostDepth = 8;   // deeper values are left to simdjson
 constexpr std::size_t kMostAttributes = 64;
-constexpr std::size_t kPadding = 64;     // zeros behind the message: every scan ends there
 constexpr std::int64_t kYear2000Ms = 946'684'800'000;
 constexpr std::int64_t kLatestMs = 10'000'000'000'000'000;
 constexpr std::int64_t kMostTokens = 1'000'000'000;
@@ -31,38 +30,58 @@ bool is(std::string_view text, const char (&word)[N]) {
 
 std::uint64_t bit_of(Field field) { return std::uint64_t{1} << static_cast<unsigned>(field); }
 
-// The first byte from `at` on that is a quote, a backslash or a control character.
-char* end_of_plain(char* at) {
+bool is_digit(char c) { return c >= '0' && c <= '9'; }
+
+constexpr std::size_t kMostDigits = 15;
+constexpr double kTens[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
+                            1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15};
+constexpr std::uint64_t kWholeTens[] = {1,
+                                        10,
+                                        100,
+                                        1'000,
+                                        10'000,
+                                        100'000,
+                                        1'000'000,
+                                        10'000'000,
+                                        100'000'000,
+                                        1'000'000'000,
+                                        10'000'000'000,
+                                        100'000'000'000,
+                                        1'000'000'000'000,
+                                        10'000'000'000'000,
+                                        100'000'000'000'000,
+                                        1'000'000'000'000'000};
+
+// How many digits stand at `at`, 16 at most.
+std::size_t digits_at(const char* at) {
 #if defined(__SSE2__)
-  for (;; at += 16) {
-    const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(at));
-    const __m128i special =
-        _mm_or_si128(_mm_or_si128(_mm_cmpeq_epi8(bytes, _mm_set1_epi8('"')),
-                                  _mm_cmpeq_epi8(bytes, _mm_set1_epi8('\\'))),
-                     _mm_cmpeq_epi8(_mm_min_epu8(bytes, _mm_set1_epi8(0x1F)), bytes));
-    const int mask = _mm_movemask_epi8(special);
-    if (mask != 0) return at + __builtin_ctz(static_cast<unsigned>(mask));
-  }
+  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(at));
+  const __m128i off = _mm_sub_epi8(bytes, _mm_set1_epi8('0'));
+  const __m128i digit = _mm_cmpeq_epi8(_mm_min_epu8(off, _mm_set1_epi8(9)), off);
+  return static_cast<std::size_t>(
+      __builtin_ctz(static_cast<unsigned>(~_mm_movemask_epi8(digit)) | 1U << 16));
 #else
-  while (*at != '"' && *at != '\\' && static_cast<unsigned char>(*at) >= 0x20) ++at;
-  return at;
+  std::size_t count = 0;
+  while (count < 16 && is_digit(at[count])) ++count;
+  return count;
 #endif
 }
 
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
+// Of at most eight digits, without a loop: pairs, fours, eights (Lemire 2022).
+std::uint64_t value_of_eight(const char* at, std::size_t count) {
+  std::uint64_t digits;
+  std::memcpy(&digits, at, sizeof digits);
+  digits = (digits - 0x3030303030303030ULL) << (64 - 8 * count);  // leading zeros come in
+  digits = digits * 10 + (digits >> 8);
+  return ((digits & 0x000000FF000000FFULL) * 0x000F424000000064ULL +
+          ((digits >> 16) & 0x000000FF000000FFULL) * 0x0000271000000001ULL) >>
+         32;
+}
 
-// All of a message that is not ASCII must be UTF-8.
-bool is_utf8(std::string_view text) {
-  std::uint64_t high = 0;
-  std::size_t at = 0;
-  for (; at + 8 <= text.size(); at += 8) {
-    std::uint64_t word;
-    std::memcpy(&word, text.data() + at, 8);
-    high |= word;
-  }
-  for (; at < text.size(); ++at) high |= static_cast<std::uint64_t>(text[at] & 0x80);
-  return (high & 0x8080808080808080ULL) == 0 ||
-         simdjson::validate_utf8(text.data(), text.size());
+// REQUIRES: 0 < count <= 16 digits.
+std::uint64_t value_of(const char* at, std::size_t count) {
+  if (count <= 8) return value_of_eight(at, count);
+  return value_of_eight(at, count - 8) * 100'000'000ULL + value_of_eight(at + count - 8, 8);
 }
 
 int hex_digit(char c) {
@@ -129,8 +148,9 @@ bool RecordScanner::elements(Each&& each) {
   return take(']');
 }
 
-// at_ is at the opening quote; afterwards behind the closing one.
-bool RecordScanner::string(std::string_view& out, bool keep_source) {
+// at_ is at the opening quote; afterwards behind the closing one. Inlined, as is record_key(): a
+// record is strings for the most part.
+[[gnu::always_inline]] inline bool RecordScanner::string(std::string_view& out, bool keep_source) {
   char* const from = at_ + 1;
   char* const end = end_of_plain(from);
   if (*end == '"') {
@@ -196,30 +216,25 @@ bool RecordScanner::unicode_escape(const char*& from, std::string& out) const {
 
 // Reals of few digits are a whole number over a power of ten, both exact in doubles, so that one
 // division rounds as the standard wants it (Clinger 1990); the others go to from_chars.
-constexpr double kTens[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
-                            1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15};
-
 bool RecordScanner::number(Value& out) {
   const char* const from = at_;
   const char* at = from + (*from == '-' ? 1 : 0);
-  if (!is_digit(*at) || (*at == '0' && is_digit(at[1]))) return false;
-  std::int64_t whole = 0;
-  const char* const digits = at;
-  for (; is_digit(*at) && at - digits < 18; ++at) whole = whole * 10 + (*at - '0');
-  if (is_digit(*at)) return false;  // beyond 18 digits
+  const std::size_t whole_digits = digits_at(at);
+  if (whole_digits == 0 || is_digit(at[whole_digits]) || (*at == '0' && whole_digits > 1)) {
+    return false;
+  }
+  std::uint64_t all = value_of(at, whole_digits);
+  at += whole_digits;
   out.type = Type::kInteger;
-  std::int64_t all = whole;  // the digits without the point
-  std::ptrdiff_t behind = 0;
+  std::size_t behind = 0;
   bool exact = true;
   if (*at == '.') {
-    if (!is_digit(*++at)) return false;
-    const char* const first = at;
-    const std::ptrdiff_t room = 15 - (first - 1 - digits);
-    for (; is_digit(*at); ++at) {
-      if (at - first < room) all = all * 10 + (*at - '0');
-    }
-    behind = at - first;
-    exact = behind <= room;
+    behind = digits_at(++at);
+    if (behind == 0) return false;
+    exact = whole_digits + behind <= kMostDigits;
+    if (exact) all = all * kWholeTens[behind] + value_of(at, behind);
+    at += behind;
+    while (behind > kMostDigits && is_digit(*at)) ++at;
     out.type = Type::kReal;
   }
   if (*at == 'e' || *at == 'E') {
@@ -227,13 +242,15 @@ bool RecordScanner::number(Value& out) {
     if (*at == '+' || *at == '-') ++at;
     if (!is_digit(*at)) return false;
     while (is_digit(*at)) ++at;
+    if (all == 0) return false;  // -0e1: simdjson's sign is its own
     out.type = Type::kReal;
     exact = false;
   }
   if (out.type == Type::kReal && exact) {
-    out.real = static_cast<double>(all) / kTens[behind];
+    out.real = static_cast<double>(static_cast<std::int64_t>(all)) / kTens[behind];
     if (*from == '-') out.real = -out.real;
   } else if (out.type == Type::kInteger) {
+    const auto whole = static_cast<std::int64_t>(all);
     out.integer = *from == '-' ? -whole : whole;
     out.real = static_cast<double>(out.integer);
     if (*from == '-' && whole == 0) return false;  // -0
@@ -272,6 +289,38 @@ bool RecordScanner::value(Value& out, int depth, bool keep_source) {
 }
 
 // ---- fields ----------------------------------------------------------------------------------
+
+[[gnu::always_inline]] inline bool RecordScanner::record_key(std::size_t before, Field& out) {
+  skip_space();
+  const ExpectedKey& expected = expected_[before];
+  std::array<std::uint64_t, 3> words;
+  std::memcpy(words.data(), at_, sizeof words);  // the padding is as long
+  const std::uint64_t other = ((words[0] ^ expected.text[0]) & expected.mask[0]) |
+                              ((words[1] ^ expected.text[1]) & expected.mask[1]) |
+                              ((words[2] ^ expected.text[2]) & expected.mask[2]);
+  if (other != 0 || expected.size == 0) return other_key(expected_[before], out);
+  at_ += expected.size;
+  out = expected.field;
+  return true;
+}
+
+// Not the key that was expected: this one is, from now on.
+bool RecordScanner::other_key(ExpectedKey& expected, Field& out) {
+  const char* const from = at_;
+  std::string_view key;
+  if (*at_ != '"' || !string(key, true)) return false;
+  const bool plain = at_ - from == static_cast<std::ptrdiff_t>(key.size() + 2) && *at_ == ':';
+  if (!take(':')) return false;
+  out = field_by_name(key);
+  if (plain && out != Field::kNone && key.size() + 3 <= ExpectedKey::kMost) {
+    expected = {};
+    expected.size = key.size() + 3;
+    expected.field = out;
+    std::memcpy(expected.text.data(), from, expected.size);
+    std::memset(expected.mask.data(), 0xFF, expected.size);
+  }
+  return true;
+}
 
 // A string of the record; JSON's null is an absent one.
 bool RecordScanner::plain_text(std::string_view& out) {
@@ -474,31 +523,38 @@ void RecordScanner::point(const std::vector<std::string>& keys, InferenceRecord&
   record.pointers = arena.keep(std::span<const drift::PointerValue>(values_));
 }
 
-bool RecordScanner::scan(std::string_view message, const TargetRules& targets,
-                         const PointerKeys& keys, RecordBuilder::Times now, TextArena& arena,
-                         InferenceRecord& record) {
-  if (message.size() > kMostBytes || message.size() > static_cast<std::size_t>(
-                                                          settings_.max_record_bytes) ||
-      !is_utf8(message)) {
-    return false;
-  }
-  arena_ = &arena;
-  at_ = arena.room(message.size() + kPadding);
-  const char* const end = at_ + message.size();
-  std::memcpy(at_, message.data(), message.size());
-  std::memset(at_ + message.size(), 0, kPadding);
-  attributes_.clear();
-  Found found;
-  const bool read = members([&](std::string_view key) {
-    const Field known = field_by_name(key);
+bool RecordScanner::fields(Found& found, InferenceRecord& record, TextArena& arena) {
+  if (!take('{')) return false;
+  std::size_t before = kFirstKey;
+  do {
+    Field known = Field::kNone;
+    if (!record_key(before, known)) return false;
     if (known != Field::kNone) {
       if ((found.seen & bit_of(known)) != 0) return false;
       found.seen |= bit_of(known);
     }
-    return field(known, found, record, arena);
-  });
-  if (!read) return false;
+    skip_space();
+    if (!field(known, found, record, arena)) return false;
+    before = static_cast<std::size_t>(known);
+  } while (take(','));
+  return take('}');
+}
+
+bool RecordScanner::scan(std::string_view message, const TargetRules& targets,
+                         const PointerKeys& keys, RecordBuilder::Times now, TextArena& arena,
+                         InferenceRecord& record) {
+  if (message.size() > kMostBytes ||
+      message.size() > static_cast<std::size_t>(settings_.max_record_bytes)) {
+    return false;
+  }
+  arena_ = &arena;
+  message_ = at_ = arena.room(message.size() + ByteMap::kPadding);
+  if (!map_.read(message, message_)) return false;
+  attributes_.clear();
+  Found found;
+  if (!fields(found, record, arena)) return false;
   skip_space();
+  const char* const end = message_ + message.size();
   record.target = targets.known(found.target);
   if (at_ != end || record.id.empty() || record.target.empty() ||
       !times(found, now, record)) {

@@ -9,14 +9,19 @@
 // what is accepted equals what RecordBuilder would have made of it, `attributes` excepted: here it
 // is the very text of the message, not written anew (record_codec_test and the fuzz target
 // `records` compare the two).
+// Where strings end is known beforehand (byte_map.h). Which field follows which is remembered from
+// the records before: the records of one producer are alike, and a key that is as expected is one
+// comparison.
 // One object a codec, one thread.
 #pragma once
 
+#include <array>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "daemon/byte_map.h"
 #include "daemon/record.h"
 #include "daemon/record_fields.h"
 #include "daemon/text_arena.h"
@@ -57,6 +62,15 @@ class RecordScanner {
     Value ts, ts_end;
   };
 
+  // A key as it is written, with its quotes and the colon: what came behind some field last time.
+  struct ExpectedKey {
+    static constexpr std::size_t kMost = 24;
+    std::array<std::uint64_t, kMost / 8> text{}, mask{};  // mask 0 everywhere: none
+    std::size_t size = 0;
+    Field field = Field::kNone;
+  };
+  static constexpr std::size_t kFirstKey = kFields + 1;  // behind the opening brace
+
   void skip_space() {
     while (*at_ == ' ' || *at_ == '\n' || *at_ == '\r' || *at_ == '\t') ++at_;
   }
@@ -72,6 +86,12 @@ class RecordScanner {
   [[nodiscard]] bool members(Each&& each);
   template <typename Each>
   [[nodiscard]] bool elements(Each&& each);
+  // The key of a member of the record, which follows that of `before`.
+  [[nodiscard]] bool record_key(std::size_t before, Field& out);
+  [[nodiscard]] bool other_key(ExpectedKey& expected, Field& out);
+  [[nodiscard]] char* end_of_plain(char* from) const {
+    return message_ + map_.end_of_plain(static_cast<std::size_t>(from - message_));
+  }
   // A string; unescaped in place where `keep_source` is false.
   [[nodiscard]] bool string(std::string_view& out, bool keep_source = false);
   [[nodiscard]] bool unescape(char* from, std::string_view& out, bool keep_source);
@@ -80,6 +100,7 @@ class RecordScanner {
   [[nodiscard]] bool value(Value& out, int depth, bool keep_source);
   template <std::size_t N>
   [[nodiscard]] bool literal(const char (&word)[N]);
+  [[nodiscard]] bool fields(Found& found, InferenceRecord& record, TextArena& arena);
   [[nodiscard]] bool field(Field field, Found& found, InferenceRecord& record, TextArena& arena);
   [[nodiscard]] bool name(std::string_view& out);
   [[nodiscard]] bool plain_text(std::string_view& out);
@@ -92,6 +113,9 @@ class RecordScanner {
   void point(const std::vector<std::string>& keys, InferenceRecord& record, TextArena& arena);
 
   const config::IngestSettings& settings_;
+  ByteMap map_;
+  std::array<ExpectedKey, kFirstKey + 1> expected_{};
+  char* message_ = nullptr;
   char* at_ = nullptr;
   TextArena* arena_ = nullptr;
   std::vector<Turn> turns_;

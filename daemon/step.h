@@ -25,6 +25,7 @@ struct Step {
   Metrics& metrics;
   std::string config_hash;
   bool disk_low = false;  // no new work that writes much
+  std::uint64_t monitor_inputs = 0;  // of all targets so far, for the order of their alarms
 
   std::vector<EffectOrder> orders = {};
   std::vector<FeedEvent> announcements = {};

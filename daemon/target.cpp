@@ -91,16 +91,16 @@ bool Target::is_evaluation_unit(const std::string& unit) const {
 }
 
 Status Target::on_record(Step& step, const InferenceRecord& record, const RecordRow& row,
-                         const std::string& unit, const drift::Observation* observed) {
+                         const std::string& unit, drift::Observation* observed) {
   ++records_;
   const bool by_candidate = row.arm == shadow::kArmCandidate;
   if (observed != nullptr) {
-    drift::Observation event = *observed;
-    event.offset = records_;
+    observed->offset = records_;
     // What somebody else than the champion answered says nothing about the champion's output; while
     // a candidate bakes that is almost everything.
-    event.candidate = row.attested && row.adapter != history_.champion().name;
-    if (const auto alarm = monitor_.observe(event)) TRIMTAB_CHECK_OK(raise(step, *alarm));
+    observed->candidate = row.attested && row.adapter != history_.champion().name;
+    watched_.emplace_back().event = observed;
+    watched_order_.push_back(step.monitor_inputs++);
   }
   auto live = live_record(record, unit);
   if (trial_.open()) live.past = unit_history_.past(row.unit_hash);
@@ -121,8 +121,8 @@ Status Target::on_record(Step& step, const InferenceRecord& record, const Record
     unit_history_.on_request(row.unit_hash, *live.error, *live.refusal);
   }
   if (!by_candidate) {
-    TRIMTAB_CHECK_OK(outcome(step, "error", row.id, row.ts_ms, *live.error ? 1.0 : 0.0));
-    TRIMTAB_CHECK_OK(outcome(step, "refusal", row.id, row.ts_ms, *live.refusal ? 1.0 : 0.0));
+    outcome(step, "error", row.id, row.ts_ms, *live.error ? 1.0 : 0.0);
+    outcome(step, "refusal", row.id, row.ts_ms, *live.refusal ? 1.0 : 0.0);
   }
   return {};
 }
@@ -140,7 +140,7 @@ Status Target::on_joined(Step& step, const Joined& joined) {
   if (live.complaint) unit_history_.on_complaint(joined.record.unit_hash);
   if (live.label) unit_history_.on_label(joined.record.unit_hash, *live.label);
   if (const auto said = outcome_of(feedback)) {
-    return outcome(step, said->metric, joined.record.id, joined.record.ts_ms, said->value);
+    outcome(step, said->metric, joined.record.id, joined.record.ts_ms, said->value);
   }
   return {};
 }
@@ -310,6 +310,8 @@ Status Target::save(Transaction& tx) {
 Status Target::load(StateQueries& state) {
   TRIMTAB_TRY(auto fresh, drift::Monitor::create(settings_.drift));
   monitor_ = std::move(fresh);
+  watched_.clear();
+  watched_order_.clear();
   history_ = shadow::TargetHistory();
   serving_ = ServingState(settings_);
   alarms_.clear();

@@ -68,10 +68,16 @@ class Target {
   [[nodiscard]] Status save(Transaction& tx);
 
   // --- inputs, in their order
-  // `row`: as stored, or as it would have been. `observed`: what the ingest thread extracted.
+  // `row`: as stored, or as it would have been. `observed`: what the ingest thread extracted; it
+  // stays where it is until watch().
   [[nodiscard]] Status on_record(Step& step, const InferenceRecord& record, const RecordRow& row,
-                                 const std::string& unit, const drift::Observation* observed);
+                                 const std::string& unit, drift::Observation* observed);
   [[nodiscard]] Status on_joined(Step& step, const Joined& joined);
+  // The monitor takes what the records and the feedback meant to it, all at once. REQUIRES: called
+  // behind the inputs and before anything else. The alarms, each with the place of its input in
+  // the step, are then to be raised in that order.
+  [[nodiscard]] std::vector<std::pair<std::uint64_t, drift::Alarm>> watch();
+  [[nodiscard]] Status raise(Step& step, const drift::Alarm& alarm);
   [[nodiscard]] Status on_effect(Step& step, const EffectOutcome& outcome);
   [[nodiscard]] Status on_job(Step& step, const retrain::JobEvent& event) {
     return job_.on_event(step, event);
@@ -114,10 +120,9 @@ class Target {
          drift::Monitor monitor);
 
   // target_alarms.cpp
-  [[nodiscard]] Status raise(Step& step, const drift::Alarm& alarm);
   [[nodiscard]] Status feed_outcomes(Step& step);
-  [[nodiscard]] Status outcome(Step& step, const char* metric, const std::string& record_id,
-                               std::int64_t ts_ms, double value);
+  void outcome(Step& step, const char* metric, const std::string& record_id, std::int64_t ts_ms,
+               double value);
   [[nodiscard]] Status set_alarm_state(Step& step, const std::string& id, const std::string& state);
   [[nodiscard]] Status close_alarms(Step& step, const std::string& state);
   [[nodiscard]] Status close_recovered(Step& step);
@@ -208,6 +213,9 @@ class Target {
   std::string waits_for_;
 
   // Not saved.
+  std::vector<drift::MonitorInput> watched_;    // for watch()
+  std::vector<std::uint64_t> watched_order_;    // place in the step
+  std::vector<drift::RaisedAlarm> raised_;
   std::set<std::string> calls_in_flight_;  // "<kind> <adapter>"
   std::int64_t next_reconcile_ms_ = 0, next_policy_ms_ = 0;
   std::int64_t holdout_ = 0, next_holdout_ms_ = 0;

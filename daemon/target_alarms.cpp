@@ -116,18 +116,27 @@ Status Target::close_recovered(Step& step) {
   return {};
 }
 
-Status Target::outcome(Step& step, const char* metric, const std::string& record_id,
-                       std::int64_t ts_ms, double value) {
+void Target::outcome(Step& step, const char* metric, const std::string& record_id,
+                     std::int64_t ts_ms, double value) {
   const auto index = monitor_.harm_metric(metric);
-  if (!index) return {};
-  drift::Outcome event;
+  if (!index) return;
+  drift::Outcome& event = watched_.emplace_back().outcome;
+  watched_order_.push_back(step.monitor_inputs++);
   event.ts_ms = ts_ms;
   event.offset = records_;
   event.metric = *index;
   event.value = value;
   event.id.assign(record_id);
-  if (const auto alarm = monitor_.observe_outcome(event)) return raise(step, *alarm);
-  return {};
+}
+
+std::vector<std::pair<std::uint64_t, drift::Alarm>> Target::watch() {
+  raised_.clear();
+  monitor_.take(watched_, raised_);
+  std::vector<std::pair<std::uint64_t, drift::Alarm>> all;
+  for (auto& one : raised_) all.emplace_back(watched_order_[one.input], std::move(one.alarm));
+  watched_.clear();
+  watched_order_.clear();
+  return all;
 }
 
 Status Target::feed_outcomes(Step& step) {
@@ -136,11 +145,15 @@ Status Target::feed_outcomes(Step& step) {
   const auto counts = [](const RecordRow& record) {
     return record.arm != shadow::kArmCandidate && record.arm != shadow::kArmHoldback;
   };
-  return outcomes_.close_until(step.store, settings_.name, step.join.watermark_ms(settings_.name),
-                               label_wait_ms(step), counts, [&](const UnitOutcome& unit) {
-                                 return outcome(step, "complaint", unit.record_id, unit.ts_ms,
-                                                unit.complained ? 1.0 : 0.0);
+  const Status closed = outcomes_.close_until(step.store, settings_.name, step.join.watermark_ms(settings_.name),
+                               label_wait_ms(step), counts, [&](const UnitOutcome& unit) -> Status {
+                                 outcome(step, "complaint", unit.record_id, unit.ts_ms,
+                                         unit.complained ? 1.0 : 0.0);
+                                 return {};
                                });
+  TRIMTAB_CHECK_OK(closed);
+  for (const auto& [order, alarm] : watch()) TRIMTAB_CHECK_OK(raise(step, alarm));
+  return {};
 }
 
 }  // namespace trimtab::daemon

@@ -5,6 +5,7 @@
 
 #include <array>
 #include <cstdint>
+#include <span>
 
 #include "drift/reference.h"
 
@@ -26,9 +27,20 @@ class BinRing {
     const unsigned shift = slot % 4 * 6;
     std::uint32_t word = load(three);
     word = (word & ~(63U << shift)) | static_cast<std::uint32_t>(bin) << shift;
-    three[0] = static_cast<std::uint8_t>(word);
-    three[1] = static_cast<std::uint8_t>(word >> 8);
-    three[2] = static_cast<std::uint8_t>(word >> 16);
+    store(word, three);
+  }
+  // set() of events from `first` on.
+  void set_all(std::uint64_t first, std::span<const std::uint8_t> bins) {
+    std::size_t i = 0;
+    for (; i < bins.size() && (first + i) % 4 != 0; ++i) set(first + i, bins[i]);
+    for (; i + 4 <= bins.size(); i += 4) {
+      const std::uint32_t word = static_cast<std::uint32_t>(bins[i]) |
+                                 static_cast<std::uint32_t>(bins[i + 1]) << 6 |
+                                 static_cast<std::uint32_t>(bins[i + 2]) << 12 |
+                                 static_cast<std::uint32_t>(bins[i + 3]) << 18;
+      store(word, &bytes_[(first + i) % kEvents / 4 * 3]);
+    }
+    for (; i < bins.size(); ++i) set(first + i, bins[i]);
   }
   // REQUIRES: one of the last 256 events.
   [[nodiscard]] std::uint8_t get(std::uint64_t event) const {
@@ -40,6 +52,11 @@ class BinRing {
   [[nodiscard]] static std::uint32_t load(const std::uint8_t* three) {
     return static_cast<std::uint32_t>(three[0]) | static_cast<std::uint32_t>(three[1]) << 8 |
            static_cast<std::uint32_t>(three[2]) << 16;
+  }
+  static void store(std::uint32_t word, std::uint8_t* three) {
+    three[0] = static_cast<std::uint8_t>(word);
+    three[1] = static_cast<std::uint8_t>(word >> 8);
+    three[2] = static_cast<std::uint8_t>(word >> 16);
   }
   std::array<std::uint8_t, kEvents / 4 * 3> bytes_{};
 };

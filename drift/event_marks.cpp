@@ -38,15 +38,18 @@ Mark EventMarks::unpacked(const Sparse& sparse) {
   return {ts_ms, joined(sparse.offset)};
 }
 
-std::int64_t EventMarks::note(const Mark& mark) {
+std::int64_t EventMarks::kept_time(std::int64_t newest_ms, std::int64_t ts_ms) {
   using Ms = std::numeric_limits<std::int32_t>;
+  return newest_ms + std::clamp<std::int64_t>(ts_ms - newest_ms, Ms::min(), Ms::max());
+}
+
+std::int64_t EventMarks::note(const Mark& mark) {
   using Records = std::numeric_limits<std::uint32_t>;
   Step step;
   if (events_ == 0) {
     newest_ = mark;
   } else {
-    const std::int64_t ms = mark.ts_ms - newest_.ts_ms;
-    step.ms = static_cast<std::int32_t>(std::clamp<std::int64_t>(ms, Ms::min(), Ms::max()));
+    step.ms = static_cast<std::int32_t>(kept_time(newest_.ts_ms, mark.ts_ms) - newest_.ts_ms);
     const std::uint64_t records = mark.offset > newest_.offset ? mark.offset - newest_.offset : 0;
     step.records = static_cast<std::uint32_t>(std::min<std::uint64_t>(records, Records::max()));
     newest_.ts_ms += step.ms;

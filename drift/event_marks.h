@@ -35,6 +35,8 @@ class EventMarks {
 
   // The next event. Returns the time that is kept for it (see above; else the event's own).
   std::int64_t note(const Mark& mark);
+  // The time that note() keeps for an event of `ts_ms` behind one that it has kept `newest_ms` for.
+  [[nodiscard]] static std::int64_t kept_time(std::int64_t newest_ms, std::int64_t ts_ms);
   // Events noted; the newest has this number.
   [[nodiscard]] std::uint64_t events() const { return events_; }
   [[nodiscard]] const Mark& newest() const { return newest_; }

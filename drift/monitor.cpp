@@ -5,19 +5,13 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <unordered_map>
 
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/hash.h"
 #include "config/units.h"
 #include "drift/alarm_text.h"
-#include "drift/harm.h"
-#include "drift/label_free.h"
-#include "drift/monitor_settings.h"
-#include "drift/recent.h"
-#include "drift/segment.h"
-#include "drift/sessions.h"
+#include "drift/monitor_impl.h"
 
 namespace trimtab::drift {
 namespace {
@@ -46,88 +40,9 @@ std::string_view monitor_state_name(MonitorState state) {
   return "unknown";
 }
 
-class Monitor::Impl {
- public:
-  Impl(const config::DriftSettings& settings, SignalExtractor extractor)
-      : settings_(settings),
-        extractor_(std::move(extractor)),
-        label_free_(loss_tolerance(settings)),
-        sessions_(settings.session_window_ms) {
-    const auto harm = harm_settings(settings);
-    const double period = static_cast<double>(settings.false_alarms_per_ms) / settings.false_alarms;
-    const double threshold =
-        period * static_cast<double>(count_detectors(extractor_.signals(), settings, harm.size()));
-    auto plan = std::make_shared<SegmentPlan>();
-    plan->signals = extractor_.signals();
-    plan->reference_size = settings.reference_size;
-    plan->half_life_events = static_cast<double>(settings.half_life_events);
-    plan->min_theta = settings.min_theta;
-    plan->threshold_ms = threshold;
-    plan->seasons = settings.seasons == config::Seasons::kAuto;
-    plan->utc_offset_hours = settings.utc_offset_hours;
-    plan_ = std::move(plan);
-    segments_.push_back(std::make_unique<Segment>(plan_, "all", "segment/0/", true));
-    for (std::size_t i = 0; i < harm.size(); ++i) {
-      harm_names_.push_back(harm[i].name);
-      harm_.emplace_back(harm[i], threshold, settings.harm_recovery_alpha,
-                         "harm/" + std::to_string(i) + "/");
-    }
-    fingerprint_ = settings_fingerprint(extractor_, settings_, harm_names_);
-    for (std::size_t i = 0; i < extractor_.signals().size(); ++i) {
-      if (extractor_.signals()[i].source == Builtin::kMeanLogprob) logprob_ = i;
-    }
-    for (std::size_t i = 0; i < harm.size(); ++i) {
-      if (harm[i].name == "label_loss") label_metric_ = i;
-    }
-  }
-
-  std::optional<Alarm> observe(const Observation& event);
-  std::optional<Alarm> observe_outcome(const Outcome& outcome);
-  void tick(std::int64_t now_ms);
-  void rereference(std::string_view reason, bool renew_harm);
-  [[nodiscard]] MonitorStatus status() const;
-  [[nodiscard]] std::vector<SignalReport> reports() const;
-  [[nodiscard]] std::vector<StatePiece> pieces(SaveMode mode) const;
-  void mark_saved();
-  [[nodiscard]] Status restore(const PieceMap& pieces);
-
-  [[nodiscard]] Segment& all() { return *segments_[0]; }
-  [[nodiscard]] const Segment& all() const { return *segments_[0]; }
-
-  config::DriftSettings settings_;
-  SignalExtractor extractor_;
-  std::vector<std::string> harm_names_;
-  std::vector<HarmWatch> harm_;
-  LabelFree label_free_;
-
- private:
-  [[nodiscard]] std::size_t segment_index(std::size_t field, std::string_view value);
-  void describe(Alarm& alarm, std::size_t segment) const;
-  void describe_text(Alarm& alarm, const std::vector<const RecentRecord*>& since) const;
-  [[nodiscard]] double promise_ms() const {
-    return static_cast<double>(settings_.false_alarms_per_ms) / settings_.false_alarms;
-  }
-  void after_alarm(std::size_t segment);
-
-  std::shared_ptr<const SegmentPlan> plan_;
-  std::uint64_t fingerprint_ = 0;
-  SessionWindow sessions_;
-  std::vector<std::unique_ptr<Segment>> segments_;  // [0] is "all"
-  std::unordered_map<std::uint64_t, std::size_t> segment_by_value_;  // of values looked up before
-  RecentRecords recent_;
-  std::uint64_t alarms_ = 0;
-  std::uint64_t seen_ = 0;
-  std::uint64_t counted_ = 0;
-  std::int64_t latest_ts_ms_ = 0;
-  std::int64_t now_ms_ = 0;
-  std::string reason_ = "cold start";
-  std::optional<std::size_t> logprob_;       // the signal that is the model's confidence
-  std::optional<std::size_t> label_metric_;  // the harm metric that is a label's loss
-};
-
-// Index of the segment of this value; values beyond the bound share "<field>=other". Allocates for
-// a new segment only.
-std::size_t Monitor::Impl::segment_index(std::size_t field, std::string_view value) {
+// The segment of this value; empty when it is yet to be made. Values beyond the bound share
+// "<field>=other".
+std::optional<std::size_t> Monitor::Impl::find_segment(std::size_t field, std::string_view value) {
   const std::string& name = extractor_.segment_fields()[field];
   const auto is_of = [&](std::size_t i, std::string_view wanted) {
     const std::string_view full = segments_[i]->name();
@@ -140,28 +55,40 @@ std::size_t Monitor::Impl::segment_index(std::size_t field, std::string_view val
     return known->second;
   }
   std::size_t values = 0;
-  std::size_t other = 0;
+  std::optional<std::size_t> other;
   for (std::size_t i = 1; i < segments_.size(); ++i) {
     if (is_of(i, value)) return segment_by_value_[key] = i;
     if (!segments_[i]->name().ends_with("=other")) ++values;
     if (is_of(i, "other")) other = i;
   }
-  const bool full = values >= static_cast<std::size_t>(settings_.max_segments);
-  if (full && other != 0) return other;
-  segments_.push_back(
-      std::make_unique<Segment>(plan_, name + "=" + (full ? "other" : std::string(value)),
-                                "segment/" + std::to_string(segments_.size()) + "/", false));
+  if (values < static_cast<std::size_t>(settings_.max_segments)) return std::nullopt;
+  return other;
+}
+
+// Allocates for a new segment only.
+std::size_t Monitor::Impl::segment_index(std::size_t field, std::string_view value) {
+  if (const auto known = find_segment(field, value)) return *known;
+  const auto values = std::count_if(segments_.begin() + 1, segments_.end(), [](const auto& one) {
+    return !one->name().ends_with("=other");
+  });
+  const bool full = values >= settings_.max_segments;
+  segments_.push_back(std::make_unique<Segment>(
+      plan_, extractor_.segment_fields()[field] + "=" + (full ? "other" : std::string(value)),
+      "segment/" + std::to_string(segments_.size()) + "/", false));
   return segments_.size() - 1;
 }
 
-std::optional<Alarm> Monitor::Impl::observe(const Observation& event) {
+void Monitor::Impl::see(const Observation& event) {
   CHECK(event.signal_count == extractor_.signals().size(), "an observation of another table");
   ++seen_;
   latest_ts_ms_ = std::max(latest_ts_ms_, event.ts_ms);
   if (logprob_ && !event.candidate) {
     label_free_.observe(event.id.view(), event.numbers[*logprob_], event.ts_ms);
   }
-  if (!sessions_.counts(event.session_hash, event.ts_ms)) return std::nullopt;
+}
+
+// All but the numbers of its event in its segments.
+RecentRecord& Monitor::Impl::remember(const Observation& event) {
   ++counted_;
   RecentRecord& record = recent_.add();
   record.ts_ms = event.ts_ms;
@@ -173,14 +100,21 @@ std::optional<Alarm> Monitor::Impl::observe(const Observation& event) {
   record.segments.fill(0);
   record.segment_events.fill(0);
   std::copy_n(event.words.begin(), event.word_count, record.words.begin());
+  return record;
+}
+
+std::optional<Alarm> Monitor::Impl::observe(const Observation& event, bool counted) {
+  see(event);
+  if (!counted) return std::nullopt;
+  RecentRecord& record = remember(event);
   std::optional<std::size_t> crossed;
-  if (all().observe(event)) crossed = 0;
+  if (all().observe(event, single_)) crossed = 0;
   record.all_event = all().events();
   for (std::size_t field = 0; field < extractor_.segment_fields().size(); ++field) {
     const std::string_view value = event.segments[field].view();
     if (value.empty()) continue;
     const std::size_t index = segment_index(field, value);
-    if (segments_[index]->observe(event) && !crossed) crossed = index;
+    if (segments_[index]->observe(event, single_) && !crossed) crossed = index;
     record.segments[field] = index + 1;
     record.segment_events[field] = segments_[index]->events();
   }
@@ -404,6 +338,9 @@ Monitor& Monitor::operator=(Monitor&&) noexcept = default;
 Monitor::~Monitor() = default;
 
 std::optional<Alarm> Monitor::observe(const Observation& event) { return impl_->observe(event); }
+void Monitor::take(std::span<const MonitorInput> inputs, std::vector<RaisedAlarm>& alarms) {
+  impl_->take(inputs, alarms);
+}
 std::optional<Alarm> Monitor::observe_outcome(const Outcome& outcome) {
   return impl_->observe_outcome(outcome);
 }

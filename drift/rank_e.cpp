@@ -10,6 +10,7 @@
 
 #include "base/check.h"
 #include "base/hash.h"
+#include "drift/rank_alternatives.h"
 #include "drift/rank_lanes.h"
 
 namespace trimtab::drift {
@@ -23,32 +24,6 @@ constexpr double kNormal95 = 1.6448536269514722;
 constexpr double kPlugInQuantile = 0.995;
 constexpr double kMaxHalfLife = 20'000.0;
 constexpr double kLeadUnit = 256.0;
-
-struct Alternative {
-  double shift;
-  double scale;
-  float weight;  // share of the evidence; with kPlugInWeight they sum to 1
-  const char* name;
-};
-constexpr float kPlugInWeight = 0.095F;
-constexpr std::array<Alternative, kFixedBets> kAlternatives = {{
-    {-2.0, 1.0, 0.03F, "shift -2"},
-    {-1.0, 1.0, 0.05F, "shift -1"},
-    {-0.5, 1.0, 0.07F, "shift -.5"},
-    {-0.25, 1.0, 0.165F, "shift -.25"},
-    {0.25, 1.0, 0.165F, "shift +.25"},
-    {0.5, 1.0, 0.07F, "shift +.5"},
-    {1.0, 1.0, 0.05F, "shift +1"},
-    {2.0, 1.0, 0.03F, "shift +2"},
-    {0.0, 0.67, 0.035F, "scale .67"},
-    {0.0, 0.8, 0.05F, "scale .8"},
-    {0.0, 1.25, 0.05F, "scale 1.25"},
-    {0.0, 1.5, 0.05F, "scale 1.5"},
-    {0.0, 2.0, 0.03F, "scale 2"},
-    {0.0, 3.0, 0.02F, "scale 3"},
-    {-1.0, 1.5, 0.02F, "shift -1 scale 1.5"},
-    {1.0, 1.5, 0.02F, "shift +1 scale 1.5"},
-}};
 
 double normal_cdf(double z) { return 0.5 * std::erfc(-z / std::sqrt(2.0)); }
 double normal_quantile(double p) {
@@ -93,7 +68,7 @@ RankBets::RankBets(Reference reference, const RankOptions& options)
   CHECK(options.half_life_events >= 8.0 && options.half_life_events <= kMaxHalfLife,
         "rank_e: half_life outside 8 .. 20,000 events");
   for (std::size_t b = 0; b < reference_.bins(); ++b) {
-    inverse_mass_[b] = static_cast<float>(1.0 / reference_.mass(b));
+    rows_[b].inverse_mass = static_cast<float>(1.0 / reference_.mass(b));
   }
   if (ordered_) build_fixed();
   build_plug_in();
@@ -156,100 +131,17 @@ float RankBets::plug_in_tax(const RankState& state) const {
   return static_cast<float>(floor_keep_ / (1.0 + tau));
 }
 
-namespace {
+float RankBets::update(RankState& state, std::size_t bin, float dt, std::uint32_t step) const {
+  const auto one = static_cast<std::uint8_t>(bin);
+  const auto older = static_cast<std::uint16_t>(std::min<std::uint32_t>(step, kMostAge));
+  double evidence = 0.0;
+  return update_run(state, {&one, &dt, &older, 1, &evidence});
+}
 
-constexpr std::array<float, kFixedBets> kWeights = [] {
-  std::array<float, kFixedBets> weights{};
-  for (std::size_t k = 0; k < kFixedBets; ++k) weights[k] = kAlternatives[k].weight;
-  return weights;
-}();
-static_assert(
-    [] {
-      float sum = kPlugInWeight;
-      for (const float weight : kWeights) sum += weight;
-      return sum > 0.99999F && sum < 1.00001F;
-    }(),
-    "the evidence is a mean of the bets' wealth");
-
-}  // namespace
-
-inline float RankBets::plug_in_e(const RankState& state, std::size_t bin) const {
-  const float learned = static_cast<float>(state.counts[bin]) * inverse_mass_[bin] + prior_;
+float RankBets::plug_in_e(const RankState& state, std::size_t bin) const {
+  const float learned = static_cast<float>(state.counts[bin]) * rows_[bin].inverse_mass + prior_;
   const float tax = options_.min_effect <= 0.0 ? plug_in_keep_ : plug_in_tax(state);
   return learned / (static_cast<float>(static_cast<std::int32_t>(state.total)) + prior_) * tax;
-}
-
-inline void RankBets::learn(RankState& state, std::size_t bin) const {
-  state.counts[bin] = static_cast<std::uint16_t>(state.counts[bin] + unit_);
-  state.total += unit_;
-  if (++state.since_fade < fade_every_) return;
-  state.since_fade = 0;
-  state.total = 0;
-  for (std::uint16_t& count : state.counts) {
-    // x 2^(-1/8), rounded: after eight of them half is left.
-    count = static_cast<std::uint16_t>((count * 60'097U + 32'768U) >> 16);
-    state.total += count;
-  }
-}
-
-template <std::size_t kBytes>
-[[gnu::always_inline]] inline void RankBets::take(const Step& next) const {
-  constexpr std::size_t p = kFixedBets;  // the plug-in's place
-  RankState& state = *next.state;
-  const auto older = static_cast<std::int16_t>(std::min<std::uint32_t>(next.step, kMostAge));
-  const float e = plug_in_e(state, next.bin);
-  learn(state, next.bin);
-  state.wealth[p] = std::min(e * (state.wealth[p] + next.dt), kWealthCap);
-  const int running = state.learned_best > 1.0F ? 1 : 0;  // arithmetic, for it is a coin's toss
-  const int age = std::min(state.age[p] + older, +kMostAge);
-  state.age[p] = static_cast<std::int16_t>(1 + running * (age - 1));
-  state.learned_best = std::min(e * std::max(state.learned_best, 1.0F), kWealthCap);
-  float fixed = 0.0F;
-  if (ordered_) {
-    fixed = step_bets<kBytes>(rows_[next.bin], kWeights.data(), state, next.dt, older);
-  }
-  state.evidence = fixed + plug_in_weight_ * state.wealth[p];
-}
-
-template <std::size_t kBytes>
-[[gnu::always_inline]] inline void RankBets::take_all(std::span<const Step> steps) {
-  for (const Step& next : steps) next.bets->take<kBytes>(next);
-}
-
-void RankBets::all_narrow(std::span<const Step> steps) { take_all<16>(steps); }
-#if defined(__x86_64__)
-[[gnu::target("avx2")]] void RankBets::all_avx2(std::span<const Step> steps) {
-  take_all<32>(steps);
-}
-[[gnu::target("avx512f,avx512bw,avx512vl,avx512dq")]] void RankBets::all_avx512(
-    std::span<const Step> steps) {
-  take_all<64>(steps);
-}
-#endif
-
-std::vector<RankBets::Way> RankBets::ways() {
-  std::vector<Way> all;
-#if defined(__x86_64__)
-  __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-      __builtin_cpu_supports("avx512dq")) {
-    all.push_back(&all_avx512);
-  }
-  if (__builtin_cpu_supports("avx2")) all.push_back(&all_avx2);
-#endif
-  all.push_back(&all_narrow);
-  return all;
-}
-
-void RankBets::update_all(std::span<const Step> steps) {
-  static const Way kFastest = ways().front();
-  kFastest(steps);
-}
-
-float RankBets::update(RankState& state, std::size_t bin, float dt, std::uint32_t step) const {
-  const Step one{this, &state, dt, step, static_cast<std::uint32_t>(bin)};
-  update_all({&one, 1});
-  return state.evidence;
 }
 
 std::size_t RankBets::leader(const RankState& state) const {

@@ -25,7 +25,7 @@
 // Onset: per bet, the start k that maximizes its product of e-values from k on (the running maximum
 // ln S <- max(ln S, 0) + ln e and its age); the alarming bet's age is reported, at most 32,767. It
 // says where to look, it decides nothing: ln S of the fixed bets is kept to 1/256 in 16 bits.
-// Memory: 216 bytes a signal (RankState); the tables belong to the reference. About 20 ns an event.
+// Memory: 216 bytes a signal (RankState); the tables belong to the reference.
 #pragma once
 
 #include <array>
@@ -49,10 +49,22 @@ struct RankOptions {
 
 inline constexpr std::int16_t kMostAge = 32'767;
 
-// What the fixed bets win or lose when an event falls in one bin.
-struct alignas(16) BetRow {
+// What the bets win or lose when an event falls in one bin: two cache lines.
+struct alignas(128) BetRow {
   std::array<float, kFixedBets> e{};             // q_k(b) / p0(b) / (1 + tau_k)
   std::array<std::int16_t, kFixedBets> log_e{};  // 256 ln of it
+  float inverse_mass = 0.0F;                     // 1 / p0(b), for the plug-in
+};
+
+inline constexpr std::size_t kMostOfRun = 128;
+
+// Some consecutive events of one detector, at most kMostOfRun.
+struct RankRun {
+  const std::uint8_t* bins = nullptr;
+  const float* dts = nullptr;            // each after the event before it
+  const std::uint16_t* steps = nullptr;  // what ages grow by, 1 .. kMostAge
+  std::size_t count = 0;
+  double* evidence = nullptr;            // after each event: filled in
 };
 
 // What changes with every event. Plain bytes without padding: copy it to save it.
@@ -83,26 +95,13 @@ class RankBets {
   // ages grow by: more than 1 where events in between were left out. Returns the evidence.
   // REQUIRES: bin < reference().bins(), dt >= 0.
   float update(RankState& state, std::size_t bin, float dt, std::uint32_t step = 1) const;
-  // The same of many signals: one call, so that their arithmetic overlaps. The evidence is in the
-  // states.
-  struct Step {  // without defaults: arrays of it live on the stack of every event
-    const RankBets* bets;
-    RankState* state;
-    float dt;
-    std::uint32_t step;
-    std::uint32_t bin;
-  };
-  static void update_all(std::span<const Step> steps);
-  // update_all() for every vector width that this processor has, the widest first: same bits.
-  using Way = void (*)(std::span<const Step> steps);
+  // The same of some events in a row, so that the state is read and written once. Returns the most
+  // evidence after any of them. REQUIRES: 0 < run.count <= kMostOfRun.
+  float update_run(RankState& state, const RankRun& run) const;
+  // update_run() for every vector width that this processor has, the widest first: same bits.
+  using Way = float (*)(const RankBets& bets, RankState& state, const RankRun& run);
   [[nodiscard]] static std::vector<Way> ways();
 
-  // Has what update() of this bin reads brought near.
-  void prefetch(std::size_t bin) const {
-    __builtin_prefetch(&rows_[bin]);
-    __builtin_prefetch(&rows_[bin].log_e);
-    __builtin_prefetch(&inverse_mass_[bin]);
-  }
   // The bet that holds most of the evidence.
   [[nodiscard]] std::size_t leader(const RankState& state) const;
   // Expected log growth of a bet in each bin, for attribution: ln q_k(b)/p0(b); the plug-in's q is
@@ -116,14 +115,19 @@ class RankBets {
   void build_plug_in();
   [[nodiscard]] float plug_in_e(const RankState& state, std::size_t bin) const;
   [[nodiscard]] float plug_in_tax(const RankState& state) const;
-  void learn(RankState& state, std::size_t bin) const;
-  template <std::size_t kBytes>
-  void take(const Step& next) const;
-  template <std::size_t kBytes>
-  static void take_all(std::span<const Step> steps);
-  static void all_narrow(std::span<const Step> steps);
-  static void all_avx2(std::span<const Step> steps);
-  static void all_avx512(std::span<const Step> steps);
+  struct Passes;
+  static void fade(RankState& state);
+  void learn(RankState& state, const RankRun& run, Passes& passes) const;
+  void learn_taxed(RankState& state, const RankRun& run, Passes& passes) const;
+  template <std::size_t kBytes, bool kOrdered>
+  void grow(RankState& state, const RankRun& run, Passes& passes) const;
+  template <bool kOrdered>
+  float add_up(RankState& state, const RankRun& run, const Passes& passes) const;
+  template <std::size_t kBytes, bool kOrdered>
+  float go(RankState& state, const RankRun& run) const;
+  static float run_narrow(const RankBets& bets, RankState& state, const RankRun& run);
+  static float run_avx2(const RankBets& bets, RankState& state, const RankRun& run);
+  static float run_avx512(const RankBets& bets, RankState& state, const RankRun& run);
 
   // What every event reads comes first.
   float plug_in_keep_ = 1.0F;     // floor_keep_ / (1 + tau of the plug-in)
@@ -132,10 +136,9 @@ class RankBets {
   std::uint16_t unit_ = 1;        // counts of one event
   std::uint16_t fade_every_ = 1;  // events between two fadings by 2^(-1/8)
   bool ordered_ = true;
+  std::array<BetRow, kMaxBins> rows_{};
   RankOptions options_;
   Reference reference_;
-  std::array<float, kMaxBins> inverse_mass_{};
-  std::array<BetRow, kMaxBins> rows_{};
   std::array<double, kBets> tau_{};
   double floor_keep_ = 1.0;  // 1 / (1 + what the floors added to the masses)
 };

@@ -1,4 +1,4 @@
-// One step of rank_e's sixteen fixed bets at a given vector width; private to rank_e.cpp, which
+// rank_e's sixteen fixed bets at a given vector width; private to rank_e.cpp, which
 // compiles it once for every width that a processor may have.
 //
 // Every width gives the same bits (sums are added in one order, and the compiler may not contract:
@@ -34,39 +34,94 @@ template <typename Vector>
   std::memcpy(to, &value, sizeof value);
 }
 
-// wealth <- e (wealth + dt); ln S <- max(ln S, 0) + ln e with its age. `step`: what ages grow by,
-// in [1, kMostAge]. Returns the weighted sum of the wealths.
+// The sixteen fixed bets of one detector while a run of events goes by: in registers.
 template <std::size_t kBytes>
-[[gnu::always_inline]] inline float step_bets(const BetRow& row, const float* weights,
-                                              RankState& state, float dt, std::int16_t step) {
+class FixedBets {
+ public:
+  [[gnu::always_inline]] FixedBets(const RankState& state, const float* weights) {
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < kWealths; ++i) {
+      wealth_[i] = load<Floats>(&state.wealth[i * kFloats]);
+      weight_[i] = load<Floats>(weights + i * kFloats);
+    }
+#pragma GCC unroll 2
+    for (std::size_t i = 0; i < kLeads; ++i) {
+      lead_[i] = load<Shorts>(&state.lead[i * kShorts]);
+      age_[i] = load<Shorts>(&state.age[i * kShorts]);
+    }
+  }
+  [[gnu::always_inline]] void put(RankState& state) const {
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < kWealths; ++i) store(&state.wealth[i * kFloats], wealth_[i]);
+#pragma GCC unroll 2
+    for (std::size_t i = 0; i < kLeads; ++i) {
+      store(&state.lead[i * kShorts], lead_[i]);
+      store(&state.age[i * kShorts], age_[i]);
+    }
+  }
+
+  // wealth <- e (wealth + dt); ln S <- max(ln S, 0) + ln e with its age. `older`: what ages grow
+  // by, in [1, kMostAge]. Fills in the weighted wealths.
+  [[gnu::always_inline]] void step(const BetRow& row, float dt, std::int16_t older,
+                                   float* parts) {
+    const Floats cap = Floats{} + kWealthCap;
+    const Floats gap = Floats{} + dt;
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < kWealths; ++i) {
+      const Floats grown = load<Floats>(&row.e[i * kFloats]) * (wealth_[i] + gap);
+      wealth_[i] = grown < cap ? grown : cap;
+      store(parts + i * kFloats, wealth_[i] * weight_[i]);
+    }
+    const Shorts zero = {};
+    const Shorts one = zero + std::int16_t{1};
+    const Shorts most = zero + kLeadCap;
+    const Shorts oldest = zero + static_cast<std::int16_t>(kMostAge - older);
+#pragma GCC unroll 2
+    for (std::size_t i = 0; i < kLeads; ++i) {
+      const Shorts running = lead_[i] > zero;
+      const Shorts lead = lead_[i] < most ? lead_[i] : most;
+      const Shorts age = (age_[i] < oldest ? age_[i] : oldest) + older;
+      lead_[i] = (lead & running) + load<Shorts>(&row.log_e[i * kShorts]);
+      age_[i] = running ? age : one;
+    }
+  }
+
+ private:
   using Floats = Lanes<float, kBytes>;
   using Shorts = Lanes<std::int16_t, std::min<std::size_t>(kBytes, 32)>;
-  using Four = Lanes<float, 16>;
-  const Floats cap = Floats{} + kWealthCap;
-  const Floats gap = Floats{} + dt;
-  alignas(64) std::array<float, kFixedBets> parts;
-  for (std::size_t k = 0; k < kFixedBets; k += sizeof(Floats) / sizeof(float)) {
-    Floats wealth = load<Floats>(&row.e[k]) * (load<Floats>(&state.wealth[k]) + gap);
-    wealth = wealth < cap ? wealth : cap;
-    store(&parts[k], wealth * load<Floats>(weights + k));
-    store(&state.wealth[k], wealth);
-  }
-  const Shorts zero = {};
-  const Shorts one = zero + std::int16_t{1};
-  const Shorts most = zero + kLeadCap;
-  const Shorts oldest = zero + static_cast<std::int16_t>(kMostAge - step);
-  for (std::size_t k = 0; k < kFixedBets; k += sizeof(Shorts) / sizeof(std::int16_t)) {
-    Shorts lead = load<Shorts>(&state.lead[k]);
-    Shorts age = load<Shorts>(&state.age[k]);
-    const Shorts running = lead > zero;
-    lead = lead < most ? lead : most;
-    age = (age < oldest ? age : oldest) + step;
-    store(&state.lead[k], (lead & running) + load<Shorts>(&row.log_e[k]));
-    store(&state.age[k], running ? age : one);
-  }
-  const Four sum = ((load<Four>(&parts[0]) + load<Four>(&parts[4])) + load<Four>(&parts[8])) +
-                   load<Four>(&parts[12]);
-  return (sum[0] + sum[1]) + (sum[2] + sum[3]);
+  static constexpr std::size_t kFloats = sizeof(Floats) / sizeof(float);
+  static constexpr std::size_t kShorts = sizeof(Shorts) / sizeof(std::int16_t);
+  static constexpr std::size_t kWealths = kFixedBets / kFloats;
+  static constexpr std::size_t kLeads = kFixedBets / kShorts;
+
+  Floats wealth_[kWealths];
+  Floats weight_[kWealths];
+  Shorts lead_[kLeads];
+  Shorts age_[kLeads];
+};
+
+using Four = Lanes<float, 16>;
+
+// The four quarters of sixteen, added up in one order.
+[[gnu::always_inline]] inline Four quarters(const float* parts) {
+  return ((load<Four>(parts) + load<Four>(parts + 4)) + load<Four>(parts + 8)) +
+         load<Four>(parts + 12);
+}
+
+// The sums of 16 parts each of four events: (s0 + s1) + (s2 + s3) of their quarters, turned round.
+[[gnu::always_inline]] inline Four sums_of_four(const float* parts) {
+  using Places = Lanes<std::int32_t, 16>;
+  constexpr Places kLow = {0, 4, 1, 5}, kHigh = {2, 6, 3, 7};
+  constexpr Places kFirst = {0, 1, 4, 5}, kSecond = {2, 3, 6, 7};
+  const Four a = quarters(parts), b = quarters(parts + kFixedBets);
+  const Four c = quarters(parts + 2 * kFixedBets), d = quarters(parts + 3 * kFixedBets);
+  const Four ab01 = __builtin_shuffle(a, b, kLow), ab23 = __builtin_shuffle(a, b, kHigh);
+  const Four cd01 = __builtin_shuffle(c, d, kLow), cd23 = __builtin_shuffle(c, d, kHigh);
+  const Four s0 = __builtin_shuffle(ab01, cd01, kFirst);
+  const Four s1 = __builtin_shuffle(ab01, cd01, kSecond);
+  const Four s2 = __builtin_shuffle(ab23, cd23, kFirst);
+  const Four s3 = __builtin_shuffle(ab23, cd23, kSecond);
+  return (s0 + s1) + (s2 + s3);
 }
 
 }  // namespace trimtab::drift

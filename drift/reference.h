@@ -75,6 +75,8 @@ class Reference {
     at += static_cast<std::size_t>(edges_[at + 1] <= x) << 1;
     return at + static_cast<std::size_t>(edges_[at] <= x);
   }
+  // bin_of() of each, several at a time. REQUIRES: ordered().
+  void bins_of(std::span<const double> values, std::uint8_t* bins) const;
   // REQUIRES: !ordered(). 0 -> missing_bin(), unknown -> `other`.
   [[nodiscard]] std::size_t bin_of_category(std::uint64_t hash) const {
     if (hash == 0) return missing_bin();

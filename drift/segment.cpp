@@ -1,5 +1,5 @@
-// The life of a segment: collecting rows, watching events, status. Arming: segment_arming.cpp;
-// what an alarm tells: segment_attribution.cpp; saving: segment_state.cpp.
+// The life of a segment: collecting rows, status. Watching events: segment_run.cpp; arming:
+// segment_arming.cpp; what an alarm tells: segment_attribution.cpp; saving: segment_state.cpp.
 #include "drift/segment.h"
 
 #include <algorithm>
@@ -11,8 +11,6 @@ namespace trimtab::drift {
 namespace {
 
 constexpr std::size_t kMaxNames = 4096;  // category names and words remembered while collecting
-constexpr std::uint64_t kCheckpointEvery = 128;
-constexpr double kQuiet = 0.01;       // of the threshold: below it a rise has not begun
 constexpr double kHistorySteps = 16;  // of log10, in one
 
 }  // namespace
@@ -115,129 +113,8 @@ void Segment::tick() {
   if (state_ == MonitorState::kCalibrating) arm();
 }
 
-bool Segment::observe(const Observation& event) {
-  tick();
-  const std::int64_t ts_ms = marks_.note({event.ts_ms, event.offset});
-  if (state_ == MonitorState::kCollecting) {
-    if (event.candidate) return false;  // a reference is the champion's
-    keep_row(event);
-    if (collected() >= plan_->reference_size) state_ = MonitorState::kCalibrating;
-    return false;
-  }
-  if (state_ != MonitorState::kArmed) return false;
-  std::optional<Projections::Values> projected;
-  double novelty = std::numeric_limits<double>::quiet_NaN();
-  if (text_ && text_->projections && event.has_embedding) {
-    projected = text_->projections->project(VectorRow::of(event));
-  }
-  if (text_ && text_->words) novelty = text_->words->novelty(WordRow::of(event));
-  Fed fed;
-  fed.ts_ms = ts_ms;
-  fed.candidate = event.candidate;
-  if (projected) fed.projected = &*projected;
-  look_up(event, novelty, fed);
-  for (std::size_t i = 0; i < watches_.size(); ++i) {
-    if (watches_[i].armed) feed(watches_[i], fed.bins[i], fed);
-  }
-  RankBets::update_all({fed.steps.data(), fed.count});
-  bool any = false;
-  for (Watch& watch : watches_) {
-    if (!watch.armed) continue;
-    watch.evidence = evidence_of(watch);
-    watch.interval_evidence = std::max(watch.interval_evidence, watch.evidence);
-    if (events() - watch.checkpoint_event >= kCheckpointEvery) note_checkpoint(watch);
-    any |= watch.alarms && watch.evidence >= watch.threshold_ms;
-  }
-  note_history();
-  return any;
-}
-
-// The mean of its channels' evidence.
-double Segment::evidence_of(const Watch& watch) const {
-  if (watch.channels == 1) return static_cast<double>(channel_of(watch, 0).state.evidence);
-  double sum = 0.0;
-  for (std::size_t c = 0; c < watch.channels; ++c) {
-    sum += static_cast<double>(channel_of(watch, c).state.evidence);
-  }
-  return sum / static_cast<double>(watch.channels);
-}
-
-// The bins of all signals first, so that the searches overlap and what the bets need of each is on
-// its way when its turn comes: 20 signals' tables are larger than the nearest cache.
-void Segment::look_up(const Observation& event, double novelty, Fed& fed) const {
-  for (std::size_t i = 0; i < watches_.size(); ++i) {
-    const Watch& watch = watches_[i];
-    if (!watch.armed) continue;
-    const auto* channel = reinterpret_cast<const char*>(&channels_[watch.first_channel]);
-    for (std::size_t line = 0; line < sizeof(RankState); line += 64) {
-      __builtin_prefetch(channel + line, 1);
-    }
-    const std::size_t cell = watch.cells > 1 ? seasons_.cell_of(fed.ts_ms) : 0;
-    const RankBets& bets = bets_of(watch, cell, 0);
-    std::size_t bin = 0;
-    switch (watch.kind) {
-      case SignalKind::kCategorical:
-        bin = bets.reference().bin_of_category(event.categories[watch.signal]);
-        break;
-      case SignalKind::kNumeric: bin = bets.reference().bin_of(event.numbers[watch.signal]); break;
-      case SignalKind::kNovelty: bin = bets.reference().bin_of(novelty); break;
-      case SignalKind::kEmbedding: break;  // a bin a channel
-    }
-    fed.bins[i] = static_cast<std::uint8_t>(bin);
-    bets.prefetch(bin);
-  }
-}
-
-// Notes the event's steps for the watch. REQUIRES: watch.armed.
-void Segment::feed(Watch& watch, std::uint8_t bin, Fed& fed) {
-  const std::uint64_t number = events();
-  Channel* channels = &channels_[watch.first_channel];
-  const bool embedding = watch.kind == SignalKind::kEmbedding;
-  const bool absent =
-      (watch.about_output && fed.candidate) || (embedding && fed.projected == nullptr);
-  if (absent || ++watch.phase < watch.thin) {
-    channels[0].bins.set(number, BinRing::kNotFed);
-    return;
-  }
-  watch.phase = 0;
-  const auto dt = static_cast<float>(std::max<std::int64_t>(0, fed.ts_ms - watch.last_ts_ms));
-  const auto step =
-      static_cast<std::uint32_t>(std::min<std::uint64_t>(number - watch.last_event, kMostAge));
-  watch.last_ts_ms = std::max(watch.last_ts_ms, fed.ts_ms);
-  watch.last_event = number;
-  ++watch.fed;
-  const std::size_t cell = watch.cells > 1 ? seasons_.cell_of(fed.ts_ms) : 0;
-  for (std::size_t c = 0; c < watch.channels; ++c) {
-    const RankBets& bets = bets_of(watch, cell, c);
-    if (embedding) {
-      bin = static_cast<std::uint8_t>(
-          bets.reference().bin_of(static_cast<double>((*fed.projected)[c])));
-    }
-    channels[c].bins.set(number, bin);
-    fed.steps[fed.count++] = {&bets, &channels[c].state, dt, step, bin};
-  }
-}
-
-// Taken while the evidence is low, so that an alarm's trail shows its whole rise, and in any case
-// before the bins since the last one are overwritten. An alarm that is due keeps its trail.
-void Segment::note_checkpoint(Watch& watch) {
-  const std::uint64_t span = events() - watch.checkpoint_event;
-  const bool due = watch.alarms && watch.evidence >= watch.threshold_ms;
-  if (span + 1 < kBinRing && watch.evidence > kQuiet * watch.threshold_ms) return;
-  if (span < kBinRing && due) return;
-  for (std::size_t c = 0; c < watch.channels; ++c) {
-    Channel& channel = channels_[watch.first_channel + c];
-    channel.checkpoint = channel.state;
-  }
-  watch.checkpoint_event = events();
-  watch.checkpoint_last_event = watch.last_event;
-  watch.checkpoint_last_ts_ms = watch.last_ts_ms;
-}
-
 // Keeps the history bounded by joining neighbours and doubling the interval.
 void Segment::note_history() {
-  const std::uint64_t since = events() - armed_at_;
-  if (since == 0 || since % history_every_ != 0) return;
   bool full = false;
   for (Watch& watch : watches_) {
     const double steps = kHistorySteps * watch.ratio_of(watch.interval_evidence);

@@ -27,6 +27,7 @@
 #include "drift/projections.h"
 #include "drift/rank_e.h"
 #include "drift/seasons.h"
+#include "drift/segment_run.h"
 #include "drift/words.h"
 
 namespace trimtab::drift {
@@ -67,8 +68,16 @@ class Segment {
   [[nodiscard]] std::optional<double> gap_ms() const;
 
   // One counted event. True when a signal crossed: then attribute() tells, and the caller starts
-  // the next reference with collect().
-  [[nodiscard]] bool observe(const Observation& event);
+  // the next reference with collect(). `run` is scratch.
+  [[nodiscard]] bool observe(const Observation& event, SegmentRun& run);
+
+  // The same of some events in a row, in three steps. REQUIRES: armed.
+  // True when a signal crosses at some of run.events. Only detectors' states have changed.
+  [[nodiscard]] bool foresee(SegmentRun& run);
+  // Either takes that back, or does the rest. REQUIRES: nothing came in between.
+  void undo(const SegmentRun& run);
+  void settle(SegmentRun& run);  // REQUIRES: nothing crossed, or the only event did
+
   void tick();
   // Drops reference and detectors and starts collecting.
   void collect(bool provisional);
@@ -186,20 +195,25 @@ class Segment {
   [[nodiscard]] Reference category_reference(std::size_t signal, std::size_t from, std::size_t to,
                                              std::size_t step) const;
   void forget_rows();
-  // What the detectors are fed with from one event.
-  struct Fed {
-    std::int64_t ts_ms = 0;
-    bool candidate = false;
-    const Projections::Values* projected = nullptr;
-    std::array<std::uint8_t, kMaxSignals> bins{};  // a watch; not of the embedding's
-    std::array<RankBets::Step, kMaxSignals + kProjections> steps;
-    std::size_t count = 0;  // of steps
-  };
-  void look_up(const Observation& event, double novelty, Fed& fed) const;
-  void feed(Watch& watch, std::uint8_t bin, Fed& fed);
-  [[nodiscard]] double evidence_of(const Watch& watch) const;
+  // segment_run.cpp
+  struct Fed;
+  void read_texts(SegmentRun& run) const;
+  static void note_gaps(const Watch& watch, SegmentRun& run);
+  static void find_fed(const Watch& watch, SegmentRun& run, Fed& fed);
+  void look_up(const Watch& watch, std::size_t channel, const Fed& fed, SegmentRun& run) const;
+  [[nodiscard]] std::uint8_t bin_of(const Watch& watch, std::size_t channel, std::size_t at,
+                                    const SegmentRun& run) const;
+  double step_channel(const Watch& watch, std::size_t channel, const Fed& fed, std::size_t count,
+                      const SegmentRun& run, RankState& state, double* evidence) const;
+  [[nodiscard]] bool foresee(std::size_t index, SegmentRun& run);
+  double foresee_rare(const Watch& watch, const Fed& fed, SegmentRun& run, double* evidence);
+  void settle(std::size_t index, SegmentRun& run);
+  void settle_history(const SegmentRun& run);
+  void note_checkpoint(Watch& watch, const Fed& fed, const SegmentRun& run, const double* evidence);
+  [[nodiscard]] std::size_t cell_of(const Watch& watch, std::int64_t ts_ms) const {
+    return watch.cells > 1 ? seasons_.cell_of(ts_ms) : 0;
+  }
   void note_history();
-  void note_checkpoint(Watch& watch);
   [[nodiscard]] const Channel& channel_of(const Watch& watch, std::size_t c) const {
     return channels_[watch.first_channel + c];
   }

@@ -112,26 +112,37 @@ class HotPath {
   [[nodiscard]] bool extract(const daemon::InferenceRecord& record, drift::Observation& out) {
     return monitor_.extractor().extract(daemon::to_drift_view(record, ++number_), out);
   }
-  void observe(const drift::Observation& event) { alarms_ += monitor_.observe(event) ? 1 : 0; }
-  void harm(const daemon::InferenceRecord& record) {
-    drift::Outcome outcome;
+  // What the monitor is told of a record. Observations stay where they are until watch().
+  void note(const drift::Observation& event) { inputs_.emplace_back().event = &event; }
+  void note_outcome(const daemon::InferenceRecord& record) {
+    drift::Outcome& outcome = inputs_.emplace_back().outcome;
     outcome.ts_ms = record.ts_ms;
     outcome.offset = number_;
     outcome.value = record.status == "error" ? 1.0 : 0.0;
     outcome.id.assign(record.id);
-    alarms_ += monitor_.observe_outcome(outcome) ? 1 : 0;
   }
-  // All of it; false when the message is no record.
+  void watch() {
+    monitor_.take(inputs_, alarms_);
+    inputs_.clear();
+    waiting_ = 0;
+  }
+  // All of it; false when the message is no record. The monitor takes many records at once, as the
+  // daemon's does.
   bool take(std::string_view message) {
     const daemon::Decoded decoded = decode(message);
     const auto* record = std::get_if<daemon::InferenceRecord>(&decoded);
-    if (record == nullptr || !extract(*record, observation_)) return false;
-    observe(observation_);
-    harm(*record);
+    drift::Observation& observation = observations_[waiting_];
+    if (record == nullptr || !extract(*record, observation)) return false;
+    note(observation);
+    note_outcome(*record);
+    if (++waiting_ == observations_.size()) watch();
     return true;
   }
   // As control does after each batch.
-  void end_batch() { arena_.reset(); }
+  void end_batch() {
+    watch();
+    arena_.reset();
+  }
 
   // Feeds records from number `from` on until every segment is armed. Returns the next number.
   std::uint64_t warm_up(std::uint64_t from, std::size_t bytes, std::size_t segments) {
@@ -140,11 +151,12 @@ class HotPath {
       take(record_json(n, bytes));
       if (n % 100 == 0) end_batch();
     }
+    end_batch();
     monitor_.tick(kNowMs);
     return n;
   }
   [[nodiscard]] drift::Monitor& monitor() { return monitor_; }
-  [[nodiscard]] std::uint64_t alarms() const { return alarms_; }
+  [[nodiscard]] std::uint64_t alarms() const { return alarms_.size(); }
   // Signals of all segments that are armed.
   [[nodiscard]] std::size_t armed() const {
     std::size_t count = 0;
@@ -156,9 +168,11 @@ class HotPath {
   daemon::RecordCodec codec_;
   daemon::TextArena arena_;
   drift::Monitor monitor_;
-  drift::Observation observation_;
+  std::vector<drift::Observation> observations_ = std::vector<drift::Observation>(128);
+  std::size_t waiting_ = 0;  // of observations_
+  std::vector<drift::MonitorInput> inputs_;
   std::uint64_t number_ = 0;
-  std::uint64_t alarms_ = 0;
+  std::vector<drift::RaisedAlarm> alarms_;
 };
 
 }  // namespace trimtab::bench

@@ -53,6 +53,58 @@ TEST(RecordScan, TakesWhatItShouldAndMakesTheSameOfIt) {
   }
 }
 
+// What follows what is remembered from the records before; it may be wrong.
+TEST(RecordScan, KeysInAnyOrder) {
+  RecordCodec made = codec();
+  TextArena arena;
+  config::IngestSettings settings;
+  RecordScanner scanner(settings);
+  const TargetRules targets{.targets = {"bot"}};
+  Random random(4);
+  std::vector<std::string> members = {
+      R"("id":"a")",          R"("target":"bot")",     R"("ts":1763859000000)", R"("status":"ok")",
+      R"("latency_s":0.5)",   R"("model" : "m")",      R"("mod\u0065l_req":"r")",
+      R"("output":"x")",      R"("mean_logprob":-1)",  R"("unknown":1)",       R"( "route":"/a")"};
+  for (int round = 0; round < 500; ++round) {
+    for (std::size_t i = members.size(); i > 1; --i) {
+      std::swap(members[i - 1], members[random.below(i)]);
+    }
+    const std::size_t left_out = random.below(members.size());
+    std::string text = "{";
+    for (std::size_t i = 0; i < members.size(); ++i) {
+      if (i != left_out || round % 2 == 0) text += (text.size() > 1 ? "," : "") + members[i];
+    }
+    text += "}";
+    EXPECT_TRUE(tests::ways_agree(made, text, kNow, arena)) << text;
+    InferenceRecord record;
+    const auto holds = [&](const char* key) { return text.find(key) != std::string::npos; };
+    EXPECT_EQ(scanner.scan(text, targets, {}, {kNow, kNow}, arena, record),
+              holds("\"id\"") && holds("\"ts\"") && holds("\"target\""))
+        << text;
+    arena.reset();
+  }
+}
+
+TEST(RecordScan, Numbers) {
+  RecordCodec made = codec();
+  TextArena arena;
+  Random random(6);
+  const auto digits = [&](std::size_t count) {
+    std::string text;
+    while (text.size() < count) text += static_cast<char>('0' + random.below(10));
+    return text;
+  };
+  for (int round = 0; round < 20'000; ++round) {
+    std::string number = (random.chance(0.3) ? "-" : "") + digits(1 + random.below(18));
+    if (random.chance(0.7)) number += "." + digits(random.below(20));
+    if (random.chance(0.2)) number += random.chance(0.5) ? "e-3" : "E+2";
+    const std::string text =
+        with("\"attributes\":{\"score\":" + number + "},\"mean_logprob\":" + number);
+    EXPECT_TRUE(tests::ways_agree(made, text, kNow, arena)) << text;
+    arena.reset();
+  }
+}
+
 TEST(RecordScan, LeavesTheRestToSimdjson) {
   RecordCodec made = codec();
   TextArena arena;

@@ -212,6 +212,43 @@ TEST(Monitor, RestoredMidStreamItGoesOnAsIfNothingHappened) {
   }
 }
 
+// Many inputs at once are as one after the other: alarms, their order, and what is saved.
+TEST(Monitor, TakesManyAtOnceToTheSameBytes) {
+  config::DriftSettings settings = small_settings();
+  settings.segments = {"tenant"};
+  settings.max_segments = 2;
+  Monitor one = make(settings);
+  Monitor many = make(settings);
+  Traffic traffic(5);
+  Random random(17);
+  std::vector<std::string> singly, at_once;
+  std::vector<Observation> events;
+  events.reserve(1'000);
+  std::vector<MonitorInput> inputs;
+  for (int i = 0; i < 6'000; ++i) {
+    const double share = i > 4'500 ? 0.8 : i > 2'000 ? 0.4 : 0.0;
+    events.push_back(traffic.next(one.extractor(), share));
+    Outcome outcome{traffic.ts_ms(), traffic.offset(), 0, 0.0, {}};
+    outcome.value = random.chance(i > 3'000 && i < 3'500 ? 0.9 : 0.1) ? 1.0 : 0.0;
+    if (auto alarm = one.observe(events.back())) singly.push_back(dump_json(to_json(*alarm)));
+    if (auto alarm = one.observe_outcome(outcome)) singly.push_back(dump_json(to_json(*alarm)));
+    inputs.emplace_back().event = &events.back();
+    inputs.emplace_back().outcome = outcome;
+    if (events.size() < events.capacity() && !random.chance(0.01)) continue;
+    std::vector<RaisedAlarm> raised;
+    many.take(inputs, raised);
+    for (const auto& [input, alarm] : raised) {
+      EXPECT_EQ(inputs[input].event != nullptr, alarm.kind == AlarmKind::kDrift);
+      at_once.push_back(dump_json(to_json(alarm)));
+    }
+    inputs.clear();
+    events.clear();
+    ASSERT_EQ(one.save(), many.save()) << i;
+  }
+  EXPECT_EQ(singly, at_once);
+  EXPECT_GE(singly.size(), 2U);
+}
+
 TEST(Monitor, ForeignStateIsRefusedByName) {
   Monitor monitor = make(small_settings());
   Traffic traffic(4);

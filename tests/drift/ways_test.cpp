@@ -1,6 +1,7 @@
 // What is written once for every vector width gives the same at every width.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
@@ -34,21 +35,54 @@ TEST(Ways, TheBetsStepToTheSameBits) {
   const RankBets bets[] = {some_bets(true, 0.0, random), some_bets(true, 0.1, random),
                            some_bets(false, 0.0, random)};
   std::vector<std::array<RankState, 3>> states(ways.size());
-  for (int event = 0; event < 20'000; ++event) {
-    const auto dt = static_cast<float>(random.below(1'000));
-    const auto step = static_cast<std::uint32_t>(1 + random.below(event % 999 == 0 ? 40'000 : 3));
-    std::array<std::uint32_t, 3> bins;
-    for (std::size_t i = 0; i < 3; ++i) {
-      bins[i] = static_cast<std::uint32_t>(random.below(bets[i].reference().bins()));
+  std::array<RankState, 3> singly;
+  for (int round = 0; round < 1'000; ++round) {
+    const std::size_t count = 1 + random.below(round % 3 == 0 ? 5 : kMostOfRun);
+    std::array<float, kMostOfRun> dts;
+    std::array<std::uint16_t, kMostOfRun> steps;
+    for (float& dt : dts) dt = static_cast<float>(random.below(1'000));
+    for (std::uint16_t& step : steps) {
+      step = static_cast<std::uint16_t>(1 + random.below(random.chance(0.001) ? kMostAge : 3));
     }
-    for (std::size_t way = 0; way < ways.size(); ++way) {
-      std::array<RankBets::Step, 3> steps;
-      for (std::size_t i = 0; i < 3; ++i) {
-        steps[i] = {&bets[i], &states[way][i], dt, step, bins[i]};
+    for (std::size_t i = 0; i < 3; ++i) {
+      std::array<std::uint8_t, kMostOfRun> bins;
+      for (std::uint8_t& bin : bins) {
+        bin = static_cast<std::uint8_t>(random.below(bets[i].reference().bins()));
       }
-      ways[way]({steps.data(), steps.size()});
-      ASSERT_EQ(std::memcmp(&states[0], &states[way], sizeof states[0]), 0)
-          << way << " at " << event;
+      std::array<double, kMostOfRun> expected, evidence;
+      for (std::size_t e = 0; e < count; ++e) {
+        expected[e] = bets[i].update(singly[i], bins[e], dts[e], steps[e]);
+      }
+      for (std::size_t way = 0; way < ways.size(); ++way) {
+        const float most = ways[way](bets[i], states[way][i],
+                                     {bins.data(), dts.data(), steps.data(), count,
+                                      evidence.data()});
+        ASSERT_EQ(std::memcmp(&singly[i], &states[way][i], sizeof singly[i]), 0) << way;
+        ASSERT_TRUE(std::equal(expected.begin(), expected.begin() + count, evidence.begin()));
+        ASSERT_EQ(most, *std::max_element(expected.begin(), expected.begin() + count));
+      }
+    }
+  }
+}
+
+// NaN, infinities and the edges themselves among them.
+TEST(Ways, ManyBinsAreFoundAsOneIs) {
+  Random random(12);
+  for (const int distinct : {2, 9, 1'000'000}) {
+    std::vector<double> values(2'000);
+    for (double& x : values) x = static_cast<double>(random.below(distinct));
+    const Reference reference = Reference::from_numbers(values);
+    for (std::size_t count = 0; count < 70; ++count) {
+      std::vector<double> some(count);
+      for (double& x : some) {
+        x = random.chance(0.05)   ? std::nan("")
+            : random.chance(0.05) ? -HUGE_VAL
+            : random.chance(0.05) ? HUGE_VAL
+                                  : values[random.below(values.size())];
+      }
+      std::vector<std::uint8_t> bins(count);
+      reference.bins_of(some, bins.data());
+      for (std::size_t i = 0; i < count; ++i) ASSERT_EQ(bins[i], reference.bin_of(some[i]));
     }
   }
 }
