@@ -3,6 +3,7 @@
 #include <openssl/evp.h>
 
 #include <cstdio>
+#include <new>
 #include <vector>
 
 #include "base/check.h"
@@ -25,8 +26,9 @@ struct ContextDeleter {
 class Sha256 {
  public:
   Sha256() : context_(EVP_MD_CTX_new()) {
-    CHECK(context_ && EVP_DigestInit_ex(context_.get(), EVP_sha256(), nullptr) == 1,
-          "OpenSSL has no SHA-256");
+    // OpenSSL fetches the algorithm on each call: without memory that fails, and nothing else does.
+    if (!context_ || EVP_DigestInit_ex(context_.get(), EVP_sha256(), nullptr) != 1)
+      throw std::bad_alloc();
   }
   void add(const void* data, std::size_t size) {
     CHECK(EVP_DigestUpdate(context_.get(), data, size) == 1, "SHA-256 update");

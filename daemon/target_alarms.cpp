@@ -145,12 +145,13 @@ Status Target::feed_outcomes(Step& step) {
   const auto counts = [](const RecordRow& record) {
     return record.arm != shadow::kArmCandidate && record.arm != shadow::kArmHoldback;
   };
-  const Status closed = outcomes_.close_until(step.store, settings_.name, step.join.watermark_ms(settings_.name),
-                               label_wait_ms(step), counts, [&](const UnitOutcome& unit) -> Status {
-                                 outcome(step, "complaint", unit.record_id, unit.ts_ms,
-                                         unit.complained ? 1.0 : 0.0);
-                                 return {};
-                               });
+  const auto take = [&](const UnitOutcome& unit) -> Status {
+    outcome(step, "complaint", unit.record_id, unit.ts_ms, unit.complained ? 1.0 : 0.0);
+    return {};
+  };
+  const std::int64_t watermark_ms = step.join.watermark_ms(settings_.name);
+  const Status closed = outcomes_.close_until(step.store, settings_.name, watermark_ms,
+                                              label_wait_ms(step), counts, take);
   TRIMTAB_CHECK_OK(closed);
   for (const auto& [order, alarm] : watch()) TRIMTAB_CHECK_OK(raise(step, alarm));
   return {};

@@ -108,7 +108,8 @@ class BrokerProcess {
 
 // ---- through Kafka ----------------------------------------------------------------------------
 
-// One topic, read from its beginning again and again by one consumer: joining a group takes seconds.
+// One topic, read from its beginning again and again by one consumer: joining a group takes
+// seconds.
 class Topic {
  public:
   Topic(const std::string& brokers, std::size_t bytes, int records) : records_(records) {
