@@ -110,6 +110,7 @@ Status play(const CLI::App& app, DemoOptions options) {
   Behaviour people;
   for (const auto& domain : options.known) people.mix[domain] = 1.0;
   population.set_behaviour(people);
+  if (!options.first_adapter.empty()) TRIMTAB_CHECK_OK(scenario.adopt(options.first_adapter));
   population.start();
   scenario.play();
   const auto report = scenario.report();
@@ -130,9 +131,12 @@ void add_data_command(CLI::App& app, DemoOptions& options, PretrainOptions& pret
                       fs::path& data_out, fs::path& base_out) {
   auto* data = app.add_subcommand(
       "data", "write the files that `trimtab-worker pretrain` makes the demo's base from");
-  data->add_option("--out", data_out, "folder for text.txt, chat.jsonl, eval.jsonl, pretrain.yaml")
+  data->add_option("--out", data_out, "folder for the examples and pretrain.yaml or first.yaml")
       ->required();
-  data->add_option("--base-out", base_out, "where pretrain will write the base")->required();
+  data->add_option("--base-out", base_out, "where pretrain will write the base");
+  data->add_option("--base", options.base,
+                   "own base: write first.yaml instead, a job of `trimtab-worker train` that "
+                   "teaches it the known domains");
   data->add_option("--train", options.train, "own training sentences (TSV)");
   data->add_option("--test", options.test, "own test sentences (TSV)");
   data->add_option("--known", options.known, "domains whose intents are taught")->delimiter(',');
@@ -160,6 +164,8 @@ int run(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--phases", phases, "only these phases, such as 1,2")->delimiter(',');
   app.add_option("--base", options.base, "own base model (Hugging Face snapshot)");
+  app.add_option("--first-adapter", options.first_adapter,
+                 "adapter that serves from the beginning (PEFT folder); none: the bare base");
   app.add_option("--train", options.train, "own training sentences: domain<TAB>intent<TAB>text");
   app.add_option("--test", options.test, "own test sentences, same form");
   app.add_option("--known", options.known, "domains known before")->delimiter(',');
@@ -200,7 +206,11 @@ int run(int argc, char** argv) {
       return complain(chosen.error());
     }
     pretrain.known = options.known;
-    const auto wrote = write_pretrain_data(*corpus, pretrain, data_out, base_out);
+    if (base_out.empty() == options.base.empty())
+      return complain({Code::kInvalid, "data: give --base-out (a new base) or --base (one's own)"});
+    const auto wrote = options.base.empty()
+                           ? write_pretrain_data(*corpus, pretrain, data_out, base_out)
+                           : write_first_job(*corpus, pretrain, data_out, options.base);
     return wrote ? 0 : complain(wrote.error());
   }
   const auto played = play(app, options);

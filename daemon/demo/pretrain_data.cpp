@@ -11,6 +11,10 @@
 namespace trimtab::demo {
 namespace {
 
+// The first adapter of one's own base: the rank that retraining goes on with (house.cpp).
+constexpr int kFirstRank = 16;
+constexpr double kFirstRate = 5e-4;
+
 std::string chat_line(const Sentence& sentence, std::size_t number) {
   const Json line = {{"id", "p-" + std::to_string(number)},
                      {"messages",
@@ -69,14 +73,10 @@ void add_labelled(const Corpus& corpus, const PretrainOptions& options, const st
     lines.push_back(chat_line(corpus.draw(domain, Split::kTrain, random), lines.size()));
 }
 
-}  // namespace
-
-Status write_pretrain_data(const Corpus& corpus, const PretrainOptions& options,
-                           const std::filesystem::path& out,
-                           const std::filesystem::path& base_out) {
+// chat.jsonl and eval.jsonl: the known domains with their intents.
+Status write_labelled(const Corpus& corpus, const PretrainOptions& options, Random& random,
+                      const std::filesystem::path& out) {
   TRIMTAB_CHECK_OK(make_folders(out));
-  Random random(options.seed);
-  const std::string text = unlabelled_text(corpus, options.texts_per_domain, random);
   std::vector<std::string> lines;
   std::string eval;
   for (const auto& domain : options.known) {
@@ -90,6 +90,37 @@ Status write_pretrain_data(const Corpus& corpus, const PretrainOptions& options,
   random.shuffle(lines);
   std::string chat;
   for (const auto& line : lines) chat += line;
+  TRIMTAB_CHECK_OK(write_atomic(out / "chat.jsonl", chat));
+  return write_atomic(out / "eval.jsonl", eval);
+}
+
+}  // namespace
+
+Status write_first_job(const Corpus& corpus, const PretrainOptions& options,
+                       const std::filesystem::path& out, const std::filesystem::path& base) {
+  Random random(options.seed);
+  TRIMTAB_CHECK_OK(write_labelled(corpus, options, random, out));
+  const auto path = [](const std::filesystem::path& file) {
+    return std::filesystem::absolute(file).string();
+  };
+  const OrderedJson job = {
+      {"base", path(base)},
+      {"out", path(out / "adapter")},
+      {"data", {{"chat", path(out / "chat.jsonl")}, {"eval", path(out / "eval.jsonl")}}},
+      {"epochs", options.epochs},
+      {"lora", {{"r", kFirstRank}, {"lora_alpha", 2 * kFirstRank}}},
+      {"optimizer", {{"lr", kFirstRate}}},
+      {"batch_sequences", 32},
+      {"seed", options.seed}};
+  return write_atomic(out / "first.yaml", dump_json(job, 2) + "\n");  // JSON is YAML
+}
+
+Status write_pretrain_data(const Corpus& corpus, const PretrainOptions& options,
+                           const std::filesystem::path& out,
+                           const std::filesystem::path& base_out) {
+  Random random(options.seed);
+  const std::string text = unlabelled_text(corpus, options.texts_per_domain, random);
+  TRIMTAB_CHECK_OK(write_labelled(corpus, options, random, out));
   const OrderedJson job = {{"out", std::filesystem::absolute(base_out).string()},
                            {"architecture",
                             {{"hidden", 192},
@@ -110,8 +141,6 @@ Status write_pretrain_data(const Corpus& corpus, const PretrainOptions& options,
                            {"weight_decay", 0.01},
                            {"seed", options.seed}};
   TRIMTAB_CHECK_OK(write_atomic(out / "text.txt", text));
-  TRIMTAB_CHECK_OK(write_atomic(out / "chat.jsonl", chat));
-  TRIMTAB_CHECK_OK(write_atomic(out / "eval.jsonl", eval));
   // JSON is YAML.
   return write_atomic(out / "pretrain.yaml", dump_json(job, 2) + "\n");
 }

@@ -1,5 +1,6 @@
 // Writes the files that `trimtab-worker pretrain` makes the demo's base from: text of all domains
-// without labels, and labelled examples of the known domains only.
+// without labels, and labelled examples of the known domains only; or those that
+// `trimtab-worker train` makes the first adapter from, when the base is one's own.
 //
 // The generator is drawn from. Sentences of files are taken once each: drawing 150 of 100 leaves
 // every fifth one out. `variants` shorter copies of each labelled one go with it: whole words left
@@ -25,6 +26,12 @@ struct PretrainOptions {
   int epochs = 8;
   std::uint64_t seed = 1;
 };
+
+// chat.jsonl and eval.jsonl of the known domains and first.yaml, the job that teaches them to an
+// adapter of one's own `base`; the adapter goes to `out`/adapter.
+[[nodiscard]] Status write_first_job(const Corpus& corpus, const PretrainOptions& options,
+                                     const std::filesystem::path& out,
+                                     const std::filesystem::path& base);
 
 // text.txt, chat.jsonl, eval.jsonl and pretrain.yaml in `out`; the base goes to `base_out`.
 [[nodiscard]] Status write_pretrain_data(const Corpus& corpus, const PretrainOptions& options,

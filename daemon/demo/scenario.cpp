@@ -82,6 +82,15 @@ Status Scenario::wait_for_quiet() {
                       });
 }
 
+Status Scenario::adopt(const std::filesystem::path& adapter) {
+  TRIMTAB_TRY(const std::string trial, register_adapter(adapter, "improve"));
+  const Json force = {{"actor", "demo"}, {"reason", "it serves already"}, {"force", true}};
+  TRIMTAB_CHECK_OK(daemon_.post("/api/v1/promotions/" + trial + ":promote", force));
+  TRIMTAB_TRY(const TrialView end, wait_for_end(trial));
+  if (end.state == "PROMOTED") return {};
+  return fail(Code::kInvalid, adapter.string() + ": not adopted, " + where_it_ended(end));
+}
+
 void Scenario::play() {
   struct Phase {
     int number;

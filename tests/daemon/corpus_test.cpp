@@ -8,6 +8,7 @@
 
 #include "base/files.h"
 #include "daemon/demo/pretrain_data.h"
+#include "retrain/job.h"
 
 namespace trimtab::demo {
 namespace {
@@ -96,6 +97,33 @@ TEST(PretrainData, TakesEverySentenceOfAFileOnce) {
   EXPECT_EQ(whole, 31U);
   EXPECT_NE(chat.find("\"please open my new account today\""), std::string::npos);
   EXPECT_EQ(chat.find("\"\""), std::string::npos);
+}
+
+// A base of one's own is taught the known domains by an adapter: an ordinary job of the trainer.
+TEST(PretrainData, AnOwnBaseGetsAJobForItsFirstAdapter) {
+  TempFolder folder("first-job");
+  const auto train = folder.path() / "train.tsv";
+  const auto test = folder.path() / "test.tsv";
+  ASSERT_TRUE(write_atomic(train, "a\tgreet\thello\nb\tleave\tlate one\n"));
+  ASSERT_TRUE(write_atomic(test, "a\tgreet\thi\nb\tleave\tbye\n"));
+  const auto corpus = Corpus::from_tsv(train, test);
+  ASSERT_TRUE(corpus) << corpus.error().message;
+  PretrainOptions options;
+  options.known = {"a"};
+  options.variants = 0;
+  options.epochs = 2;
+  const auto out = folder.path() / "data";
+  ASSERT_TRUE(write_first_job(*corpus, options, out, folder.path() / "own base"));
+  const auto job = retrain::load_job(out / "first.yaml");
+  ASSERT_TRUE(job) << job.error().message;
+  EXPECT_EQ(job->base, (folder.path() / "own base").string());
+  EXPECT_EQ(job->out, (out / "adapter").string());
+  EXPECT_EQ(job->epochs, 2);
+  const std::string chat = read_file(job->data.chat).value();
+  EXPECT_EQ(std::count(chat.begin(), chat.end(), '\n'), 1);
+  EXPECT_NE(chat.find("hello"), std::string::npos);
+  EXPECT_EQ(chat.find("late one"), std::string::npos);
+  EXPECT_TRUE(std::filesystem::exists(job->data.eval));
 }
 
 }  // namespace
