@@ -98,7 +98,7 @@ class TreeBuilder final : public YAML::EventHandler {
     } else {
       // An absent value has no place of its own (the parser stands on the next token by then).
       if (node.type == YamlNode::Type::kNull) node.place = frame.key.place;
-      frame.node.pairs.emplace_back(std::move(frame.key), std::move(node));
+      frame.node.pairs.push_back({std::move(frame.key), std::move(node)});
       frame.has_key = false;
     }
   }

@@ -225,7 +225,7 @@ class ValueReader {
       if (key.type != Type::kScalar || !ranged(value, parse_number, number)) {
         whole = false;
       } else if (std::any_of(map.begin(), map.end(),
-                             [&](const auto& entry) { return entry.first == key.text; })) {
+                             [&key = key](const auto& entry) { return entry.first == key.text; })) {
         whole = problem(key, "the key " + shown(key.text) + " is given twice");
       } else {
         map.emplace_back(key.text, std::get<double>(number));

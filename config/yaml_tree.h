@@ -8,7 +8,6 @@
 
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 namespace trimtab::config {
@@ -24,14 +23,20 @@ struct Problem {
   std::string message;
 };
 
+struct YamlPair;
+
 struct YamlNode {
   enum class Type { kNull, kScalar, kList, kMap };
   Type type = Type::kNull;
   Place place;
-  std::string text;                                  // scalar
-  bool quoted = false;                               // scalar written as "..", '..', | or >
-  std::vector<YamlNode> items;                       // list
-  std::vector<std::pair<YamlNode, YamlNode>> pairs;  // map, in order, duplicates included
+  std::string text;             // scalar
+  bool quoted = false;          // scalar written as "..", '..', | or >
+  std::vector<YamlNode> items;  // list
+  std::vector<YamlPair> pairs;  // map, in order, duplicates included
+};
+
+struct YamlPair {
+  YamlNode key, value;
 };
 
 inline constexpr int kMaxDepth = 16;

@@ -114,7 +114,7 @@ Status Target::consider_job(Step& step) {
     bursts_ = material->inputs.bursts;
     counted_labels_ = labels;
   } else if (counted_labels_ < 0) {
-    counted_examples_ = std::min(counted_examples_, labels);
+    counted_examples_ = labels;  // at most; curation counts once they could be enough
   }
   const auto inputs = policy_inputs(step);
   auto decision = retrain::decide(inputs, settings_.retrain);

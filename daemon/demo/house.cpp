@@ -13,6 +13,7 @@ namespace {
 constexpr int kPartitions = 8;
 
 constexpr std::int64_t kMaxExamples = 900;  // of a job, replay apart, unless more are asked for
+constexpr std::int64_t kMaxReplayed = 2000;  // the same
 
 // An ordinary configuration; what differs from the defaults makes days into seconds.
 constexpr const char* kDaemonConfig =
@@ -50,7 +51,7 @@ targets:
       data:
         quarantine_window: 10s
         max_examples: {max_examples}     # bounds a job's time: the newest teach
-        replay_max: 2000
+        replay_max: {replay_max}
       training:
         init_from: champion
         lora: {{r: 16, lora_alpha: 32}}
@@ -135,6 +136,7 @@ Status DemoHouse::write_configs(int serve_port) {
       fmt::arg("reference", options_.reference_size),
       fmt::arg("epochs", options_.epochs), fmt::arg("minimum_examples", options_.minimum_examples),
       fmt::arg("max_examples", std::max(kMaxExamples, options_.minimum_examples * 5 / 4)),
+      fmt::arg("replay_max", std::max(kMaxReplayed, options_.minimum_examples * 2)),
       fmt::arg("job_limit", options_.phase_limit_s),
       fmt::arg("worker", (options_.bin / "trimtab-worker").string()));
   return write_atomic(options_.out / "trimtab.yaml", text);

@@ -182,7 +182,7 @@ int run(int argc, char** argv) {
   app.add_option("--reference", options.reference_size, "records of the drift reference")
       ->capture_default_str();
   app.add_option("--evaluation-records", options.evaluation_records,
-                 "randomly labelled records before the first arrival; with --train 2,000")
+                 "randomly labelled records before the first arrival; with --train 4,000")
       ->capture_default_str();
   app.add_option("--held-out", options.held_out_per_intent, "probed sentences an intent")
       ->capture_default_str();

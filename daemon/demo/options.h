@@ -38,7 +38,7 @@ struct DemoOptions {
   // A hundred an arriving intent: three in five are corrections of it, the rest confirms what was
   // known.
   static constexpr std::int64_t kOwnExamplesPerIntent = 100;
-  static constexpr std::int64_t kOwnEvaluationRecords = 2000;  // as many again are replayed
+  static constexpr std::int64_t kOwnEvaluationRecords = 4000;  // as many again are replayed
 };
 
 }  // namespace trimtab::demo
