@@ -81,8 +81,19 @@ Result<std::string> read_file(const fs::path& path, std::uint64_t limit_bytes) {
   return content;
 }
 
-Status write_atomic(const fs::path& path, std::string_view content, unsigned mode) {
+// What is no file (a terminal, a pipe, /dev/null) has a place but no content to be replaced.
+Status write_through(const fs::path& path, std::string_view content) {
+  Descriptor file(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
+  if (file.get() < 0) return system_error(path, "open", errno);
+  return write_all(file.get(), content, path);
+}
+
+Status write_atomic(const fs::path& given, std::string_view content, unsigned mode) {
   static std::atomic<unsigned> counter{0};
+  std::error_code none;  // a path that does not exist yet is neither link nor device
+  fs::path path = given;
+  if (fs::is_symlink(path, none) && fs::exists(path, none)) path = fs::canonical(path, none);
+  if (fs::is_other(path, none)) return write_through(path, content);
   fs::path temporary = path;
   temporary += ".tmp-" + std::to_string(::getpid()) + "-" + std::to_string(counter++);
   Status wrote;

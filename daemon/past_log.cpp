@@ -4,10 +4,13 @@
 #include <iostream>
 #include <limits>
 #include <sstream>
+#include <utility>
 #include <vector>
 
 namespace trimtab::daemon {
 namespace {
+
+constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
 
 class Lines final : public PastLog {
  public:
@@ -43,6 +46,9 @@ class Lines final : public PastLog {
       --size;  // gcount counts the delimiter
     }
     out.payload = {buffer_.data(), size};
+    if (std::exchange(first_, false) && out.payload.starts_with(kByteOrderMark)) {
+      out.payload.remove_prefix(kByteOrderMark.size());
+    }
     if (out.payload.ends_with('\r')) out.payload.remove_suffix(1);
     out.ts_ms = 0;
     return true;
@@ -52,6 +58,7 @@ class Lines final : public PastLog {
   std::unique_ptr<std::istream> owned_;
   std::istream* in_;
   std::int64_t line_;
+  bool first_ = true;
   std::vector<char> buffer_;
 };
 

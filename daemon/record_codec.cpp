@@ -229,7 +229,7 @@ Decoded RecordCodec::State::from_element(Element root, std::string_view default_
 Decoded RecordCodec::State::parse(std::string_view message, std::string_view default_kind,
                                   RecordBuilder::Times times, TextArena& arena) {
   if (message.size() > static_cast<std::size_t>(settings.max_record_bytes)) {
-    return DeadLetter{DeadReason::kTooLarge, "larger than ingest.max_record_bytes", 0};
+    return DeadLetter{DeadReason::kTooLarge, "larger than ingest.max_record", 0};
   }
   if (padded.size() < message.size() + simdjson::SIMDJSON_PADDING) {
     padded.resize(2 * message.size() + simdjson::SIMDJSON_PADDING);

@@ -29,6 +29,9 @@ class Detector {
  public:
   virtual ~Detector() = default;
   virtual Verdict update(double x) = 0;
+  // kInvalid with the reason when `x` lies outside of what the parameters say values can be;
+  // update() would leave it out.
+  [[nodiscard]] virtual Status check(double /*x*/) const { return {}; }
   // One category by its text; only detectors whose input() is kCategory take it.
   virtual Verdict update_category(std::string_view category);
   // Forgets everything but the parameters (and the reference).

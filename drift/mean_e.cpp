@@ -1,5 +1,7 @@
 #include "drift/mean_e.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <numeric>
@@ -125,6 +127,12 @@ Result<std::unique_ptr<Detector>> MeanE::make(const DetectorInput& input) {
 
 MeanE::MeanE(const MeanEParameters& parameters)
     : parameters_(parameters), bets_(scaled_level(parameters)) {}
+
+Status MeanE::check(double x) const {
+  if (x >= parameters_.low && x <= parameters_.high) return {};
+  return fail(Code::kInvalid, fmt::format("{} lies outside {} .. {}; set low and high", x,
+                                          parameters_.low, parameters_.high));
+}
 
 Verdict MeanE::update(double x) {
   if (!(x >= parameters_.low && x <= parameters_.high)) return {};

@@ -61,6 +61,7 @@ class MeanE final : public Detector {
   explicit MeanE(const MeanEParameters& parameters);
   // Values outside [low, high] and NaN change nothing: check() says so beforehand.
   Verdict update(double x) override;
+  [[nodiscard]] Status check(double x) const override;
   void reset() override { state_ = {}; }
   [[nodiscard]] std::string save() const override;
   [[nodiscard]] Status restore(std::string_view bytes) override;

@@ -22,13 +22,25 @@ bool allowed(std::string_view doc, std::string_view value) {
   }
 }
 
+std::string shown(double x) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%g", x);
+  return text;
+}
+
+// A bound a hair beside a whole number stands for that number left out.
+bool is_open(double bound) {
+  const double whole = std::round(bound);
+  return bound != whole && std::abs(bound - whole) < 1e-9;
+}
+
 std::string range_text(const Parameter& row) {
-  const auto show = [](double x) {
-    char text[32];
-    std::snprintf(text, sizeof text, "%g", x);
-    return std::string(text);
-  };
-  return "from " + show(row.low) + " to " + show(row.high);
+  const auto whole = [](double x) { return shown(std::round(x)); };
+  const std::string low =
+      is_open(row.low) ? "above " + whole(row.low) : "at least " + shown(row.low);
+  const std::string high =
+      is_open(row.high) ? "below " + whole(row.high) : "at most " + shown(row.high);
+  return low + " and " + high;
 }
 
 Status check_value(const Parameter& row, const std::string& value) {

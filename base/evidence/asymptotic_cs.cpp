@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 namespace trimtab::evidence {
 namespace {
@@ -27,7 +28,13 @@ Status check(const AsymptoticParams& params) {
   return {};
 }
 
-AsymptoticResult bounds(const Estimate& estimate, const AsymptoticParams& params) {
+Result<AsymptoticResult> bounds(const Estimate& estimate, const AsymptoticParams& params) {
+  // GrowthBook refuses this, too: four equal answers would be certainty.
+  if (!(estimate.variance > 0.0)) {
+    return fail(Code::kInvalid,
+                "asymptotic_cs: the values do not vary, so their mean has no known error yet; wait "
+                "for more");
+  }
   const bool two = params.side == Side::kTwo;
   const double r = rho(two ? params.alpha : 2.0 * params.alpha, params.n_opt);
   const double n = estimate.n;
@@ -44,16 +51,14 @@ AsymptoticResult bounds(const Estimate& estimate, const AsymptoticParams& params
   // The level at which the bound would just touch zero.
   const double z = estimate.value * n * r / sd;
   const double quadratic = z * z / (2.0 * grown);
-  if (sd == 0.0) {
-    found.log_e = estimate.value == 0.0 ? 0.0 : 745.0;
-  } else if (two) {
+  if (two) {
     found.log_e = quadratic - 0.5 * std::log(grown);
   } else {
     const bool favourable = params.side == Side::kLower ? z > 0.0 : z < 0.0;
     // 2 (e^q - 1)/sqrt(grown), in logarithms.
     found.log_e = favourable ? std::log(2.0) + quadratic + std::log(-std::expm1(-quadratic)) -
                                    0.5 * std::log(grown)
-                             : -745.0;
+                             : -std::numeric_limits<double>::infinity();
   }
   found.p_value = std::min(1.0, std::exp(-found.log_e));
   return found;

@@ -51,6 +51,7 @@ Result<int> backtest(const RestOptions& options, const Wanted& wanted) {
   replaying.strict = wanted.strict;
   const auto job_ms = config::parse_duration_ms(wanted.job_duration);
   if (!job_ms) return fail_in("--job-duration", job_ms.error());
+  if (*job_ms < 0) return fail(Code::kInvalid, "--job-duration: must not be negative");
   replaying.job_ms = *job_ms;
   TRIMTAB_TRY(auto replay, daemon::BacktestReplay::create(*settings, replaying));
   TRIMTAB_TRY(auto logs, open_past_sources(wanted.records, *settings));

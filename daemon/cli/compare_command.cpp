@@ -46,14 +46,6 @@ Status read_weighted(const std::string& path, Sample& sample) {
   return {};
 }
 
-// "nan", "-Infinity": a number that is none, as programs print it.
-bool is_non_finite(std::string_view text) {
-  if (text.starts_with('-') || text.starts_with('+')) text.remove_prefix(1);
-  std::string lower(text);
-  for (char& c : lower) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  return lower == "nan" || lower == "inf" || lower == "infinity";
-}
-
 // Standard input and pipes give their values once.
 bool reads_twice(const std::string& path) {
   std::error_code error;
@@ -85,11 +77,10 @@ Result<ValueColumn> scan_values(const std::string& path, const std::string& colu
     }
     return {};
   }));
-  if (!values.is_text && !values.numbers.empty() && values.non_finite > 0) {
+  if (!values.is_text && values.non_finite > 0) {
     return tl::unexpected<Error>(
-        at_line(path, values.non_finite_line, "not a finite number among numbers; remove it"));
+        at_line(path, values.non_finite_line, "not a finite number; remove it"));
   }
-  values.is_text |= values.numbers.empty();
   return values;
 }
 

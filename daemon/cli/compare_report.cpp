@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <thread>
 
 #include "base/json.h"
@@ -70,7 +71,10 @@ Result<ReportPlan> make_plan(const drift::ParameterPairs& given) {
   ReportPlan plan;
   std::vector<std::string> names;
   std::map<std::string, drift::ParameterPairs> of_test;
+  std::set<std::string> seen;
   for (const auto& [name, value] : given) {
+    if (!seen.insert(name).second)
+      return fail(Code::kInvalid, "--set " + name + ": given twice");
     const auto dot = name.find('.');
     if (name == "columns") {
       plan.request.columns = split_list(value);
@@ -288,6 +292,12 @@ Result<OfflineAnswer> run_report(const OfflineArguments& arguments) {
   share_out(pairs.size(), [&](std::size_t i) {
     columns[i] = report_column(plan, *pairs[i].first, *pairs[i].second);
   });
+  const bool any = std::any_of(columns.begin(), columns.end(),
+                               [](const ColumnReport& each) { return !each.tests.empty(); });
+  if (!any) {
+    return fail(Code::kInvalid,
+                arguments.files[0] + ":1: none of the tests fits a column; leave --set tests out");
+  }
   return answer_of(arguments, reference, current, columns);
 }
 

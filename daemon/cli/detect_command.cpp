@@ -57,6 +57,7 @@ Result<drift::Verdict> feed(Detector& detector, InputKind kind, std::string_view
   if (kind == InputKind::kBinary && x != 0.0 && x != 1.0) {
     return fail(Code::kInvalid, "'" + std::string(text) + "' is neither 0 nor 1");
   }
+  TRIMTAB_CHECK_OK(detector.check(x));
   return detector.update(x);
 }
 

@@ -153,6 +153,7 @@ constexpr Parameter kHash[] = {
 Result<OrderedJson> assignment_hash(const Parameters& given, const OfflineArguments&) {
   const std::string &algorithm = given.text("algorithm"), &seed = given.text("seed"),
                     &unit = given.text("unit");
+  if (!given.has("unit")) return fail(Code::kInvalid, "assignment_hash: --set unit=.. is needed");
   double value = 0.0;
   if (algorithm == "growthbook_v1") {
     TRIMTAB_TRY(value, evidence::growthbook_v1(seed, unit));

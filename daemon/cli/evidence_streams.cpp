@@ -1,5 +1,6 @@
 // `trimtab evidence`: statistics that read one stream.
 #include <algorithm>
+#include <cmath>
 #include <optional>
 
 #include "base/evidence/asymptotic_cs.h"
@@ -128,14 +129,32 @@ Result<evidence::Moments> moments(const Parameters& given, const std::string& ar
   if (!given.has("n_" + arm) || !given.has("sum_" + arm)) {
     return fail(Code::kInvalid, "two samples need n_a, sum_a, n_b and sum_b");
   }
+  if (given.number("n_" + arm) != std::floor(given.number("n_" + arm))) {
+    return fail(Code::kInvalid, "--set n_" + arm + ": must be a whole number");
+  }
   evidence::Moments found{
       .n = given.number("n_" + arm), .sum = given.number("sum_" + arm), .sum_squares = {}};
-  if (given.text("metric") == "proportion") return found;
+  if (given.text("metric") == "proportion") {
+    if (!given.has("sum_sq_" + arm)) return found;
+    return fail(Code::kInvalid, "metric=proportion has no sum_sq_" + arm);
+  }
   if (!given.has("sum_sq_" + arm)) {
     return fail(Code::kInvalid, "metric=mean needs sum_sq_a and sum_sq_b");
   }
   found.sum_squares = given.number("sum_sq_" + arm);
   return found;
+}
+
+// A stream of zeros and ones: its variance is m (1 - m), as that of two samples.
+Result<evidence::AsymptoticResult> of_proportion(const std::vector<double>& values,
+                                                 const evidence::AsymptoticParams& params) {
+  evidence::Moments all{.n = static_cast<double>(values.size()), .sum = 0.0, .sum_squares = {}};
+  for (const double value : values) {
+    if (value != 0.0 && value != 1.0)
+      return fail(Code::kInvalid, "metric=proportion reads zeros and ones");
+    all.sum += value;
+  }
+  return evidence::asymptotic_cs(all, {}, evidence::Effect::kMean, params);
 }
 
 evidence::Side side_of(const Parameters& given) {
@@ -152,11 +171,16 @@ Result<OrderedJson> asymptotic(const Parameters& given, const OfflineArguments& 
   OrderedJson json;
   evidence::AsymptoticResult found;
   if (effect == "mean") {
-    if (given.has("n_a") || given.has("n_b")) {
+    for (const char* name : {"n_a", "n_b", "sum_a", "sum_b", "sum_sq_a", "sum_sq_b"}) {
+      if (!given.has(name)) continue;
       return fail(Code::kInvalid, "two samples need effect=absolute or effect=relative");
     }
     TRIMTAB_TRY(const auto values, read_numbers(stream_path(arguments), arguments.column));
-    TRIMTAB_TRY(found, evidence::asymptotic_cs(values, params));
+    if (given.text("metric") == "proportion") {
+      TRIMTAB_TRY(found, of_proportion(values, params));
+    } else {
+      TRIMTAB_TRY(found, evidence::asymptotic_cs(values, params));
+    }
     json["n"] = values.size();
   } else {
     if (!arguments.files.empty()) {

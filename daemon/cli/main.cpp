@@ -1,6 +1,8 @@
 // trimtab: the command line. Offline verbs are handed over; the others are parsed by CLI11.
+#include <cerrno>
 #include <csignal>
 #include <cstdio>
+#include <cstring>
 
 #include "base/log.h"
 #include "daemon/cli/offline.h"
@@ -46,6 +48,18 @@ int run_online(int argc, char** argv) {
   return exit_code_of(done.error().code);
 }
 
+// What was printed has not arrived before it is flushed: a full disk is found out here.
+int flushed(int code) {
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return code;
+  std::fprintf(stderr, "standard output: cannot write (%s)\n", std::strerror(errno));
+  return code == 0 ? 1 : code;
+}
+
+int dispatch(int argc, char** argv) {
+  if (argc > 1 && is_offline(argv[1])) return run_offline(argv[1], {argv + 2, argv + argc});
+  return run_online(argc, argv);
+}
+
 }  // namespace
 }  // namespace trimtab::cli
 
@@ -53,10 +67,7 @@ int main(int argc, char** argv) {
   std::signal(SIGPIPE, SIG_IGN);
   trimtab::log::set_program("trimtab");
   try {
-    if (argc > 1 && trimtab::cli::is_offline(argv[1])) {
-      return trimtab::cli::run_offline(argv[1], {argv + 2, argv + argc});
-    }
-    return trimtab::cli::run_online(argc, argv);
+    return trimtab::cli::flushed(trimtab::cli::dispatch(argc, argv));
   } catch (const std::exception& error) {
     std::fprintf(stderr, "trimtab: %s\n", error.what());
     return 1;

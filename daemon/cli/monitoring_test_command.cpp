@@ -1,6 +1,7 @@
 // `trimtab test FILE`: are the verdicts what people expect of their monitoring?
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdio>
 
 #include "base/json.h"
@@ -134,6 +135,41 @@ std::optional<Failure> judge(const Expectation& e, const Outcome& outcome) {
                               status.reference_size)}};
 }
 
+// "No alarm" of what cannot alarm would pass whatever the records hold.
+Status check_names(const Expectation& e, const Outcome& outcome) {
+  const auto& status = outcome.result.final_status;
+  const auto& signals = status.signals;
+  const auto& harm = status.harm;
+  const bool known_signal =
+      e.signal.empty() ||
+      std::any_of(signals.begin(), signals.end(), [&](auto& s) { return s.name == e.signal; }) ||
+      std::any_of(harm.begin(), harm.end(), [&](auto& s) { return s.metric == e.signal; });
+  if (!known_signal) return fail(Code::kInvalid, "no signal or metric '" + e.signal + "'");
+  const bool known_segment =
+      e.segment.empty() || e.segment == "all" ||
+      std::any_of(signals.begin(), signals.end(), [&](auto& s) { return s.segment == e.segment; });
+  if (!known_segment) return fail(Code::kInvalid, "no segment '" + e.segment + "' in the records");
+  if (e.after > static_cast<std::int64_t>(outcome.places.size())) {
+    return fail(Code::kInvalid, fmt::format("after: {} lies beyond the last record, {}", e.after,
+                                            outcome.places.size()));
+  }
+  return {};
+}
+
+// A case that accepted nothing tested nothing, unless it asks for just that.
+Status check_case(const std::string& file, const MonitoringCase& one, const Outcome& outcome) {
+  bool counts = false;
+  for (const auto& e : one.expect) {
+    counts |= e.accepted >= 0 || e.dead_letters >= 0;
+    if (const auto named = check_names(e, outcome); !named) {
+      return fail(Code::kInvalid, fmt::format("{}:{}: {}", file, e.line, named.error().message));
+    }
+  }
+  if (outcome.counts.accepted > 0 || counts) return {};
+  return fail(Code::kInvalid, fmt::format("no record was accepted of {} messages",
+                                          outcome.counts.messages));
+}
+
 Result<Outcome> play(const LoadedMonitoringTest& loaded, const MonitoringCase& one,
                      const std::string& file) {
   daemon::ReplayOptions options;
@@ -192,6 +228,8 @@ Result<int> run_tests(const RestOptions& options, const std::string& file) {
   for (const auto& one : loaded.test.tests) {
     const auto outcome = play(loaded, one, file);
     if (!outcome) return fail_in(one.name, outcome.error());
+    if (const auto fit = check_case(file, one, *outcome); !fit)
+      return fail_in(one.name, fit.error());
     std::vector<Failure> failures;
     for (const auto& expectation : one.expect) {
       if (auto failure = judge(expectation, *outcome)) failures.push_back(std::move(*failure));

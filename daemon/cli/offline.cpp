@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <cstdio>
+#include <set>
 
 #include "base/json.h"
 
@@ -13,17 +14,21 @@ namespace {
 struct Verb {
   const char* name;
   const char* usage;
+  const char* options;  // beside --set, --json, --list and --help
   Result<OfflineAnswer> (*run)(const OfflineArguments& arguments);
 };
 
 constexpr Verb kVerbs[] = {
-    {"detect", "detect NAME [--set k=v].. [--column C] [--reference FILE] [FILE|-]", &run_detect},
+    {"detect", "detect NAME [--set k=v].. [--column C] [--reference FILE] [FILE|-]",
+     "--column --reference", &run_detect},
     {"compare", "compare NAME|report [--set k=v].. [--column C] [--exit-code] REFERENCE CURRENT",
-     &run_compare},
-    {"evidence", "evidence NAME [--set k=v].. [FILE|-] | [A B]", &run_evidence},
+     "--column --exit-code", &run_compare},
+    {"evidence", "evidence NAME [--set k=v].. [FILE|-] | [A B]",
+     "--column", &run_evidence},
     {"score-text", "score-text METRIC [--set k=v].. --ref FILE [--ref FILE].. [FILE|-]",
-     &run_score_text},
-    {"score-labels", "score-labels METRIC [--set k=v].. [FILE|-]", &run_score_labels},
+     "--ref", &run_score_text},
+    {"score-labels", "score-labels METRIC [--set k=v].. [FILE|-]",
+     "", &run_score_labels},
 };
 
 const Verb* find_verb(std::string_view name) {
@@ -31,6 +36,24 @@ const Verb* find_verb(std::string_view name) {
     if (name == verb.name) return &verb;
   }
   return nullptr;
+}
+
+// The options of other verbs are none of this one's: swallowed, they would seem to count.
+Status check_options(const Verb& verb, const std::vector<std::string>& words) {
+  std::set<std::string> seen;
+  for (const std::string& word : words) {
+    if (word != "--column" && word != "--reference" && word != "--ref" && word != "--exit-code")
+      continue;
+    const std::string known = std::string(verb.options) + " ";
+    if (known.find(word + " ") == std::string::npos) {
+      return fail(Code::kInvalid,
+                  std::string(verb.name) + " has no " + word + "; usage: trimtab " + verb.usage);
+    }
+    if (word != "--ref" && !seen.insert(word).second) {
+      return fail(Code::kInvalid, word + " is given twice");
+    }
+  }
+  return {};
 }
 
 }  // namespace
@@ -80,7 +103,10 @@ bool is_offline(std::string_view verb) { return find_verb(verb) != nullptr; }
 
 int run_offline(std::string_view verb_name, const std::vector<std::string>& words) {
   const Verb* verb = find_verb(verb_name);
-  const auto arguments = parse_offline(words);
+  auto arguments = parse_offline(words);
+  if (const auto fitting = check_options(*verb, words); arguments && !fitting) {
+    arguments = tl::unexpected<Error>(fitting.error());
+  }
   Result<OfflineAnswer> answer = fail(Code::kInvalid, std::string("usage: trimtab ") + verb->usage);
   if (!arguments) {
     answer = tl::unexpected<Error>(arguments.error());

@@ -37,6 +37,7 @@ std::string fresh_key() {
 Result<Rest> Rest::open(const RestOptions& options, Clock& clock) {
   std::string url = setting(options.url, "TRIMTAB_URL", kDefaultUrl);
   while (url.ends_with('/')) url.pop_back();
+  if (url.find("://") == std::string::npos) url.insert(0, "http://");
   net::Headers headers;
   const std::string token_file = setting(options.token_file, "TRIMTAB_TOKEN_FILE", "");
   if (!token_file.empty()) {

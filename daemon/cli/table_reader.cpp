@@ -93,7 +93,8 @@ class TableBuilder {
     }
     if (table_.rows == 0) {
       column.numeric =
-          !contains(request_.categorical, column.name) && drift::parse_number(text).has_value();
+          !contains(request_.categorical, column.name) &&
+          (drift::parse_number(text).has_value() || is_non_finite(text));
     }
     if (!column.numeric) {
       const auto at = column.counts.find(text);

@@ -1,5 +1,6 @@
 #include "daemon/cli/value_reader.h"
 
+#include <cctype>
 #include <algorithm>
 
 #include "base/json.h"
@@ -83,7 +84,10 @@ Status each_csv_value(const std::string& path, const std::string& column, LineRe
         TRIMTAB_TRY(index, find_column(header, column));
         return {};
       },
-      [&](const std::vector<std::string>& fields, std::int64_t line) {
+      [&](const std::vector<std::string>& fields, std::int64_t line) -> Status {
+        if (fields[index].empty()) {
+          return fail(Code::kInvalid, "column '" + column + "' is empty here; fill or drop it");
+        }
         return handle({fields[index], line});
       });
 }
@@ -130,6 +134,13 @@ Status each_line_item(const std::string& path, LineReader& lines, const ItemHand
 }
 
 }  // namespace
+
+bool is_non_finite(std::string_view text) {
+  if (text.starts_with('-') || text.starts_with('+')) text.remove_prefix(1);
+  std::string lower(text);
+  for (char& c : lower) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return lower == "nan" || lower == "inf" || lower == "infinity";
+}
 
 Error at_line(const std::string& path, std::int64_t line, const std::string& message) {
   return {Code::kInvalid, path + ":" + std::to_string(line) + ": " + message};
@@ -255,6 +266,11 @@ Result<std::vector<std::vector<std::string>>> read_columns(const std::string& pa
       },
       [&](const std::vector<std::string>& fields, std::int64_t) -> Status {
         for (std::size_t i = 0; i < indices.size(); ++i) columns[i].push_back(fields[indices[i]]);
+        // What is missing equals what is missing, which says nothing of a model.
+        if (std::all_of(indices.begin(), indices.end(),
+                        [&](std::size_t at) { return fields[at].empty(); })) {
+          return fail(Code::kInvalid, "a row of nothing; fill or drop it");
+        }
         return {};
       }));
   if (columns.front().empty()) return fail(Code::kInvalid, path + ":2: no rows after the header");

@@ -44,4 +44,7 @@ using ItemHandler = std::function<Status(const Item&)>;
 // "path:line: message"; standard input is "-".
 [[nodiscard]] Error at_line(const std::string& path, std::int64_t line, const std::string& message);
 
+// "nan", "-Infinity": a number that is none, as programs print it.
+[[nodiscard]] bool is_non_finite(std::string_view text);
+
 }  // namespace trimtab::cli

@@ -1,5 +1,8 @@
 // The ground everything stands on: times, files, hashes, JSON, queue, random stream, metrics.
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <limits>
@@ -66,6 +69,29 @@ TEST(Files, AtomicWriteReplacesAndNamesThePath) {
   EXPECT_EQ(read_file(folder.path()).error().code, Code::kInvalid);
   // No temporary file stays behind.
   EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder.path()), {}), 1);
+}
+
+// As `--out /dev/stdout` or a link to the real file has it: neither is replaced by a file.
+TEST(Files, AtomicWriteFollowsLinksAndWritesThroughPipes) {
+  TempFolder folder;
+  const auto path = folder.path() / "x.json", link = folder.path() / "link";
+  std::filesystem::create_symlink(path, link);
+  ASSERT_TRUE(write_atomic(path, "one"));
+  ASSERT_TRUE(write_atomic(link, "two"));
+  EXPECT_EQ(read_file(path).value(), "two");
+  EXPECT_TRUE(std::filesystem::is_symlink(link));
+  const auto pipe = folder.path() / "pipe";
+  ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
+  std::string got(16, '\0');
+  std::thread reader([&] {
+    const int file = open(pipe.c_str(), O_RDONLY);
+    got.resize(static_cast<std::size_t>(std::max<ssize_t>(0, read(file, got.data(), got.size()))));
+    close(file);
+  });
+  EXPECT_TRUE(write_atomic(pipe, "through"));
+  reader.join();
+  EXPECT_EQ(got, "through");
+  EXPECT_TRUE(std::filesystem::is_fifo(pipe));
 }
 
 TEST(Files, LockIsExclusiveAndReleased) {

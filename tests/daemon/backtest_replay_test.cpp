@@ -349,5 +349,47 @@ TEST_F(BacktestReplayTest, TrimtabTestTakesLinesFromTheFileAndRefusesBadFiles) {
   EXPECT_THAT(refused.out, Not(HasSubstr("passed")));
 }
 
+// A test that tested nothing has not passed.
+TEST_F(BacktestReplayTest, TrimtabTestRefusesWhatCannotFail) {
+  make_logs();
+  put("junk.jsonl", "1\n2\n");
+  const auto refused = [&](const std::string& records, const std::string& expect,
+                           const std::string& words) {
+    const auto file = put("cannot_fail.yaml", "config: trimtab.yaml\n"
+                                              "tests:\n"
+                                              "  - name: x\n"
+                                              "    records: " + records + "\n"
+                                              "    expect:\n"
+                                              "      - {" + expect + "}\n");
+    const auto ran = run_program("test " + file);
+    EXPECT_EQ(ran.code, 2) << ran.out;
+    EXPECT_THAT(ran.out, HasSubstr(words));
+    EXPECT_THAT(ran.out, Not(HasSubstr("PASS")));
+  };
+  refused("junk.jsonl", "no_alarm: any", "no record was accepted of 2 messages");
+  refused("steady.jsonl", "no_alarm: any, signal: nosuch", "cannot_fail.yaml:6: no signal");
+  refused("steady.jsonl", "no_alarm: any, segment: nosuch", "cannot_fail.yaml:6: no segment");
+  refused("steady.jsonl", "no_alarm: any, after: 99999", "beyond the last record, 2400");
+  const auto counted = put("counted.yaml",
+                           "config: trimtab.yaml\n"
+                           "tests:\n"
+                           "  - name: x\n"
+                           "    records: junk.jsonl\n"
+                           "    expect:\n"
+                           "      - {dead_letters: 2}\n"
+                           "      - {no_alarm: any, signal: input_chars}\n");
+  const auto ran = run_program("test " + counted);
+  EXPECT_EQ(ran.code, 0) << ran.out;
+}
+
+TEST_F(BacktestReplayTest, AByteOrderMarkCostsNoRecord) {
+  make_logs();
+  const std::string marked =
+      put("marked.jsonl", "\xEF\xBB\xBF" + read_file(steady_).value());
+  const auto ran = run_program("backtest --json --config " + config_ + " --records " + marked);
+  ASSERT_EQ(ran.code, 0) << ran.out;
+  EXPECT_THAT(ran.out, Not(HasSubstr("not_json")));
+}
+
 }  // namespace
 }  // namespace trimtab::daemon

@@ -234,12 +234,67 @@ def bounded(r):
                   f"{' '.join(verb)}: 10^7 values in {peak // 1024} MB", done)
 
 
+def never_a_silent_pass(r):
+    """What an audit of every command found to be answered though it says nothing."""
+    two = ["ref.txt", "cur.txt"]
+    words = dict(zip(two, (WORDS, WORDS)))
+    r.refused("values beyond mean_e's range", ["detect", "mean_e", "--set", "baseline=.1", "in.txt"],
+              {"in.txt": "0.5\n1\n50\n"}, "in.txt:3: ")
+    r.answered("values within the range named",
+               ["detect", "mean_e", "--set", "baseline=20", "--set", "high=100", "in.txt"],
+               {"in.txt": "1\n50\n" * 50}, lambda a: a["n"] == 100)
+    for test in ("psi", "js", "chi2"):
+        r.refused("nothing but NaN", ["compare", test, *two],
+                  dict(zip(two, ("nan\nnan\n", "nan\nnan\n"))), "ref.txt:1: ")
+    table = "a,b\nnan,x\n1,y\n2,y\n"
+    r.refused("a column that begins with NaN", ["compare", "report", "r.csv", "c.csv"],
+              {"r.csv": table, "c.csv": table}, "r.csv:2: ")
+    table = "a,b\n1,x\n2,y\n"
+    r.refused("tests that fit no column",
+              ["compare", "report", "--set", "tests=ks", "--set", "columns=b", "r.csv", "c.csv"],
+              {"r.csv": table, "c.csv": table}, "r.csv:1: ")
+    r.refused("--set twice",
+              ["compare", "report", "--set", "columns=a", "--set", "columns=b", "r.csv", "c.csv"],
+              {"r.csv": table, "c.csv": table}, "--set columns: given twice")
+    r.refused("an empty cell", ["compare", "chi2", "--column", "a", "r.csv", "c.csv"],
+              {"r.csv": "a,b\n,1\nx,2\n", "c.csv": "a,b\nx,1\n"}, "r.csv:2: ")
+    r.refused("neither label nor prediction", ["score-labels", "accuracy", "l.csv"],
+              {"l.csv": "label,prediction\n,\na,a\n"}, "l.csv:2: ")
+    for arguments, option in ((["compare", "chi2", "--reference", "x", *two], "--reference"),
+                              (["detect", "adwin", "--ref", "x", "ref.txt"], "--ref"),
+                              (["evidence", "bernoulli_ci", "--exit-code", "ref.txt"], "--exit-code"),
+                              (["score-labels", "accuracy", "--column", "x", "ref.txt"], "--column")):
+        r.refused("another verb's option", arguments, words, f"{arguments[0]} has no {option}")
+    arms = ["--set", "effect=absolute", "--set", "n_a=2", "--set", "n_b=2"]
+    r.refused("arms that do not vary", ["evidence", "asymptotic_cs", *arms, "--set", "sum_a=0", "--set",
+              "sum_b=2", "--set", "metric=proportion"], {}, "asymptotic_cs: the values do not vary")
+    r.refused("a stream that does not vary", ["evidence", "asymptotic_cs", "in.txt"],
+              {"in.txt": "1\n1\n1\n"}, "asymptotic_cs: the values do not vary")
+    r.refused("a sum beside a stream", ["evidence", "asymptotic_cs", "--set", "sum_a=3", "in.txt"],
+              {"in.txt": "1\n2\n3\n"}, "two samples need effect=")
+    r.answered("a stream of zeros and ones",
+               ["evidence", "asymptotic_cs", "--set", "metric=proportion", "in.txt"],
+               {"in.txt": "0\n1\n0\n1\n1\n"}, lambda a: abs(a["se"] - (.24 / 5) ** .5) < 1e-12)
+    r.refused("a unit that is missing", ["evidence", "assignment_hash"], {}, "assignment_hash: ")
+
+
+def outputs(r):
+    """What is no file is written to and stays what it is; a full disk is no success."""
+    if not os.path.exists("/dev/full"):
+        return
+    done = subprocess.run([r.binary, "detect", "--list"], stdout=open("/dev/full", "w"),
+                          stderr=subprocess.PIPE, check=False)
+    r.verdict(done.returncode == 1 and done.stderr.startswith(b"standard output: cannot write"),
+              "a full disk behind stdout", done)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--bin", required=True)
     r = Runner(parser.parse_args().bin)
     bounded(r)  # first: the peak of all children counts
-    for part in (streams, references, comparisons, tables, reports, each_test_as_alone):
+    for part in (streams, references, comparisons, tables, reports, each_test_as_alone,
+                 never_a_silent_pass, outputs):
         part(r)
     print(f"{r.passed} passed, {r.failed} failed")
     return 1 if r.failed else 0
