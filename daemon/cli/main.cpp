@@ -1,8 +1,11 @@
 // trimtab: the command line. Offline verbs are handed over; the others are parsed by CLI11.
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
 #include <cstring>
+#include <string>
+#include <vector>
 
 #include "base/log.h"
 #include "daemon/cli/offline.h"
@@ -19,6 +22,20 @@ constexpr const char* kFooter =
     "78 a bad configuration (check-config).";
 
 int exit_code_of(Code code) { return code == Code::kInvalid || code == Code::kNotFound ? 2 : 1; }
+
+// CLI11 would only say that a subcommand is missing. False when no word could have been one.
+bool say_verb(const std::vector<std::string>& words) {
+  const auto offline = std::find_if(words.begin(), words.end(),
+                                    [](const std::string& word) { return is_offline(word); });
+  if (offline != words.end()) {
+    std::fprintf(stderr, "trimtab: options of %s stand behind it: trimtab %s .. --json\n",
+                 offline->c_str(), offline->c_str());
+    return true;
+  }
+  if (words.empty() || words.front().starts_with('-')) return false;
+  std::fprintf(stderr, "trimtab: no command '%s'; see trimtab --help\n", words.front().c_str());
+  return true;
+}
 
 int run_online(int argc, char** argv) {
   CLI::App app("trimtab keeps the LoRA adapters of a running LLM in trim.", "trimtab");
@@ -40,6 +57,8 @@ int run_online(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
+    const bool usage = error.get_exit_code() != 0;
+    if (usage && app.get_subcommands().empty() && say_verb({argv + 1, argv + argc})) return 2;
     return app.exit(error) == 0 ? 0 : 2;
   }
   const Result<int> done = run();

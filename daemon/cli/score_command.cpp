@@ -268,11 +268,12 @@ constexpr Parameter kEce[] = {
     {"norm", Type::kText, "l1", 0, 0, "over bins; one of: l1|l2|max", "torchmetrics"}};
 
 Result<OrderedJson> run_ece(const Parameters& given, const std::string& path, std::size_t& n) {
-  TRIMTAB_TRY(const auto columns, read_columns(path, {"confidence", "correct"}));
+  std::vector<std::int64_t> lines;
+  TRIMTAB_TRY(const auto columns, read_columns(path, {"confidence", "correct"}, &lines));
   n = columns[0].size();
   std::vector<double> confidences, correct;
   for (std::size_t i = 0; i < n; ++i) {
-    const auto line = static_cast<std::int64_t>(i + 2);  // the header is line 1
+    const std::int64_t line = lines[i];
     const auto confidence = drift::parse_number(columns[0][i]);
     const auto right = drift::parse_number(columns[1][i]);
     if (!confidence || *confidence < 0.0 || *confidence > 1.0) {
@@ -307,8 +308,11 @@ Result<OfflineAnswer> run_score_text(const OfflineArguments& arguments) {
   if (arguments.help) return OfflineAnswer{.text = describe_parameters(metric->parameters)};
   TRIMTAB_TRY(const auto parameters, Parameters::parse(metric->parameters, arguments.set));
   TRIMTAB_TRY(const Texts texts, read_all(*metric, arguments));
-  TRIMTAB_TRY(const OrderedJson found, metric->run(parameters, texts));
-  return answer(metric->name, texts.hypotheses.size(), found, parameters);
+  const auto found = metric->run(parameters, texts);
+  if (!found) {
+    return fail_in(arguments.files.empty() ? "-" : arguments.files.front(), found.error());
+  }
+  return answer(metric->name, texts.hypotheses.size(), *found, parameters);
 }
 
 Result<OfflineAnswer> run_score_labels(const OfflineArguments& arguments) {

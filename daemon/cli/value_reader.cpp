@@ -251,7 +251,8 @@ Result<std::vector<std::vector<double>>> read_vectors(const std::string& path) {
 }
 
 Result<std::vector<std::vector<std::string>>> read_columns(const std::string& path,
-                                                           const std::vector<std::string>& names) {
+                                                           const std::vector<std::string>& names,
+                                                           std::vector<std::int64_t>* at_lines) {
   TRIMTAB_TRY(LineReader lines, LineReader::open(path));
   std::vector<std::vector<std::string>> columns(names.size());
   std::vector<std::size_t> indices;
@@ -264,7 +265,8 @@ Result<std::vector<std::vector<std::string>>> read_columns(const std::string& pa
         }
         return {};
       },
-      [&](const std::vector<std::string>& fields, std::int64_t) -> Status {
+      [&](const std::vector<std::string>& fields, std::int64_t line) -> Status {
+        if (at_lines != nullptr) at_lines->push_back(line);
         for (std::size_t i = 0; i < indices.size(); ++i) columns[i].push_back(fields[indices[i]]);
         // What is missing equals what is missing, which says nothing of a model.
         if (std::all_of(indices.begin(), indices.end(),

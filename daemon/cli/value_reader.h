@@ -38,8 +38,10 @@ using ItemHandler = std::function<Status(const Item&)>;
 // One JSON array of numbers a line, all of one length.
 [[nodiscard]] Result<std::vector<std::vector<double>>> read_vectors(const std::string& path);
 // Named columns of a CSV with a header, in the order asked for.
+// `at_lines`: when asked for, the line of each row, from 1.
 [[nodiscard]] Result<std::vector<std::vector<std::string>>> read_columns(
-    const std::string& path, const std::vector<std::string>& names);
+    const std::string& path, const std::vector<std::string>& names,
+    std::vector<std::int64_t>* at_lines = nullptr);
 
 // "path:line: message"; standard input is "-".
 [[nodiscard]] Error at_line(const std::string& path, std::int64_t line, const std::string& message);

@@ -11,6 +11,15 @@ Status add_permutation_p(const LabelStatistic& statistic, std::size_t rows,
                          const Parameters& parameters, TestResult& result) {
   const std::int64_t shuffles = parameters.integer("permutations");
   if (shuffles == 0) return {};
+  // The smallest p that so many can give.
+  const double alpha = parameters.number("alpha");
+  if (alpha > 0.0 && alpha * static_cast<double>(1 + shuffles) < 1.0) {
+    return fail(Code::kInvalid, "permutations: " + std::to_string(shuffles) +
+                                    " can never reach alpha; at least " +
+                                    std::to_string(static_cast<std::int64_t>(
+                                        std::ceil(1.0 / alpha - 1.0 - 1e-9))) +
+                                    " are needed, or 0 for no p-value");
+  }
   Random random(static_cast<std::uint64_t>(parameters.integer("seed")));
   std::vector<std::size_t> order(rows);
   std::iota(order.begin(), order.end(), std::size_t{0});

@@ -275,6 +275,18 @@ def never_a_silent_pass(r):
     r.answered("a stream of zeros and ones",
                ["evidence", "asymptotic_cs", "--set", "metric=proportion", "in.txt"],
                {"in.txt": "0\n1\n0\n1\n1\n"}, lambda a: abs(a["se"] - (.24 / 5) ** .5) < 1e-12)
+    vectors = {"ref.txt": "[1,2]\n[2,3]\n[3,1]\n" * 4, "cur.txt": "[1,2]\n[2,2]\n[3,1]\n" * 4}
+    r.refused("permutations that reach no alpha",
+              ["compare", "mmd", "--set", "permutations=18", *two], vectors,
+              "ref.txt, cur.txt: permutations: 18")
+    r.answered("permutations enough", ["compare", "mmd", "--set", "permutations=19", *two], vectors)
+    r.refused("a line behind a field of two lines", ["score-labels", "ece", "e.csv"],
+              {"e.csv": "confidence,correct,note\n.5,1,\"a\nb\"\n.7,x,c\n"}, "e.csv:4: ")
+    r.refused("log-probabilities above 0", ["score-text", "perplexity", "in.txt"],
+              {"in.txt": "1,2\n"}, "in.txt: line 1: ")
+    r.refused("no such command", ["nope"], {}, "trimtab: no command 'nope'")
+    r.refused("an option before the verb", ["--json", "detect", "adwin"], {},
+              "trimtab: options of detect stand behind it")
     r.refused("a unit that is missing", ["evidence", "assignment_hash"], {}, "assignment_hash: ")
 
 
