@@ -13,7 +13,7 @@ namespace {
 
 // The first adapter of one's own base: the rank that retraining goes on with (house.cpp).
 constexpr int kFirstRank = 16;
-constexpr double kFirstRate = 5e-4;
+constexpr double kFirstRate = 1e-3;
 
 std::string chat_line(const Sentence& sentence, std::size_t number) {
   const Json line = {{"id", "p-" + std::to_string(number)},
