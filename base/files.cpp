@@ -99,7 +99,7 @@ Status write_atomic(const fs::path& given, std::string_view content, unsigned mo
   Status wrote;
   {
     Descriptor file(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode));
-    if (file.get() < 0) return system_error(temporary, "create", errno);
+    if (file.get() < 0) return system_error(path, "create", errno);
     wrote = write_all(file.get(), content, path);
     if (wrote && ::fsync(file.get()) != 0) wrote = system_error(path, "fsync", errno);
   }

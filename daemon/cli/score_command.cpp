@@ -299,13 +299,19 @@ constexpr LabelMetric kLabelMetrics[] = {
     {"ece", "expected calibration error", kEce, &run_ece},
 };
 
+template <typename Metric>
+OfflineAnswer help_of(const Metric& metric) {
+  return {.text = fmt::format("{}: {}\n{}", metric.name, metric.doc,
+                              describe_parameters(metric.parameters))};
+}
+
 }  // namespace
 
 Result<OfflineAnswer> run_score_text(const OfflineArguments& arguments) {
   const std::span<const TextMetric> table = kTextMetrics;
   if (arguments.list) return OfflineAnswer{.text = list_metrics(table)};
   TRIMTAB_TRY(const TextMetric* metric, find_metric(table, arguments, "score-text"));
-  if (arguments.help) return OfflineAnswer{.text = describe_parameters(metric->parameters)};
+  if (arguments.help) return help_of(*metric);
   TRIMTAB_TRY(const auto parameters, Parameters::parse(metric->parameters, arguments.set));
   TRIMTAB_TRY(const Texts texts, read_all(*metric, arguments));
   const auto found = metric->run(parameters, texts);
@@ -319,7 +325,7 @@ Result<OfflineAnswer> run_score_labels(const OfflineArguments& arguments) {
   const std::span<const LabelMetric> table = kLabelMetrics;
   if (arguments.list) return OfflineAnswer{.text = list_metrics(table)};
   TRIMTAB_TRY(const LabelMetric* metric, find_metric(table, arguments, "score-labels"));
-  if (arguments.help) return OfflineAnswer{.text = describe_parameters(metric->parameters)};
+  if (arguments.help) return help_of(*metric);
   if (arguments.files.size() > 1) return fail(Code::kInvalid, "one file of labels is scored");
   TRIMTAB_TRY(const auto parameters, Parameters::parse(metric->parameters, arguments.set));
   std::size_t n = 0;
