@@ -287,6 +287,8 @@ Result<JobSpec> parse_job(std::string_view text, const std::string& name,
                           const std::filesystem::path& folder) {
   JobSpec job;
   TRIMTAB_CHECK_OK(config::read_document(text, name, folder, job_section(), &job));
+  // `out.tmp` and the like stand beside the folder, not in it.
+  while (job.out.size() > 1 && job.out.back() == '/') job.out.pop_back();
   for (std::string& adapter : job.orthogonal.adapters) {
     if (!folder.empty()) adapter = (folder / adapter).lexically_normal().string();
   }
