@@ -173,7 +173,7 @@ Result<int> run_score(const Options& options) {
     TRIMTAB_CHECK_OK(write_atomic(options.out, text));
   } else {
     std::cout << text << std::flush;
-    if (!std::cout) return fail(Code::kIo, "standard output: cannot write");
+    if (!std::cout) return cannot_write_stdout();
   }
   return 0;
 }

@@ -51,6 +51,7 @@ int run_online(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);  // a write over `ulimit -f` fails by name, as a full disk's
   trimtab::log::set_program("trimtab");
   try {
     if (argc > 1 && trimtab::cli::is_offline(argv[1])) {
