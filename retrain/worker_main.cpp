@@ -67,7 +67,10 @@ int flushed(int code) {
 int run(const trimtab::retrain::Run& command) {
   try {
     const auto code = command();
-    return code ? *code : report(code.error());
+    if (!code) return report(code.error());
+    if (*code != 0 || std::ferror(stdin) == 0) return *code;
+    std::fprintf(stderr, "standard input: cannot be read; is it a folder?\n");  // no end of file
+    return trimtab::retrain::kExitBadInput;
   } catch (const std::bad_alloc&) {
     std::fprintf(stderr, "out_of_memory: the machine gave no more memory\n");
     return trimtab::retrain::kExitFailed;
