@@ -30,6 +30,7 @@ void install_signals() {
   action.sa_handler = on_reload;
   ::sigaction(SIGHUP, &action, nullptr);
   std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);  // a write over `ulimit -f` fails by name, as a full disk's
 }
 
 // Until a signal or a loop that ended by itself: exit code.

@@ -287,6 +287,8 @@ Result<JobSpec> parse_job(std::string_view text, const std::string& name,
                           const std::filesystem::path& folder) {
   JobSpec job;
   TRIMTAB_CHECK_OK(config::read_document(text, name, folder, job_section(), &job));
+  // `out.tmp` and the like stand beside the folder, not in it.
+  while (job.out.size() > 1 && job.out.back() == '/') job.out.pop_back();
   for (std::string& adapter : job.orthogonal.adapters) {
     if (!folder.empty()) adapter = (folder / adapter).lexically_normal().string();
   }
@@ -346,7 +348,8 @@ Status set_job_number(JobSpec& job, const std::string& key, double value) {
 
 Result<JobSpec> load_job(const std::filesystem::path& path) {
   TRIMTAB_TRY(const auto text, read_file(path, 1U << 20));
-  return parse_job(text, path.string(), path.parent_path());
+  // Absolute, since a trial's job file lies in another folder and names the same files.
+  return parse_job(text, path.string(), std::filesystem::absolute(path).parent_path());
 }
 
 std::string job_schema_json() { return config::schema_json(job_section(), "trimtab-worker train"); }

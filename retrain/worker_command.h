@@ -4,8 +4,11 @@
 // 4 interrupted and resumable; 78 a bad server configuration.
 #pragma once
 
+#include <cerrno>
+#include <cstring>
 #include <functional>
 #include <memory>
+#include <string>
 
 #include "base/result.h"
 
@@ -19,6 +22,12 @@ inline constexpr int kExitBadInput = 2;
 inline constexpr int kExitFailed = 3;
 inline constexpr int kExitInterrupted = 4;
 inline constexpr int kExitBadConfig = 78;  // sysexits' EX_CONFIG
+
+// To be called at once: the reason is errno's.
+[[nodiscard]] inline tl::unexpected<Error> cannot_write_stdout() {
+  return fail(Code::kIo,
+              std::string("standard output: cannot write (") + std::strerror(errno) + ")");
+}
 
 // Declares the command's options on `app` and returns what runs it: the exit code, or an Error
 // (printed as one line; exit 2).

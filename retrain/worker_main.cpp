@@ -1,12 +1,18 @@
 // trimtab-worker: one job a process, so that a crash or an out-of-memory kill ends a job and never
 // the daemon.
+#include <unistd.h>
+
 #include <CLI/CLI.hpp>
 #include <array>
+#include <cerrno>
+#include <csignal>
 #include <cstdio>
+#include <iostream>
 #include <new>
 #include <string>
 
 #include "base/log.h"
+#include "retrain/model/train_settings.h"
 #include "retrain/worker_command.h"
 
 namespace {
@@ -37,11 +43,33 @@ constexpr std::array kCommands = {
         trimtab::retrain::add_serve},
 };
 
+// A full disk has its name in every command, as in train.
+int report(const trimtab::Error& error) {
+  const bool full =
+      error.code == trimtab::Code::kIo && trimtab::model::reason_of(error) == "disk_full";
+  const bool named = error.message.rfind("disk_full:", 0) == 0;
+  std::fprintf(stderr, "%s%s\n", full && !named ? "disk_full: " : "", error.message.c_str());
+  return full ? trimtab::retrain::kExitFailed : trimtab::retrain::kExitBadInput;
+}
+
+// What waits in the buffers may be what finds no room: without this the exit code would be 0.
+int flushed(int code) {
+  errno = 0;
+  std::cout.flush();
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return code;
+  if (code != 0) return code;  // that has been reported
+  // An earlier write failed and its reason is gone: what is torn already takes one more byte.
+  if (errno == 0 && ::write(STDOUT_FILENO, "\n", 1) == 1) errno = EIO;
+  report(trimtab::retrain::cannot_write_stdout().value());
+  return trimtab::retrain::kExitFailed;
+}
+
 int run(const trimtab::retrain::Run& command) {
   try {
     const auto code = command();
-    if (code) return *code;
-    std::fprintf(stderr, "%s\n", code.error().message.c_str());
+    if (!code) return report(code.error());
+    if (*code != 0 || std::ferror(stdin) == 0) return *code;
+    std::fprintf(stderr, "standard input: cannot be read; is it a folder?\n");  // no end of file
     return trimtab::retrain::kExitBadInput;
   } catch (const std::bad_alloc&) {
     std::fprintf(stderr, "out_of_memory: the machine gave no more memory\n");
@@ -59,6 +87,7 @@ int run(const trimtab::retrain::Run& command) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  std::signal(SIGXFSZ, SIG_IGN);  // a write over `ulimit -f` fails by name, as a full disk's
   trimtab::log::set_program("trimtab-worker");
   CLI::App app("trimtab-worker: trains, scores and serves LoRA adapters of one base model");
   app.require_subcommand(1);
@@ -72,10 +101,10 @@ int main(int argc, char** argv) {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     const int code = app.exit(error);
-    return code == 0 ? 0 : trimtab::retrain::kExitBadInput;
+    return code == 0 ? flushed(0) : trimtab::retrain::kExitBadInput;
   }
   for (std::size_t i = 0; i < kCommands.size(); ++i) {
-    if (commands[i]->parsed()) return run(runs[i]);
+    if (commands[i]->parsed()) return flushed(run(runs[i]));
   }
   return trimtab::retrain::kExitBadInput;
 }

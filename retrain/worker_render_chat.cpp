@@ -49,7 +49,7 @@ Status render_chat_lines(const RenderChatOptions& options, std::istream& in, std
     const auto text = chat.render(*messages, variables);
     const Json answer = text ? Json(*text) : Json{{"error", text.error().message}};
     out << answer.dump(-1, ' ', true, Json::error_handler_t::replace) << '\n';
-    if (!out) return fail(Code::kIo, "standard output: cannot write");
+    if (!out) return cannot_write_stdout();
   }
   return {};
 }

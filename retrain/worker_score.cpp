@@ -4,6 +4,7 @@
 //   OUT {"id","results":[{"adapter","best","logprobs":[one a label]}, ..]}
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <filesystem>
 #include <fstream>
 #include <iostream>
 #include <memory>
@@ -73,6 +74,8 @@ Result<Line> read_item(const std::string& text, const model::ChatCodec& codec) {
 Result<std::vector<Line>> read_items(const std::string& path, const model::ChatCodec& codec) {
   std::ifstream file;
   if (path != "-") {
+    if (std::filesystem::is_directory(path))  // opens as a file does, and has no line
+      return fail(Code::kInvalid, path + ": is a folder; name a file of JSON lines");
     file.open(path);
     if (!file) return fail(Code::kNotFound, path + ": cannot be opened");
   }
@@ -85,6 +88,9 @@ Result<std::vector<Line>> read_items(const std::string& path, const model::ChatC
     if (!item) return fail_in(path + ":" + std::to_string(number), item.error());
     items.push_back(std::move(*item));
   }
+  if (in.bad()) return fail(Code::kIo, path + ": cannot be read");
+  if (items.empty())
+    return fail(Code::kInvalid, path + ": no_data: no line to score; write one JSON object a line");
   return items;
 }
 
@@ -173,7 +179,7 @@ Result<int> run_score(const Options& options) {
     TRIMTAB_CHECK_OK(write_atomic(options.out, text));
   } else {
     std::cout << text << std::flush;
-    if (!std::cout) return fail(Code::kIo, "standard output: cannot write");
+    if (!std::cout) return cannot_write_stdout();
   }
   return 0;
 }
@@ -186,8 +192,7 @@ Run add_score(CLI::App& app) {
   app.add_option("--adapter", options->adapters,
                  "An adapter's folder, or none for the bare base; twice: side by side")
       ->required()
-      ->expected(1)
-      ->take_all();
+      ->allow_extra_args(false);  // one folder a time, or IN would be taken for another
   app.add_option("--max-new-tokens", options->settings.max_new_tokens, "Longest greedy answer")
       ->check(CLI::Range(1, 4096))
       ->capture_default_str();

@@ -105,6 +105,8 @@ Run add_serve(CLI::App& app) {
   app.add_option("--device", server.device, "auto, cpu or cuda")
       ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
       ->capture_default_str();
+  app.footer("Exit codes: 0 stopped by a signal; 1 cannot listen; 2 usage; 78 the base or an "
+             "adapter cannot\nbe served, as a bad configuration.");
   return [options] { return run_serve(*options); };
 }
 

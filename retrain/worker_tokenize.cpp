@@ -18,7 +18,7 @@ tl::unexpected<Error> bad_line(std::size_t line, const std::string& what) {
 // ASCII only: readers that split at U+2028 or U+0085 still see one line for one.
 Status write_line(std::ostream& out, const Json& value) {
   out << value.dump(-1, ' ', true, Json::error_handler_t::replace) << '\n';
-  if (!out) return fail(Code::kIo, "standard output: cannot write");
+  if (!out) return cannot_write_stdout();
   return {};
 }
 

@@ -84,6 +84,7 @@ int dispatch(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);  // a write over `ulimit -f` fails by name, as a full disk's
   trimtab::log::set_program("trimtab");
   try {
     return trimtab::cli::flushed(trimtab::cli::dispatch(argc, argv));

@@ -105,6 +105,7 @@ int run(const Options& options) {
 }  // namespace trimtab::gateway
 
 int main(int argc, char** argv) {
+  std::signal(SIGXFSZ, SIG_IGN);  // a write over `ulimit -f` fails by name, as a full disk's
   CLI::App app("trimtab-gateway: OpenAI API by alias, adapters by routing, records to Kafka");
   trimtab::gateway::Options options;
   app.add_option("--config", options.config, "gateway.yaml")->required();

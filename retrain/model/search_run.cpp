@@ -9,6 +9,7 @@
 #include "base/hash.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "retrain/model/train_export.h"
 #include "retrain/model/train_run.h"
 #include "retrain/model/train_settings.h"
 #include "retrain/search.h"
@@ -213,7 +214,7 @@ class SearchRun {
     const fs::path folder = trial_folder(best->trial);
     TRIMTAB_TRY(const std::string text, read_file(folder / "result.json"));
     TRIMTAB_TRY(JobResult result, retrain::parse_result(text));
-    const fs::path temporary = job_.out + ".tmp";
+    const fs::path temporary = unfinished(job_.out);
     TRIMTAB_CHECK_OK(remove_tree(temporary));
     TRIMTAB_CHECK_OK(make_folders(temporary));
     for (const auto& entry : fs::recursive_directory_iterator(folder / "out")) {
@@ -226,8 +227,7 @@ class SearchRun {
       TRIMTAB_CHECK_OK(write_atomic(to, content));
     }
     TRIMTAB_CHECK_OK(write_atomic(temporary / "search.json", summary()));
-    TRIMTAB_CHECK_OK(remove_tree(job_.out));
-    TRIMTAB_CHECK_OK(rename_durable(temporary, job_.out));
+    TRIMTAB_CHECK_OK(put_in_place(temporary, job_.out));
     result.adapter_dir = job_.out;
     result.seconds = spent_;
     result.message =

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "base/files.h"
@@ -97,6 +99,41 @@ std::string card(const retrain::JobSpec& job, const Adapter& adapter,
       job.seed, served);
 }
 
+// Also a link that leads nowhere.
+bool there(const std::filesystem::path& path) {
+  return std::filesystem::symlink_status(path).type() != std::filesystem::file_type::not_found;
+}
+
+// Does a job write a file or folder of this name into its result?
+bool is_ours(const std::string& name) {
+  constexpr std::array kNames = {"adapter_config.json", "adapter_model.safetensors",
+                                 "data_manifest.json",  "folded",
+                                 "metrics.jsonl",       "provenance.json",
+                                 "README.md",           "search.json"};
+  if (std::find(kNames.begin(), kNames.end(), name) != kNames.end()) return true;
+  return name.rfind("grads_step", 0) == 0 || name.find(".tmp-") != std::string::npos;
+}
+
+// A former result is replaced as a whole, so it must hold nothing else. `whole`: a job finished it.
+Status check_ours(const std::filesystem::path& folder, bool whole) {
+  if (!there(folder)) return {};
+  std::error_code error;
+  std::string what;
+  bool result = !whole || std::filesystem::is_empty(folder, error);
+  if (!std::filesystem::is_directory(folder, error)) what = "is no folder";
+  for (std::filesystem::directory_iterator entry(folder, error), end;
+       what.empty() && !error && entry != end; entry.increment(error)) {
+    const std::string name = entry->path().filename().string();
+    if (!is_ours(name)) what = "holds '" + name + "', which no job wrote";
+    result = result || name == "adapter_config.json";
+  }
+  if (what.empty() && !error && !result) what = "holds files, but no adapter_config.json,";
+  if (what.empty() && error) what = "cannot be read (" + error.message() + ")";
+  if (what.empty()) return {};
+  return fail(Code::kInvalid, "bad_job: out: " + folder.string() + " " + what +
+                                  " and would be replaced; name another out or move it away");
+}
+
 }  // namespace
 
 Status export_adapter(const retrain::JobSpec& job, const Decoder& decoder, const Adapter& adapter,
@@ -118,10 +155,20 @@ Status export_adapter(const retrain::JobSpec& job, const Decoder& decoder, const
   return fsync_path(folder);
 }
 
+Status check_out(const std::filesystem::path& out) {
+  // The unfinished folder beside it becomes the result: what a stranger has there would go along.
+  TRIMTAB_CHECK_OK(check_ours(unfinished(out), false));
+  return check_ours(out, true);
+}
+
+std::filesystem::path unfinished(const std::filesystem::path& out) { return out.string() + ".tmp"; }
+
 Status put_in_place(const std::filesystem::path& temporary, const std::filesystem::path& out) {
-  if (!std::filesystem::exists(out)) return rename_durable(temporary, out);
-  const std::filesystem::path old = out.string() + ".old";
-  TRIMTAB_CHECK_OK(remove_tree(old));
+  if (!there(out)) return rename_durable(temporary, out);
+  TRIMTAB_CHECK_OK(check_ours(out, true));  // again: training may have taken days
+  std::filesystem::path old;
+  for (int i = 0; old.empty() || there(old); ++i)
+    old = out.string() + ".old-" + std::to_string(i);
   TRIMTAB_CHECK_OK(rename_durable(out, old));
   TRIMTAB_CHECK_OK(rename_durable(temporary, out));
   return remove_tree(old);

@@ -16,6 +16,11 @@ namespace trimtab::model {
                                     const std::string& data_sha256,
                                     const std::filesystem::path& folder);
 
+// kInvalid, bad_job, when `out` holds what no job wrote: a result replaces the whole folder.
+[[nodiscard]] Status check_out(const std::filesystem::path& out);
+// Where the result of `out` grows until it is whole.
+[[nodiscard]] std::filesystem::path unfinished(const std::filesystem::path& out);
+
 // The finished folder takes the place of an earlier one; a kill leaves one of the two whole.
 [[nodiscard]] Status put_in_place(const std::filesystem::path& temporary,
                                   const std::filesystem::path& out);

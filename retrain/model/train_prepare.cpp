@@ -112,6 +112,11 @@ class Preparation {
                     "bad_job: plan counts the lines of the file, but filters, "
                     "replay_share or max_length changed them");
       TRIMTAB_TRY(ready_.plan, read_plan(job_.plan, ready_.corpus.items.size()));
+      if (const std::size_t planned = ready_.plan.size();
+          static_cast<std::int64_t>(planned) < job_.steps)
+        return fail(Code::kInvalid, "bad_job: " + job_.plan + ": has " + std::to_string(planned) +
+                                        " of " + std::to_string(job_.steps) +
+                                        " steps; add the others or lower steps");
     } else {
       const int ranks = ready_.peers->size();
       PlanSettings how{job_.steps,
@@ -136,6 +141,12 @@ class Preparation {
     for (const Item& item : ready_.corpus.items) count += supervised(item.example);
     if (ready_.plan.empty() || count == 0)
       return fail(Code::kInvalid, "no_data: no supervised token in the training data");
+    if (const std::size_t steps = ready_.plan.size();
+        job_.save_grads_at_step > static_cast<std::int64_t>(steps))
+      return fail(Code::kInvalid, "bad_job: save_grads_at_step: " +
+                                      std::to_string(job_.save_grads_at_step) +
+                                      " is beyond the last step; the job has " +
+                                      std::to_string(steps));
     result_.examples = static_cast<std::int64_t>(ready_.corpus.items.size());
     result_.eval_examples = static_cast<std::int64_t>(ready_.corpus.eval.size());
     result_.left_out = ready_.corpus.left_out;

@@ -290,7 +290,7 @@ class TrainRun {
   [[nodiscard]] double seconds() const {
     return static_cast<double>(clock_.mono_ms() - start_ms_) / 1000.0;
   }
-  [[nodiscard]] fs::path temporary() const { return job_.out + ".tmp"; }
+  [[nodiscard]] fs::path temporary() const { return unfinished(job_.out); }
   [[nodiscard]] fs::path metrics_path() const { return temporary() / "metrics.jsonl"; }
   [[nodiscard]] fs::path checkpoint_path() const {
     return folder_ / "checkpoint" / "state.safetensors";
@@ -362,6 +362,7 @@ TrainEnd run_train_job(const fs::path& job_path, const std::atomic<bool>& stop,
     if (auto status = remove_tree(folder / "result.json"); !status)
       return failed(speaks, {}, status.error());
   }
+  if (auto status = check_out(job->out); !status) return failed(speaks, {}, status.error());
   JobResult result;
   if (job->search.sampler != "none" && !options.trial) {
     auto end = run_search(*job, folder, stop);

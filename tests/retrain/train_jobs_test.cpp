@@ -198,6 +198,18 @@ TEST_F(JobsTest, RunsThatCannotBeAreNamed) {
           3, "out_of_memory");
 }
 
+// Both were obeyed as far as they went, silently.
+TEST_F(JobsTest, APlanOrAGradientStepBeyondTheStepsIsRefused) {
+  const std::string data = "data: {tokens: " + random_tokens(20, 6) + "}\nsteps: 2\n";
+  const std::string plan = "plan: " + file("plan.json", "[[[0, 1]]]") + "\n";
+  refused(make_job("short", data + plan), 2, "plan.json: has 1 of 2 steps");
+  refused(make_job("beyond", data + "save_grads_at_step: 9\n"), 2,
+          "save_grads_at_step: 9 is beyond the last step; the job has 2");
+  const fs::path last = make_job("last", data + "save_grads_at_step: 2\n");
+  EXPECT_EQ(train(last).code, 0) << read_file(last / "stderr").value_or("");
+  EXPECT_TRUE(fs::exists(last / "out" / "grads_step2.safetensors"));
+}
+
 // A base whose last norm leaves the range of floats: named, with the step, and nothing exported.
 TEST_F(JobsTest, AnExplodingRunIsNanLoss) {
   const fs::path model = root_.path() / "base" / "model.safetensors";
