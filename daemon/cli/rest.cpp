@@ -37,7 +37,9 @@ std::string fresh_key() {
 Result<Rest> Rest::open(const RestOptions& options, Clock& clock) {
   std::string url = setting(options.url, "TRIMTAB_URL", kDefaultUrl);
   while (url.ends_with('/')) url.pop_back();
-  if (url.find("://") == std::string::npos) url.insert(0, "http://");
+  // 127.0.0.1:8500, as --help has it.
+  if (url.find("://") == std::string::npos && url.find(':') != std::string::npos)
+    url.insert(0, "http://");
   net::Headers headers;
   const std::string token_file = setting(options.token_file, "TRIMTAB_TOKEN_FILE", "");
   if (!token_file.empty()) {

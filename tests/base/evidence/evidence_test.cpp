@@ -169,7 +169,10 @@ TEST(AsymptoticCs, OneSidedBoundsAndConstants) {
   EXPECT_EQ(1.0, upper->p_value);
   EXPECT_FALSE(asymptotic_cs(std::vector<double>{1.0}, {}));
   EXPECT_FALSE(asymptotic_cs(std::vector<double>{1.0, kNan}, {}));
-  EXPECT_EQ(1.0, asymptotic_cs(std::vector<double>{0.0, 0.0}, {})->p_value);
+  EXPECT_EQ(-std::numeric_limits<double>::infinity(), upper->log_e);  // the other side's
+  // Four equal answers are no certainty.
+  EXPECT_FALSE(asymptotic_cs(std::vector<double>{0.0, 0.0}, {}));
+  EXPECT_FALSE(asymptotic_cs(Moments{2, 0, {}}, Moments{2, 2, {}}, Effect::kAbsolute, {}));
 }
 
 }  // namespace
