@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <chrono>
 #include <limits>
 #include <set>
@@ -46,7 +47,7 @@ TEST(Time, RefusesWhatIsNoTime) {
 
 TEST(Time, ManualClockWakesSleepers) {
   ManualClock clock;
-  bool woke = false;
+  std::atomic<bool> woke = false;
   std::jthread sleeper([&](std::stop_token stop) { woke = clock.sleep_ms(1000, stop); });
   clock.advance_ms(999);
   clock.advance_ms(1);

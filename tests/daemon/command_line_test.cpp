@@ -165,11 +165,10 @@ TEST_F(CommandLineTest, SendsPastLogsAndForgetsPeople) {
 TEST_F(CommandLineTest, FollowsEvents) {
   start();
   std::string out;
-  std::thread following([&] {
+  std::thread following([this, &out, where = url("")] {
     // Ends with the daemon: the stream is closed.
-    out = run({"--url", url(""), "events", "--follow", "--json"}).out;
+    out = run({"--url", where, "events", "--follow", "--json"}).out;
   });
-  ASSERT_TRUE(wait_for([&] { return app_ != nullptr; }));
   const std::string file = path("stdout");
   int sent = 0;
   EXPECT_TRUE(wait_for([&] {
