@@ -17,7 +17,8 @@ namespace trimtab {
 // kNotFound when absent, kExhausted when larger than `limit_bytes`.
 [[nodiscard]] Result<std::string> read_file(const std::filesystem::path& path,
                                             std::uint64_t limit_bytes = 1ULL << 30);
-// Temporary file beside it, fsync, rename, fsync of the folder.
+// Temporary file beside it, fsync, rename, fsync of the folder. A link is followed; what is no file
+// (a pipe, a device) is written to as it is.
 [[nodiscard]] Status write_atomic(const std::filesystem::path& path, std::string_view content,
                                   unsigned mode = 0644);
 // Renames a file or folder and fsyncs both parents.

@@ -36,11 +36,12 @@ struct AsymptoticResult {
   double estimate = 0.0;
   double se = 0.0;
   std::optional<double> lower, upper;  // absent: no such bound (one-sided)
-  double log_e = 0.0;                  // evidence against zero
+  double log_e = 0.0;                  // evidence against zero; -inf: on the other side of it
   double p_value = 1.0;                // min(1, exp(-log_e))
 };
 
-// kInvalid on NaN, too few values or a parameter out of range.
+// kInvalid on NaN, too few values, values that do not vary (gbstats refuses them, too) or a
+// parameter out of range.
 [[nodiscard]] Result<AsymptoticResult> asymptotic_cs(std::span<const double> x,
                                                      const AsymptoticParams& params);
 [[nodiscard]] Result<AsymptoticResult> asymptotic_cs(const Moments& a, const Moments& b,

@@ -1,4 +1,5 @@
 // The gateway between a real client, stub model servers, a routing folder and the embedded broker.
+// Over 400 lines because all of it needs that one fixture.
 #include "daemon/gateway/gateway.h"
 
 #include <gmock/gmock.h>

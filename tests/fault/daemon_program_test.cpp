@@ -1,7 +1,8 @@
 // trimtabd as a program under bad luck: taken ports, bad configurations, reloads, a full disk, a
 // disk that loses writes, a clock that is set, a broker that goes, a write-ahead log cut short
 // (OPERATIONS.md section 5, faults 3, 6, 7, 8, 9, 22, 23). The disk and the clock are the real
-// program's own: an LD_PRELOAD library stands before libc (fault_shim.cpp).
+// program's own: an LD_PRELOAD library stands before libc (fault_shim.cpp). Over 400 lines because
+// all of it starts, watches and ends the same program.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
