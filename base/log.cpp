@@ -74,4 +74,8 @@ bool RateLimit::allow(std::int64_t mono_ms, std::uint64_t& suppressed) {
   return true;
 }
 
+std::string not_shown(std::uint64_t suppressed) {
+  return suppressed == 0 ? "" : " (" + std::to_string(suppressed) + " like it not shown)";
+}
+
 }  // namespace trimtab::log

@@ -60,4 +60,7 @@ class RateLimit {
   std::uint64_t held_back_ = 0;
 };
 
+// What a line says at its end of those that RateLimit held back: nothing where there are none.
+[[nodiscard]] std::string not_shown(std::uint64_t suppressed);
+
 }  // namespace trimtab::log

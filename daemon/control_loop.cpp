@@ -377,7 +377,7 @@ void ControlLoop::announce(Step& step, ControlInputs& inputs,
 void ControlLoop::undo_step(ControlInputs& inputs, const Error& error) {
   std::uint64_t held_back = 0;  // a full disk says so every second
   if (step_lines_.allow(parts_.clock.mono_ms(), held_back)) {
-    log::error("a step was not committed: {} ({} lines not shown)", error.message, held_back);
+    log::error("a step was not committed: {}{}", error.message, log::not_shown(held_back));
   }
   for (auto& command : inputs.commands) {
     command->answer.set_value(answer_problem(503, "state cannot be written: " + error.message));

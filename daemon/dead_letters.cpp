@@ -99,8 +99,8 @@ Status DeadLetters::add(const RawMessage& message, const std::string& topic,
   s.by_reason[static_cast<std::size_t>(letter.reason)]->add();
   std::uint64_t held_back = 0;
   if (s.lines.allow(s.clock.mono_ms(), held_back)) {
-    log::warn("dead letter {}/{}@{}: {}: {} ({} not shown)", topic, message.partition,
-              message.offset, reason, letter.message, held_back);
+    log::warn("dead letter {}/{}@{}: {}: {}{}", topic, message.partition, message.offset, reason,
+              letter.message, log::not_shown(held_back));
   }
   if (!s.producer) return {};
   const bool raw = s.settings.dead_letters == config::DeadLetters::kRaw;
@@ -146,9 +146,10 @@ Status DeadLetters::flush(std::int64_t timeout_ms) {
     s.pending.clear();
     return {};
   }
+  const std::string said = s.producer->last_error();
   const std::string why = "dead-letter topic '" + s.settings.topics.dead_letters +
                           "': " + std::to_string(s.pending.size()) +
-                          " letters wait: " + s.producer->last_error();
+                          " letters wait: " + (said.empty() ? "the broker has not answered" : said);
   if (failed != s.failed_before && s.producer->counts().queued == 0) {
     // Which of them failed is not known; sending one twice is better than losing it.
     s.failed_before = failed;

@@ -111,7 +111,9 @@ bool Ingest::Reader::deliver(std::stop_token stop) {
     const Status flushed = dead->flush(kFlushMs);
     if (!flushed) {
       std::uint64_t held_back = 0;
-      if (lines.allow(clock.mono_ms(), held_back)) log::error("{}", flushed.error().message);
+      if (lines.allow(clock.mono_ms(), held_back)) {
+        log::error("{}{}", flushed.error().message, log::not_shown(held_back));
+      }
       return false;
     }
     letters_pending = false;

@@ -98,7 +98,7 @@ struct KafkaProducer::State {
     state.note(text);
     std::uint64_t held_back = 0;
     if (state.lines.allow(SystemClock().mono_ms(), held_back)) {
-      log::warn("kafka producer: {} ({} like it not shown)", text, held_back);
+      log::warn("kafka producer: {}{}", text, log::not_shown(held_back));
     }
   }
 

@@ -50,7 +50,8 @@ void KafkaSource::State::on_assign(rd_kafka_topic_partition_list_t* partitions) 
 
 void KafkaSource::State::on_revoke(rd_kafka_topic_partition_list_t*) {
   // Finish: whatever was handed out should be committed before another member may read on.
-  if (!book.wait_for(handed_out, kRevokeWaitMs)) {
+  // At a stop nobody takes what is still held back, and the next start begins at SQLite's offsets.
+  if (!closing && !book.wait_for(handed_out, kRevokeWaitMs)) {
     say("partitions were revoked before their last batches were committed; they are read again");
   }
   if (rd_kafka_assignment_lost(consumer) == 0) {

@@ -78,7 +78,7 @@ void KafkaSource::State::publish() {
 void KafkaSource::State::say(const std::string& what) {
   std::uint64_t held_back = 0;
   if (lines.allow(clock.mono_ms(), held_back)) {
-    log::warn("kafka: {} ({} lines not shown)", what, held_back);
+    log::warn("kafka: {}{}", what, log::not_shown(held_back));
   }
 }
 
@@ -334,6 +334,7 @@ Status KafkaSource::close(std::int64_t deadline_ms) {
   if (s.consumer == nullptr) return {};
   const std::int64_t start = s.clock.mono_ms();
   s.free_messages();
+  s.closing = true;
   rd_kafka_error_t* error = rd_kafka_consumer_close_queue(s.consumer, s.queue);
   Status closed;
   if (error != nullptr) {

@@ -52,6 +52,7 @@ struct KafkaSource::State {
   bool fetching = true;           // false: partitions are paused in the client
   bool broker_up = false;
   bool rebuilt = false;
+  bool closing = false;  // the queue behind us is closed: nothing more will be committed
   std::int64_t last_progress_ms = 0;
   std::int64_t last_commit_ms = 0;
   std::int64_t last_group_check_ms = 0;

@@ -51,7 +51,10 @@ class KafkaTest : public testing::Test {
     return eventually([&] { return committed().records >= count; });
   }
   std::string status() { return read_file(options_.state / "status").value_or(""); }
-  std::string child_log() { return read_file(options_.state / "child.log").value_or(""); }
+  std::string child_log() { return log_of(options_); }
+  static std::string log_of(const ChildOptions& options) {
+    return read_file(options.state / "child.log").value_or("");
+  }
 
   KafkaFixture* kafka_ = nullptr;
   TempFolder folder_;
@@ -250,7 +253,7 @@ TEST_F(KafkaTest, OfTwoInstancesWithOneNameTheFencedOneExits) {
   EXPECT_EQ(first.wait(), 1);
   EXPECT_NE(child_log().find("fenced"), std::string::npos) << child_log();
   EXPECT_TRUE(second.running());
-  EXPECT_EQ(second.stop(), 0);
+  EXPECT_EQ(second.stop(), 0) << log_of(twin);
 }
 
 }  // namespace
