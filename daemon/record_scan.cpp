@@ -2,6 +2,7 @@
 #include "daemon/record_scan.h"
 
 #include <algorithm>
+#include <bit>
 #include <charconv>
 #include <cmath>
 #include <cstring>
@@ -28,6 +29,31 @@ bool is(std::string_view text, const char (&word)[N]) {
   return text.size() == N - 1 && std::memcmp(text.data(), word, N - 1) == 0;
 }
 
+// The fields that are a name and nothing else: most of them, so they take the shortest way.
+using NameMember = std::string_view InferenceRecord::*;
+constexpr std::array<NameMember, kFields + 1> kNames = [] {
+  std::array<NameMember, kFields + 1> names{};
+  names.fill(nullptr);  // g++ 12 takes {} for the member at 0
+  const auto set = [&](Field field, NameMember member) {
+    names[static_cast<std::size_t>(field)] = member;
+  };
+  set(Field::kId, &InferenceRecord::id);
+  set(Field::kUserId, &InferenceRecord::user_id);
+  set(Field::kSessionId, &InferenceRecord::session_id);
+  set(Field::kTraceId, &InferenceRecord::trace_id);
+  set(Field::kTenant, &InferenceRecord::tenant);
+  set(Field::kRoute, &InferenceRecord::route);
+  set(Field::kModelReq, &InferenceRecord::model_req);
+  set(Field::kModel, &InferenceRecord::model);
+  set(Field::kProvider, &InferenceRecord::provider);
+  set(Field::kOp, &InferenceRecord::op);
+  set(Field::kArm, &InferenceRecord::arm);
+  set(Field::kExperiment, &InferenceRecord::experiment);
+  set(Field::kFinish, &InferenceRecord::finish);
+  set(Field::kStatus, &InferenceRecord::status);
+  return names;
+}();
+
 std::uint64_t bit_of(Field field) { return std::uint64_t{1} << static_cast<unsigned>(field); }
 
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
@@ -52,20 +78,38 @@ constexpr std::uint64_t kWholeTens[] = {1,
                                         100'000'000'000'000,
                                         1'000'000'000'000'000};
 
-// How many digits stand at `at`, 16 at most.
-std::size_t digits_at(const char* at) {
+// What a number is made of, of the 16 bytes at `at`: bit i for byte i.
+struct NumberBytes {
+  std::uint32_t digits = 0;
+  std::uint32_t all = 0;  // and '-', '.', '/'
+};
+NumberBytes number_bytes(const char* at) {
 #if defined(__SSE2__)
   const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(at));
-  const __m128i off = _mm_sub_epi8(bytes, _mm_set1_epi8('0'));
-  const __m128i digit = _mm_cmpeq_epi8(_mm_min_epu8(off, _mm_set1_epi8(9)), off);
-  return static_cast<std::size_t>(
-      __builtin_ctz(static_cast<unsigned>(~_mm_movemask_epi8(digit)) | 1U << 16));
+  const auto upto_nine = [&](char first) {
+    const __m128i off = _mm_sub_epi8(bytes, _mm_set1_epi8(first));
+    const __m128i most = _mm_set1_epi8(static_cast<char>('9' - first));
+    return static_cast<std::uint32_t>(
+        _mm_movemask_epi8(_mm_cmpeq_epi8(_mm_min_epu8(off, most), off)));
+  };
+  return {upto_nine('0'), upto_nine('-')};
 #else
-  std::size_t count = 0;
-  while (count < 16 && is_digit(at[count])) ++count;
-  return count;
+  NumberBytes found;
+  for (unsigned i = 0; i < 16; ++i) {
+    found.digits |= static_cast<std::uint32_t>(at[i] >= '0' && at[i] <= '9') << i;
+    found.all |= static_cast<std::uint32_t>(at[i] >= '-' && at[i] <= '9') << i;
+  }
+  return found;
 #endif
 }
+
+// How many bits are set from bit 0 on; of 16.
+std::size_t leading(std::uint32_t bits) {
+  return static_cast<std::size_t>(std::countr_one(bits & 0xFFFFU));
+}
+
+// How many digits stand at `at`, 16 at most.
+std::size_t digits_at(const char* at) { return leading(number_bytes(at).digits); }
 
 // Of at most eight digits, without a loop: pairs, fours, eights (Lemire 2022).
 std::uint64_t value_of_eight(const char* at, std::size_t count) {
@@ -79,7 +123,7 @@ std::uint64_t value_of_eight(const char* at, std::size_t count) {
 }
 
 // REQUIRES: 0 < count <= 16 digits.
-std::uint64_t value_of(const char* at, std::size_t count) {
+[[gnu::always_inline]] inline std::uint64_t value_of(const char* at, std::size_t count) {
   if (count <= 8) return value_of_eight(at, count);
   return value_of_eight(at, count - 8) * 100'000'000ULL + value_of_eight(at + count - 8, 8);
 }
@@ -130,7 +174,7 @@ bool RecordScanner::members(Each&& each) {
   do {
     std::string_view key;
     skip_space();
-    if (*at_ != '"' || !string(key, true) || !take(':')) return false;
+    if (!member_key(key)) return false;
     skip_space();
     if (!each(key)) return false;
   } while (take(','));
@@ -214,9 +258,39 @@ bool RecordScanner::unicode_escape(const char*& from, std::string& out) const {
   return true;
 }
 
-// Reals of few digits are a whole number over a power of ten, both exact in doubles, so that one
-// division rounds as the standard wants it (Clinger 1990); the others go to from_chars.
+// Short numbers, which are nearly all: where they end is found first, as that is what the rest of
+// the message waits for. Reals of few digits are a whole number over a power of ten, both exact in
+// doubles, so that one division rounds as the standard wants it (Clinger 1990).
 bool RecordScanner::number(Value& out) {
+  const char* const from = at_;
+  const NumberBytes bytes = number_bytes(from);
+  const std::size_t size = leading(bytes.all);
+  if (size == 16 || (from[size] | 0x20) == 'e') return long_number(out);
+  at_ += size;
+  const bool negative = *from == '-';
+  const char* const digits = from + negative;
+  const std::size_t whole = leading(bytes.digits >> negative);
+  if (whole == 0 || (*digits == '0' && whole > 1)) return false;
+  const std::uint64_t value = value_of(digits, whole);
+  if (negative + whole == size) {
+    if (negative && value == 0) return false;  // -0: simdjson's sign is its own
+    out.type = Type::kInteger;
+    out.integer = negative ? -static_cast<std::int64_t>(value) : static_cast<std::int64_t>(value);
+    out.real = static_cast<double>(out.integer);
+    return true;
+  }
+  const char* const fraction = digits + whole + 1;
+  const std::size_t behind = leading(bytes.digits >> (negative + whole + 1));
+  if (fraction[-1] != '.' || behind == 0 || fraction + behind != at_) return false;
+  const std::uint64_t all = value * kWholeTens[behind] + value_of(fraction, behind);
+  const double real = static_cast<double>(static_cast<std::int64_t>(all)) / kTens[behind];
+  out.type = Type::kReal;
+  out.real = negative ? -real : real;
+  return true;
+}
+
+// Any number; what has more digits than a double goes to from_chars.
+bool RecordScanner::long_number(Value& out) {
   const char* const from = at_;
   const char* at = from + (*from == '-' ? 1 : 0);
   const std::size_t whole_digits = digits_at(at);
@@ -290,45 +364,64 @@ bool RecordScanner::value(Value& out, int depth, bool keep_source) {
 
 // ---- fields ----------------------------------------------------------------------------------
 
-[[gnu::always_inline]] inline bool RecordScanner::record_key(std::size_t before, Field& out) {
-  skip_space();
-  const ExpectedKey& expected = expected_[before];
+// True, and at_ behind its colon, when the key here is the expected one: one comparison, and where
+// the value begins depends on no search.
+[[gnu::always_inline]] inline bool RecordScanner::take_expected(const ExpectedKey& expected) {
   std::array<std::uint64_t, 3> words;
   std::memcpy(words.data(), at_, sizeof words);  // the padding is as long
   const std::uint64_t other = ((words[0] ^ expected.text[0]) & expected.mask[0]) |
                               ((words[1] ^ expected.text[1]) & expected.mask[1]) |
                               ((words[2] ^ expected.text[2]) & expected.mask[2]);
-  if (other != 0 || expected.size == 0) return other_key(expected_[before], out);
+  if (other != 0 || expected.size == 0) return false;
   at_ += expected.size;
+  return true;
+}
+
+// Any key; as written it is expected here from now on.
+bool RecordScanner::other_key(ExpectedKey& expected, std::string_view& key) {
+  const char* const from = at_;
+  if (*at_ != '"' || !string(key, true)) return false;
+  const bool plain = at_ - from == static_cast<std::ptrdiff_t>(key.size() + 2) && *at_ == ':';
+  if (!take(':')) return false;
+  expected = {};
+  if (!plain || key.size() + 3 > ExpectedKey::kMost) return true;
+  expected.size = key.size() + 3;
+  std::memcpy(expected.text.data(), from, expected.size);
+  std::memset(expected.mask.data(), 0xFF, expected.size);
+  return true;
+}
+
+[[gnu::always_inline]] inline bool RecordScanner::record_key(std::size_t before, Field& out) {
+  skip_space();
+  ExpectedKey& expected = expected_[before];
+  if (!take_expected(expected)) {
+    std::string_view key;
+    if (!other_key(expected, key)) return false;
+    expected.field = field_by_name(key);
+    if (expected.field == Field::kNone) expected.size = 0;  // looked up each time
+    out = expected.field;
+    return true;
+  }
   out = expected.field;
   return true;
 }
 
-// Not the key that was expected: this one is, from now on.
-bool RecordScanner::other_key(ExpectedKey& expected, Field& out) {
+// The key of a value's member, which is often that of the record before at the same place.
+[[gnu::always_inline]] inline bool RecordScanner::member_key(std::string_view& key) {
+  ExpectedKey& expected = expected_members_[members_++ % kMembers];
   const char* const from = at_;
-  std::string_view key;
-  if (*at_ != '"' || !string(key, true)) return false;
-  const bool plain = at_ - from == static_cast<std::ptrdiff_t>(key.size() + 2) && *at_ == ':';
-  if (!take(':')) return false;
-  out = field_by_name(key);
-  if (plain && out != Field::kNone && key.size() + 3 <= ExpectedKey::kMost) {
-    expected = {};
-    expected.size = key.size() + 3;
-    expected.field = out;
-    std::memcpy(expected.text.data(), from, expected.size);
-    std::memset(expected.mask.data(), 0xFF, expected.size);
-  }
+  if (!take_expected(expected)) return other_key(expected, key);
+  key = {from + 1, expected.size - 3};
   return true;
 }
 
 // A string of the record; JSON's null is an absent one.
-bool RecordScanner::plain_text(std::string_view& out) {
+[[gnu::always_inline]] inline bool RecordScanner::plain_text(std::string_view& out) {
   if (*at_ == '"') return string(out);
   return literal("null");
 }
 
-bool RecordScanner::name(std::string_view& out) {
+[[gnu::always_inline]] inline bool RecordScanner::name(std::string_view& out) {
   return plain_text(out) && out.size() <= kMaxNameBytes;
 }
 
@@ -425,21 +518,7 @@ bool RecordScanner::field(Field field, Found& found, InferenceRecord& record, Te
     case Field::kSchema:
       return value(other, 0, false) && other.type == Type::kInteger &&
              other.integer <= kRecordSchema;
-    case Field::kId: return name(record.id);
     case Field::kTarget: return name(found.target);
-    case Field::kUserId: return name(record.user_id);
-    case Field::kSessionId: return name(record.session_id);
-    case Field::kTraceId: return name(record.trace_id);
-    case Field::kTenant: return name(record.tenant);
-    case Field::kRoute: return name(record.route);
-    case Field::kModelReq: return name(record.model_req);
-    case Field::kModel: return name(record.model);
-    case Field::kProvider: return name(record.provider);
-    case Field::kOp: return name(record.op);
-    case Field::kArm: return name(record.arm);
-    case Field::kExperiment: return name(record.experiment);
-    case Field::kFinish: return name(record.finish);
-    case Field::kStatus: return name(record.status);
     case Field::kError: return plain_text(record.error);
     case Field::kOutput: return plain_text(record.output);
     case Field::kAdapter:
@@ -534,7 +613,10 @@ bool RecordScanner::fields(Found& found, InferenceRecord& record, TextArena& are
       found.seen |= bit_of(known);
     }
     skip_space();
-    if (!field(known, found, record, arena)) return false;
+    const NameMember member = kNames[static_cast<std::size_t>(known)];
+    if (!(member != nullptr ? name(record.*member) : field(known, found, record, arena))) {
+      return false;
+    }
     before = static_cast<std::size_t>(known);
   } while (take(','));
   return take('}');
@@ -551,6 +633,7 @@ bool RecordScanner::scan(std::string_view message, const TargetRules& targets,
   message_ = at_ = arena.room(message.size() + ByteMap::kPadding);
   if (!map_.read(message, message_)) return false;
   attributes_.clear();
+  members_ = 0;
   Found found;
   if (!fields(found, record, arena)) return false;
   skip_space();

@@ -70,6 +70,7 @@ class RecordScanner {
     Field field = Field::kNone;
   };
   static constexpr std::size_t kFirstKey = kFields + 1;  // behind the opening brace
+  static constexpr std::size_t kMembers = 32;
 
   void skip_space() {
     while (*at_ == ' ' || *at_ == '\n' || *at_ == '\r' || *at_ == '\t') ++at_;
@@ -88,7 +89,9 @@ class RecordScanner {
   [[nodiscard]] bool elements(Each&& each);
   // The key of a member of the record, which follows that of `before`.
   [[nodiscard]] bool record_key(std::size_t before, Field& out);
-  [[nodiscard]] bool other_key(ExpectedKey& expected, Field& out);
+  [[nodiscard]] bool member_key(std::string_view& key);
+  [[nodiscard]] bool take_expected(const ExpectedKey& expected);
+  [[nodiscard]] bool other_key(ExpectedKey& expected, std::string_view& key);
   [[nodiscard]] char* end_of_plain(char* from) const {
     return message_ + map_.end_of_plain(static_cast<std::size_t>(from - message_));
   }
@@ -97,6 +100,7 @@ class RecordScanner {
   [[nodiscard]] bool unescape(char* from, std::string_view& out, bool keep_source);
   [[nodiscard]] bool unicode_escape(const char*& from, std::string& out) const;
   [[nodiscard]] bool number(Value& out);
+  [[nodiscard]] bool long_number(Value& out);
   [[nodiscard]] bool value(Value& out, int depth, bool keep_source);
   template <std::size_t N>
   [[nodiscard]] bool literal(const char (&word)[N]);
@@ -115,6 +119,8 @@ class RecordScanner {
   const config::IngestSettings& settings_;
   ByteMap map_;
   std::array<ExpectedKey, kFirstKey + 1> expected_{};
+  std::array<ExpectedKey, kMembers> expected_members_{};  // of the record's n-th nested key
+  std::size_t members_ = 0;                               // nested keys of this record
   char* message_ = nullptr;
   char* at_ = nullptr;
   TextArena* arena_ = nullptr;

@@ -49,7 +49,7 @@ std::optional<std::size_t> Monitor::Impl::find_segment(std::size_t field, std::s
     return full.size() == name.size() + 1 + wanted.size() && full.ends_with(wanted) &&
            full.starts_with(name) && full[name.size()] == '=';
   };
-  const std::uint64_t key = stable_hash(value, field + 1);
+  const std::uint64_t key = quick_hash(value, field + 1);
   if (const auto known = segment_by_value_.find(key);
       known != segment_by_value_.end() && is_of(known->second, value)) {
     return known->second;

@@ -16,6 +16,9 @@ void Monitor::Impl::take(std::span<const MonitorInput> inputs, std::vector<Raise
   while (!inputs.empty()) {
     planned_.clear();
     std::size_t events = 0;
+    for (const MonitorInput& input : inputs.first(std::min(inputs.size(), SegmentRun::kMost))) {
+      if (input.event != nullptr) sessions_.expect(input.event->session_hash);
+    }
     for (const MonitorInput& input : inputs) {
       if (input.event != nullptr && ++events > SegmentRun::kMost) break;
       Planned& planned = planned_.emplace_back();

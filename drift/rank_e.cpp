@@ -17,7 +17,7 @@ namespace trimtab::drift {
 namespace {
 
 constexpr std::uint32_t kTag = make_tag("RNKE");
-constexpr std::uint32_t kVersion = 2;  // 2: ln S in 16 bits
+constexpr std::uint32_t kVersion = 3;  // 2: ln S in 16 bits, 3: quick_hash
 
 constexpr double kUniformShare = 0.02;
 constexpr double kNormal95 = 1.6448536269514722;
@@ -59,7 +59,7 @@ double chi2_distance(std::span<const double> q, const Reference& reference) {
 }  // namespace
 
 std::uint64_t category_hash(std::string_view text) {
-  const std::uint64_t hash = stable_hash(text);
+  const std::uint64_t hash = quick_hash(text);
   return hash == 0 ? 1 : hash;
 }
 

@@ -10,7 +10,7 @@ namespace {
 constexpr std::uint32_t kMetaTag = make_tag("SEGM");
 constexpr std::uint32_t kReferenceTag = make_tag("SEGR");
 constexpr std::uint32_t kWatchTag = make_tag("SEGW");
-constexpr std::uint32_t kVersion = 4;  // 2: checkpoints, 3: marks in levels, 4: 1 KB a signal
+constexpr std::uint32_t kVersion = 5;  // 4: 1 KB a signal, 5: quick_hash
 
 Result<std::string_view> piece_of(const PieceMap& pieces, const std::string& name) {
   const auto at = pieces.find(name);

@@ -4,7 +4,8 @@ namespace trimtab::drift {
 namespace {
 
 constexpr std::uint32_t kTag = make_tag("SESS");
-constexpr std::uint32_t kVersion = 1;
+constexpr std::uint32_t kVersion = 2;  // 2: quick_hash
+constexpr std::size_t kAhead = 8;  // entries that will be dropped soon
 const char kMetaPiece[] = "sessions/meta";
 const char kRingPrefix[] = "sessions/ring/";
 
@@ -76,6 +77,7 @@ void SessionWindow::drop_oldest() {
   first_ts_ms_.erase(ring_[head_].session);
   head_ = (head_ + 1) % kMaxSessions;
   --count_;
+  if (count_ > kAhead) first_ts_ms_.expect(ring_[(head_ + kAhead) % kMaxSessions].session);
 }
 
 bool SessionWindow::counts(std::uint64_t session, std::int64_t ts_ms) {

@@ -24,6 +24,8 @@ class SessionTable {
   void put(std::uint64_t session, std::int64_t ts_ms);
   void erase(std::uint64_t session);
   void clear();
+  // Says that this session will be asked for soon: its slot is fetched from memory meanwhile.
+  void expect(std::uint64_t session) const { __builtin_prefetch(&slots_[home(session)], 1); }
 
  private:
   struct Slot {
@@ -50,6 +52,8 @@ class SessionWindow {
   // True when this event is the first of its session in the window. Session 0: always.
   [[nodiscard]] bool counts(std::uint64_t session, std::int64_t ts_ms);
   [[nodiscard]] std::size_t open() const { return count_; }
+  // Before counts(), where the session is known some events ahead.
+  void expect(std::uint64_t session) const { first_ts_ms_.expect(session); }
 
   void save(SaveMode mode, std::vector<StatePiece>& out) const;
   void mark_saved() { ring_.mark_saved(); }
