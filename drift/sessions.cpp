@@ -36,7 +36,7 @@ const std::int64_t* SessionTable::find(std::uint64_t session) const {
 void SessionTable::put(std::uint64_t session, std::int64_t ts_ms) {
   std::size_t at = place(session);
   if (slots_[at].session == 0) {
-    if (4 * (count_ + 1) > 3 * slots_.size()) {
+    if (2 * (count_ + 1) > slots_.size()) {
       grow();
       at = place(session);
     }

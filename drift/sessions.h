@@ -37,7 +37,7 @@ class SessionTable {
   [[nodiscard]] std::size_t place(std::uint64_t session) const;
   void grow();
 
-  std::vector<Slot> slots_ = std::vector<Slot>(1024);  // a power of two, at most 3/4 full
+  std::vector<Slot> slots_ = std::vector<Slot>(1024);  // a power of two, at most half full
   std::size_t count_ = 0;
 };
 

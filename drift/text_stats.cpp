@@ -127,18 +127,14 @@ class Counts {
   std::uint64_t carry_ = 0;
 };
 
-// Calls masks(64 bytes) for each block; the last one is filled up with spaces.
-template <typename MasksOf>
-[[gnu::always_inline]] inline TextStats wide_stats(std::string_view text, MasksOf masks) {
+// Calls masks(64 bytes) for each block; last(bytes, how many of them) fills up with spaces.
+template <typename MasksOf, typename LastOf>
+[[gnu::always_inline]] inline TextStats wide_stats(std::string_view text, MasksOf masks,
+                                                   LastOf last) {
   Counts counts;
   std::size_t at = 0;
   for (; at + 64 <= text.size(); at += 64) counts.add(masks(text.data() + at));
-  if (at < text.size()) {
-    std::array<char, 64> last;
-    last.fill(' ');
-    std::memcpy(last.data(), text.data() + at, text.size() - at);
-    counts.add(masks(last.data()));
-  }
+  if (at < text.size()) counts.add(last(text.data() + at, text.size() - at));
   return counts.stats(text.size());
 }
 
@@ -159,35 +155,56 @@ template <typename MasksOf>
           within_avx2(c, '!', 0x7F - '!')};
 }
 
-[[gnu::target("avx2,popcnt")]] TextStats stats_avx2(std::string_view text) {
-  return wide_stats(text, [](const char* from) __attribute__((target("avx2,popcnt"))) {
-    const Masks low = half_avx2(from);
-    const Masks high = half_avx2(from + 32);
-    return Masks{low.lower | high.lower << 32, low.upper | high.upper << 32,
-                 low.digit | high.digit << 32, low.high | high.high << 32,
-                 low.follows | high.follows << 32, low.printed | high.printed << 32};
-  });
+[[gnu::target("avx2,popcnt")]] inline Masks masks_avx2(const char* from) {
+  const Masks low = half_avx2(from);
+  const Masks high = half_avx2(from + 32);
+  return {low.lower | high.lower << 32,     low.upper | high.upper << 32,
+          low.digit | high.digit << 32,     low.high | high.high << 32,
+          low.follows | high.follows << 32, low.printed | high.printed << 32};
 }
 
-[[gnu::target("avx512f,avx512bw,popcnt")]] inline std::uint64_t within_avx512(__m512i c, int first,
+[[gnu::target("avx2,popcnt")]] inline Masks last_avx2(const char* from, std::size_t size) {
+  std::array<char, 64> last;
+  last.fill(' ');
+  std::memcpy(last.data(), from, size);
+  return masks_avx2(last.data());
+}
+
+[[gnu::target("avx2,popcnt")]] TextStats stats_avx2(std::string_view text) {
+  return wide_stats(text, masks_avx2, last_avx2);
+}
+
+#define TRIMTAB_WIDE "avx512f,avx512bw,popcnt"
+
+[[gnu::target(TRIMTAB_WIDE)]] inline std::uint64_t within_avx512(__m512i c, int first,
                                                                               int count) {
   const __m512i off = _mm512_sub_epi8(c, _mm512_set1_epi8(static_cast<char>(first)));
   return _mm512_cmplt_epu8_mask(off, _mm512_set1_epi8(static_cast<char>(count)));
 }
 
-[[gnu::target("avx512f,avx512bw,popcnt")]] TextStats stats_avx512(std::string_view text) {
-  return wide_stats(text, [](const char* from)
-                        __attribute__((target("avx512f,avx512bw,popcnt"))) {
-    const __m512i c = _mm512_loadu_si512(from);
-    return Masks{within_avx512(c, 'a', 26),
-                 within_avx512(c, 'A', 26),
-                 within_avx512(c, '0', 10),
-                 _mm512_movepi8_mask(c),
-                 within_avx512(c, 0x80, 0x40),
-                 within_avx512(c, '!', 0x7F - '!')};
-  });
+[[gnu::target(TRIMTAB_WIDE)]] inline Masks masks_avx512(__m512i c) {
+  return {within_avx512(c, 'a', 26),
+          within_avx512(c, 'A', 26),
+          within_avx512(c, '0', 10),
+          _mm512_movepi8_mask(c),
+          within_avx512(c, 0x80, 0x40),
+          within_avx512(c, '!', 0x7F - '!')};
 }
 
+[[gnu::target(TRIMTAB_WIDE)]] TextStats stats_avx512(std::string_view text) {
+  return wide_stats(
+      text,
+      [](const char* from) __attribute__((target(TRIMTAB_WIDE))) {
+        return masks_avx512(_mm512_loadu_si512(from));
+      },
+      // Bytes that are masked out are not read.
+      [](const char* from, std::size_t size) __attribute__((target(TRIMTAB_WIDE))) {
+        const __mmask64 there = ~std::uint64_t{0} >> (64 - size);
+        return masks_avx512(_mm512_mask_loadu_epi8(_mm512_set1_epi8(' '), there, from));
+      });
+}
+
+#undef TRIMTAB_WIDE
 #endif
 
 }  // namespace
