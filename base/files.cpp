@@ -8,6 +8,7 @@
 
 #include <atomic>
 #include <cerrno>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 
@@ -112,6 +113,15 @@ Status rename_durable(const fs::path& from, const fs::path& to) {
   if (::rename(from.c_str(), to.c_str()) != 0) return system_error(to, "rename", errno);
   TRIMTAB_CHECK_OK(fsync_path(parent_of(to)));
   if (parent_of(from) != parent_of(to)) return fsync_path(parent_of(from));
+  return {};
+}
+
+Status exchange_durable(const fs::path& one, const fs::path& other) {
+  if (::renameat2(AT_FDCWD, one.c_str(), AT_FDCWD, other.c_str(), RENAME_EXCHANGE) != 0) {
+    return system_error(other, "exchange", errno);
+  }
+  TRIMTAB_CHECK_OK(fsync_path(parent_of(other)));
+  if (parent_of(one) != parent_of(other)) return fsync_path(parent_of(one));
   return {};
 }
 

@@ -24,6 +24,10 @@ namespace trimtab {
 // Renames a file or folder and fsyncs both parents.
 [[nodiscard]] Status rename_durable(const std::filesystem::path& from,
                                     const std::filesystem::path& to);
+// Two files or folders change places in one step (renameat2, Linux 3.15). kIo where the file system
+// cannot; then nothing has moved.
+[[nodiscard]] Status exchange_durable(const std::filesystem::path& one,
+                                      const std::filesystem::path& other);
 [[nodiscard]] Status fsync_path(const std::filesystem::path& path);
 [[nodiscard]] Status make_folders(const std::filesystem::path& path);
 [[nodiscard]] Status remove_tree(const std::filesystem::path& path);

@@ -166,6 +166,9 @@ std::filesystem::path unfinished(const std::filesystem::path& out) { return out.
 Status put_in_place(const std::filesystem::path& temporary, const std::filesystem::path& out) {
   if (!there(out)) return rename_durable(temporary, out);
   TRIMTAB_CHECK_OK(check_ours(out, true));  // again: training may have taken days
+  // At every moment there is a whole result at `out`; the former one is where the next job clears.
+  if (exchange_durable(temporary, out)) return remove_tree(temporary);
+  // A file system that cannot exchange, as some of the network's.
   std::filesystem::path old;
   for (int i = 0; old.empty() || there(old); ++i)
     old = out.string() + ".old-" + std::to_string(i);

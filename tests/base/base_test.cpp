@@ -56,6 +56,21 @@ TEST(Time, ManualClockWakesSleepers) {
   EXPECT_TRUE(woke);
 }
 
+TEST(Files, TwoFoldersChangePlacesInOneStep) {
+  const TempFolder folder;
+  const auto one = folder.path() / "one", other = folder.path() / "other";
+  ASSERT_TRUE(make_folders(one));
+  ASSERT_TRUE(make_folders(other));
+  ASSERT_TRUE(write_atomic(one / "file", "1"));
+  EXPECT_TRUE(exchange_durable(one, other));
+  EXPECT_EQ(read_file(other / "file").value_or(""), "1");
+  EXPECT_FALSE(std::filesystem::exists(one / "file"));
+  const Status nothing = exchange_durable(folder.path() / "absent", other);
+  ASSERT_FALSE(nothing);
+  EXPECT_NE(nothing.error().message.find("exchange"), std::string::npos);
+  EXPECT_EQ(read_file(other / "file").value_or(""), "1");
+}
+
 TEST(Files, AtomicWriteReplacesAndNamesThePath) {
   TempFolder folder;
   const auto path = folder.path() / "x.json";
