@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/slewed_clock.h"
+#include "base/usage.h"
 #include "config/load.h"
 #include "daemon/app.h"
 
@@ -73,7 +74,8 @@ void keep_memory_flat() { mallopt(M_MMAP_THRESHOLD, 512 << 10); }
 
 int main(int argc, char** argv) {
   keep_memory_flat();
-  CLI::App flags("trimtabd: keeps the LoRA adapters of a running LLM in trim");
+  CLI::App flags("trimtabd: keeps the LoRA adapters of a running LLM in trim", "trimtabd");
+  flags.failure_message(trimtab::usage_message);
   std::string config;
   trimtab::daemon::AppOptions options;
   std::string port_file;

@@ -12,6 +12,7 @@
 #include <string>
 
 #include "base/log.h"
+#include "base/usage.h"
 #include "retrain/model/train_settings.h"
 #include "retrain/worker_command.h"
 
@@ -89,7 +90,9 @@ int run(const trimtab::retrain::Run& command) {
 int main(int argc, char** argv) {
   std::signal(SIGXFSZ, SIG_IGN);  // a write over `ulimit -f` fails by name, as a full disk's
   trimtab::log::set_program("trimtab-worker");
-  CLI::App app("trimtab-worker: trains, scores and serves LoRA adapters of one base model");
+  CLI::App app("trimtab-worker: trains, scores and serves LoRA adapters of one base model",
+               "trimtab-worker");
+  app.failure_message(trimtab::usage_message);
   app.require_subcommand(1);
   std::array<trimtab::retrain::Run, kCommands.size()> runs;
   std::array<CLI::App*, kCommands.size()> commands{};

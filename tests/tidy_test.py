@@ -32,7 +32,7 @@ HOMES = [
     (r"<yaml-cpp", ("config/load",)),
     (r"<spdlog", ("base/log.cpp",)),
     (r"<prometheus/", ("base/metrics.cpp",)),
-    (r"<CLI/", ("daemon/", "retrain/worker")),
+    (r"<CLI/", ("daemon/", "retrain/worker", "base/usage")),
 ]
 BANNED = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b|std::this_thread::sleep|\busleep\(|system_clock::now")
 BANNED_HOMES = ("base/clock.cpp",)

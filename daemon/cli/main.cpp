@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/log.h"
+#include "base/usage.h"
 #include "daemon/cli/offline.h"
 #include "daemon/cli/online.h"
 
@@ -39,6 +40,7 @@ bool say_verb(const std::vector<std::string>& words) {
 
 int run_online(int argc, char** argv) {
   CLI::App app("trimtab keeps the LoRA adapters of a running LLM in trim.", "trimtab");
+  app.failure_message(usage_message);
   app.set_version_flag("--version", TRIMTAB_VERSION);
   app.footer(kFooter);
   app.require_subcommand(1);

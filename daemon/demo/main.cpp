@@ -8,6 +8,7 @@
 
 #include "base/files.h"
 #include "base/log.h"
+#include "base/usage.h"
 #include "daemon/demo/corpus.h"
 #include "daemon/demo/options.h"
 #include "daemon/demo/pretrain_data.h"
@@ -159,6 +160,7 @@ int run(int argc, char** argv) {
   options.bin = fs::canonical("/proc/self/exe").parent_path();
   CLI::App app("The whole loop on this machine: people, drift, retraining, promotion, rollback.",
                "trimtab demo");
+  app.failure_message(usage_message);
   app.add_flag("--headless", options.headless, "run to the end, write the report, exit");
   app.add_option("--out", options.out, "folder for state, logs and the report")
       ->capture_default_str();
@@ -190,7 +192,11 @@ int run(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--port", options.port, "of the web page; 0: any")->capture_default_str();
   add_data_command(app, options, pretrain, data_out, base_out);
-  CLI11_PARSE(app, argc, argv);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  }
   if (options.train.empty() != options.test.empty()) {
     return complain({Code::kInvalid, "--train and --test belong together"});
   }

@@ -10,6 +10,7 @@
 #include "base/files.h"
 #include "base/log.h"
 #include "base/slewed_clock.h"
+#include "base/usage.h"
 #include "config/load.h"
 #include "daemon/gateway/gateway.h"
 
@@ -106,7 +107,9 @@ int run(const Options& options) {
 
 int main(int argc, char** argv) {
   std::signal(SIGXFSZ, SIG_IGN);  // a write over `ulimit -f` fails by name, as a full disk's
-  CLI::App app("trimtab-gateway: OpenAI API by alias, adapters by routing, records to Kafka");
+  CLI::App app("trimtab-gateway: OpenAI API by alias, adapters by routing, records to Kafka",
+               "trimtab-gateway");
+  app.failure_message(trimtab::usage_message);
   trimtab::gateway::Options options;
   app.add_option("--config", options.config, "gateway.yaml")->required();
   app.add_option("--port", options.port, "instead of the configuration's; 0 = any free one");
