@@ -119,7 +119,7 @@ Status play(const CLI::App& app, DemoOptions options) {
   const bool passed = report.at("passed").get<bool>();
   watch.note("end", std::string(passed ? "PASSED" : "FAILED") +
                         ", report: " + (options.out / "report.html").string());
-  if (!options.headless) {
+  if (!options.headless && watch.look()) {
     watch.note("end", "everything keeps running until Ctrl-C");
     while (watch.look()) clock.sleep_ms(500);
   }

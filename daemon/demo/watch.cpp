@@ -171,7 +171,7 @@ std::vector<std::string> Watch::screen() const {
   for (const auto& [signal, ratio] : signals_) top.emplace_back(ratio, signal);
   std::sort(top.rbegin(), top.rend());
   for (std::size_t i = 0; i < std::min(top.size(), kShownSignals); ++i) {
-    lines.push_back(fmt::format("  evidence {:<28} {} 1e{:+.1f} of its threshold", top[i].second,
+    lines.push_back(fmt::format("  evidence {:<28} {} 10^{:+.1f} of its threshold", top[i].second,
                                 bar(1 + top[i].first / 12, 24), top[i].first));
   }
   for (const auto& job : jobs_) {
