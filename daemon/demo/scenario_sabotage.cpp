@@ -144,16 +144,17 @@ Status Scenario::poisoned_burst(std::uint64_t& corrections) {
   const auto before = population_.counts().poisoned;
   open_cause("poisoned_corrections", "");
   population_.set_behaviour(people);
-  TRIMTAB_CHECK_OK(watch_.until("a burst of poisoned corrections", limit_s, [&] {
-    return population_.counts().poisoned >= before + kPoisonedAtLeast;
-  }));
+  // They go on until trimtab has looked: it does so when a job may come of it, and a burst that ends
+  // early ends the harm with it.
+  const Status held = watch_.until("the quarantine of poisoned corrections", limit_s, [&] {
+    corrections = population_.counts().poisoned - before;
+    const double expected = kQuarantinedAtLeast * static_cast<double>(corrections);
+    return corrections >= kPoisonedAtLeast &&
+           static_cast<double>(watch_.target().quarantined) >= expected;
+  });
   population_.set_behaviour(decent);
   close_cause();
-  corrections = population_.counts().poisoned - before;
-  const double expected = kQuarantinedAtLeast * static_cast<double>(corrections);
-  return watch_.until("the quarantine of poisoned corrections", limit_s, [&] {
-    return static_cast<double>(watch_.target().quarantined) >= expected;
-  });
+  return held;
 }
 
 // The operator lets the quarantine go, which is a mistake, and asks for a retraining: now a

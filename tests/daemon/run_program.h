@@ -23,15 +23,15 @@ inline Ran run_program(const std::vector<std::string>& argv, const std::filesyst
                        const std::string& input = "") {
   const std::string in = folder / "stdin", out = folder / "stdout", err = folder / "stderr";
   static_cast<void>(write_atomic(in, input));
+  std::vector<char*> words;  // before the fork: another thread may hold the allocator's lock
+  for (const auto& word : argv) words.push_back(const_cast<char*>(word.c_str()));
+  words.push_back(nullptr);
   const pid_t pid = ::fork();
   if (pid == 0) {
     ::dup2(::open(in.c_str(), O_RDONLY), 0);
     ::dup2(::open(out.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600), 1);
     ::dup2(::open(err.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600), 2);
     ::alarm(60);
-    std::vector<char*> words;
-    for (const auto& word : argv) words.push_back(const_cast<char*>(word.c_str()));
-    words.push_back(nullptr);
     ::execv(words[0], words.data());
     ::_exit(127);
   }
