@@ -144,7 +144,7 @@ Status Scenario::poisoned_burst(std::uint64_t& corrections) {
   const auto before = population_.counts().poisoned;
   open_cause("poisoned_corrections", "");
   population_.set_behaviour(people);
-  // They go on until trimtab has looked: it does so when a job may come of it, and a burst that ends
+  // It goes on until trimtab has looked, which it does when a job may come of it: a burst that ends
   // early ends the harm with it.
   const Status held = watch_.until("the quarantine of poisoned corrections", limit_s, [&] {
     corrections = population_.counts().poisoned - before;
