@@ -1,8 +1,8 @@
 // ingest_bench [--records N] [--runs N] [--write FILE] [--check]: from Kafka bytes to the verdict,
 // against the ceiling of consuming and parsing alone, in one run.
 //   CPU time of the whole process a record; the broker is another process. Turn about, three times,
-//   with each of five brokers; the medians of the fifteen (on two processors what the broker and the
-//   neighbours do meanwhile shifts both by a tenth and more).
+//   with each of five brokers; the medians of the fifteen (on two processors what the broker and
+//   the neighbours do meanwhile shifts both by a tenth and more).
 //   Path: consume, decode, extract 20 signals (tests/bench/hot_path.h), observe, harm; 1 KB and 2
 //   KB records, watched in 1, 1 + 4 and 1 + 16 segments; without the embedding and with it on a
 //   tenth. Stages: thread time, from memory.
