@@ -1,8 +1,6 @@
 #include "base/hash.h"
 
 #include <openssl/evp.h>
-#define XXH_INLINE_ALL  // the header alone: nothing to link
-#include <xxhash.h>
 
 #include <cstdio>
 #include <new>
@@ -53,10 +51,6 @@ std::uint64_t stable_hash(std::string_view text, std::uint64_t seed) {
   std::uint64_t h = 0xcbf29ce484222325ULL ^ mix(seed + 0x9e3779b97f4a7c15ULL * (seed != 0));
   for (const char c : text) h = (h ^ static_cast<unsigned char>(c)) * 0x100000001b3ULL;
   return mix(h);
-}
-
-std::uint64_t quick_hash(std::string_view text, std::uint64_t seed) {
-  return XXH3_64bits_withSeed(text.data(), text.size(), seed);
 }
 
 double stable_fraction(std::string_view text, std::uint64_t seed) {

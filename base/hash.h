@@ -16,10 +16,6 @@ namespace trimtab {
 // FNV-1a, 64 bit, finished with the SplitMix64 mixer so that all bits are usable. Not for security.
 [[nodiscard]] std::uint64_t stable_hash(std::string_view text, std::uint64_t seed = 0);
 
-// XXH3, 64 bit (its value is the same on every machine and in every version since 0.8): for the hot
-// path, where stable_hash's byte by byte costs too much. Not for security.
-[[nodiscard]] std::uint64_t quick_hash(std::string_view text, std::uint64_t seed = 0);
-
 // A hash in [0, 1) from stable_hash: for hash-sampling and splits.
 [[nodiscard]] double stable_fraction(std::string_view text, std::uint64_t seed = 0);
 

@@ -372,33 +372,35 @@ drift::RecordView to_drift_view(const InferenceRecord& record, std::uint64_t num
   const auto value = [](const auto& optional) {
     return optional ? static_cast<double>(*optional) : drift::RecordView::kAbsent;
   };
-  drift::RecordView view;
-  view.id = record.id;
-  view.ts_ms = record.ts_ms;
-  view.offset = number;
-  view.session_id = record.session_id;
-  view.user_id = record.user_id;
-  view.tenant = record.tenant;
-  view.route = record.route;
-  view.model = record.model;
-  view.op = record.op;
-  view.arm = record.arm;
-  view.latency_s = value(record.latency_s);
-  view.ttft_s = value(record.ttft_s);
-  view.tokens_in = value(record.tok.in);
-  view.tokens_out = value(record.tok.out);
-  view.mean_logprob = value(record.mean_logprob);
+  // All at once: nothing is written twice.
+  drift::RecordView view{.id = record.id,
+                         .ts_ms = record.ts_ms,
+                         .offset = number,
+                         .session_id = record.session_id,
+                         .user_id = record.user_id,
+                         .tenant = record.tenant,
+                         .route = record.route,
+                         .model = record.model,
+                         .op = record.op,
+                         .arm = record.arm,
+                         .latency_s = value(record.latency_s),
+                         .ttft_s = value(record.ttft_s),
+                         .tokens_in = value(record.tok.in),
+                         .tokens_out = value(record.tok.out),
+                         .mean_logprob = value(record.mean_logprob),
+                         .input_text = {},
+                         .output_text = record.output,
+                         .has_input = false,
+                         .has_output = !record.output.empty(),
+                         .finish = record.finish,
+                         .status = record.status,
+                         .embedding = record.embedding,
+                         .pointers = record.pointers};
   for (const Turn& turn : record.input) {
     if (turn.role != "user") continue;
     view.input_text = turn.content;
     view.has_input = true;
   }
-  view.output_text = record.output;
-  view.has_output = !record.output.empty();
-  view.finish = record.finish;
-  view.status = record.status;
-  view.embedding = record.embedding;
-  view.pointers = record.pointers;
   return view;
 }
 

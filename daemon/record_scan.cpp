@@ -163,55 +163,63 @@ void append_utf8(std::uint32_t code, std::string& out) {
   out += static_cast<char>(0x80 | (code & 0x3F));
 }
 
-}  // namespace
-
 // ---- JSON ------------------------------------------------------------------------------------
 
+// Where an absent value's word ends.
+template <std::size_t N>
+char* literal(char* at, const char (&word)[N]) {
+  return std::memcmp(at, word, N - 1) == 0 ? at + (N - 1) : nullptr;
+}
+
+}  // namespace
+
 template <typename Each>
-bool RecordScanner::members(Each&& each) {
-  if (!take('{')) return false;
-  if (take('}')) return true;
-  do {
+char* RecordScanner::members(char* at, Each&& each) {
+  if (*at != '{') return nullptr;
+  at = skip_space(at + 1);
+  if (*at == '}') return at + 1;
+  for (;; ++at) {
     std::string_view key;
-    skip_space();
-    if (!member_key(key)) return false;
-    skip_space();
-    if (!each(key)) return false;
-  } while (take(','));
-  return take('}');
+    at = member_key(skip_space(at), key);
+    if (at == nullptr) return nullptr;
+    at = each(skip_space(at), key);
+    if (at == nullptr) return nullptr;
+    at = skip_space(at);
+    if (*at != ',') return *at == '}' ? at + 1 : nullptr;
+  }
 }
 
 template <typename Each>
-bool RecordScanner::elements(Each&& each) {
-  if (!take('[')) return false;
-  if (take(']')) return true;
-  do {
-    skip_space();
-    if (!each()) return false;
-  } while (take(','));
-  return take(']');
-}
-
-// at_ is at the opening quote; afterwards behind the closing one. Inlined, as is record_key(): a
-// record is strings for the most part.
-[[gnu::always_inline]] inline bool RecordScanner::string(std::string_view& out, bool keep_source) {
-  char* const from = at_ + 1;
-  char* const end = end_of_plain(from);
-  if (*end == '"') {
-    out = {from, static_cast<std::size_t>(end - from)};
-    at_ = end + 1;
-    return true;
+char* RecordScanner::elements(char* at, Each&& each) {
+  if (*at != '[') return nullptr;
+  at = skip_space(at + 1);
+  if (*at == ']') return at + 1;
+  for (;; ++at) {
+    at = each(skip_space(at));
+    if (at == nullptr) return nullptr;
+    at = skip_space(at);
+    if (*at != ',') return *at == ']' ? at + 1 : nullptr;
   }
-  at_ = end;
-  return *end == '\\' && unescape(from, out, keep_source);
 }
 
-// A string whose first escape is at at_. Unescaped it is never longer than in the source.
-bool RecordScanner::unescape(char* from, std::string_view& out, bool keep_source) {
-  scratch_.assign(from, static_cast<std::size_t>(at_ - from));
-  while (*at_ == '\\') {
-    const char* next = at_ + 2;
-    switch (at_[1]) {
+// `at`: its opening quote. Inlined, as is record_key(): a record is strings for the most part.
+[[gnu::always_inline]] inline char* RecordScanner::string(char* at, std::string_view& out,
+                                                          bool keep_source) {
+  char* const from = at + 1;
+  char* const end = end_of_plain(from);
+  if (*end != '"') return *end == '\\' ? unescape(from, end, out, keep_source) : nullptr;
+  out = {from, static_cast<std::size_t>(end - from)};
+  return end + 1;
+}
+
+// A string from `from` on whose first escape is at `at`. Unescaped it is never longer than in the
+// source.
+char* RecordScanner::unescape(char* from, char* at, std::string_view& out, bool keep_source) {
+  scratch_.assign(from, static_cast<std::size_t>(at - from));
+  while (*at == '\\') {
+    const char kind = at[1];
+    at += 2;
+    switch (kind) {
       case '"': scratch_ += '"'; break;
       case '\\': scratch_ += '\\'; break;
       case '/': scratch_ += '/'; break;
@@ -221,81 +229,78 @@ bool RecordScanner::unescape(char* from, std::string_view& out, bool keep_source
       case 'r': scratch_ += '\r'; break;
       case 't': scratch_ += '\t'; break;
       case 'u':
-        if (!unicode_escape(next, scratch_)) return false;
+        at = unicode_escape(at, scratch_);
+        if (at == nullptr) return nullptr;
         break;
-      default: return false;
+      default: return nullptr;
     }
-    at_ += next - at_;
-    char* const end = end_of_plain(at_);
-    scratch_.append(at_, static_cast<std::size_t>(end - at_));
-    at_ = end;
+    char* const end = end_of_plain(at);
+    scratch_.append(at, static_cast<std::size_t>(end - at));
+    at = end;
   }
-  if (*at_ != '"') return false;
-  ++at_;
+  if (*at != '"') return nullptr;
   if (keep_source) {
     out = arena_->keep(scratch_);
   } else {
     std::memcpy(from, scratch_.data(), scratch_.size());
     out = {from, scratch_.size()};
   }
-  return true;
+  return at + 1;
 }
 
-// `from` behind "\u". NUL and half a surrogate pair are left to simdjson.
-bool RecordScanner::unicode_escape(const char*& from, std::string& out) const {
-  const int first = four_hex(from);
-  if (first <= 0 || (first >= 0xDC00 && first < 0xE000)) return false;
-  from += 4;
+// `at` behind "\u". NUL and half a surrogate pair are left to simdjson.
+char* RecordScanner::unicode_escape(char* at, std::string& out) {
+  const int first = four_hex(at);
+  if (first <= 0 || (first >= 0xDC00 && first < 0xE000)) return nullptr;
+  at += 4;
   auto code = static_cast<std::uint32_t>(first);
   if (first >= 0xD800 && first < 0xDC00) {
-    if (from[0] != '\\' || from[1] != 'u') return false;
-    const int second = four_hex(from + 2);
-    if (second < 0xDC00 || second >= 0xE000) return false;
-    from += 6;
+    if (at[0] != '\\' || at[1] != 'u') return nullptr;
+    const int second = four_hex(at + 2);
+    if (second < 0xDC00 || second >= 0xE000) return nullptr;
+    at += 6;
     code = 0x10000U + ((code - 0xD800U) << 10) + (static_cast<std::uint32_t>(second) - 0xDC00U);
   }
   append_utf8(code, out);
-  return true;
+  return at;
 }
 
 // Short numbers, which are nearly all: where they end is found first, as that is what the rest of
 // the message waits for. Reals of few digits are a whole number over a power of ten, both exact in
 // doubles, so that one division rounds as the standard wants it (Clinger 1990).
-bool RecordScanner::number(Value& out) {
-  const char* const from = at_;
+char* RecordScanner::number(char* from, Value& out) {
   const NumberBytes bytes = number_bytes(from);
   const std::size_t size = leading(bytes.all);
-  if (size == 16 || (from[size] | 0x20) == 'e') return long_number(out);
-  at_ += size;
+  if (size == 16 || (from[size] | 0x20) == 'e') return long_number(from, out);
+  char* const end = from + size;
   const bool negative = *from == '-';
   const char* const digits = from + negative;
   const std::size_t whole = leading(bytes.digits >> negative);
-  if (whole == 0 || (*digits == '0' && whole > 1)) return false;
+  if (whole == 0 || (*digits == '0' && whole > 1)) return nullptr;
   const std::uint64_t value = value_of(digits, whole);
   if (negative + whole == size) {
-    if (negative && value == 0) return false;  // -0: simdjson's sign is its own
+    if (negative && value == 0) return nullptr;  // -0: simdjson's sign is its own
     out.type = Type::kInteger;
     out.integer = negative ? -static_cast<std::int64_t>(value) : static_cast<std::int64_t>(value);
     out.real = static_cast<double>(out.integer);
-    return true;
+    return end;
   }
   const char* const fraction = digits + whole + 1;
   const std::size_t behind = leading(bytes.digits >> (negative + whole + 1));
-  if (fraction[-1] != '.' || behind == 0 || fraction + behind != at_) return false;
+  if (fraction[-1] != '.' || behind == 0 || fraction + behind != end) return nullptr;
   const std::uint64_t all = value * kWholeTens[behind] + value_of(fraction, behind);
   const double real = static_cast<double>(static_cast<std::int64_t>(all)) / kTens[behind];
   out.type = Type::kReal;
   out.real = negative ? -real : real;
-  return true;
+  return end;
 }
 
 // Any number; what has more digits than a double goes to from_chars.
-bool RecordScanner::long_number(Value& out) {
-  const char* const from = at_;
-  const char* at = from + (*from == '-' ? 1 : 0);
+char* RecordScanner::long_number(char* from, Value& out) {
+  char* at = from + (*from == '-' ? 1 : 0);
   const std::size_t whole_digits = digits_at(at);
   if (whole_digits == 0 || is_digit(at[whole_digits]) || (*at == '0' && whole_digits > 1)) {
-    return false;
+    return nullptr;
   }
   std::uint64_t all = value_of(at, whole_digits);
   at += whole_digits;
@@ -304,7 +309,7 @@ bool RecordScanner::long_number(Value& out) {
   bool exact = true;
   if (*at == '.') {
     behind = digits_at(++at);
-    if (behind == 0) return false;
+    if (behind == 0) return nullptr;
     exact = whole_digits + behind <= kMostDigits;
     if (exact) all = all * kWholeTens[behind] + value_of(at, behind);
     at += behind;
@@ -314,9 +319,9 @@ bool RecordScanner::long_number(Value& out) {
   if (*at == 'e' || *at == 'E') {
     ++at;
     if (*at == '+' || *at == '-') ++at;
-    if (!is_digit(*at)) return false;
+    if (!is_digit(*at)) return nullptr;
     while (is_digit(*at)) ++at;
-    if (all == 0) return false;  // -0e1: simdjson's sign is its own
+    if (all == 0) return nullptr;  // -0e1: simdjson's sign is its own
     out.type = Type::kReal;
     exact = false;
   }
@@ -327,226 +332,223 @@ bool RecordScanner::long_number(Value& out) {
     const auto whole = static_cast<std::int64_t>(all);
     out.integer = *from == '-' ? -whole : whole;
     out.real = static_cast<double>(out.integer);
-    if (*from == '-' && whole == 0) return false;  // -0
+    if (*from == '-' && whole == 0) return nullptr;  // -0
   } else {
     const auto [end, error] = std::from_chars(from, at, out.real);
-    if (error != std::errc() || end != at || !std::isfinite(out.real)) return false;
+    if (error != std::errc() || end != at || !std::isfinite(out.real)) return nullptr;
   }
-  at_ += at - from;
-  return true;
-}
-
-template <std::size_t N>
-bool RecordScanner::literal(const char (&word)[N]) {
-  if (std::memcmp(at_, word, N - 1) != 0) return false;
-  at_ += N - 1;
-  return true;
+  return at;
 }
 
 // Any value; nested ones are only read through.
-bool RecordScanner::value(Value& out, int depth, bool keep_source) {
-  switch (*at_) {
-    case '"': out.type = Type::kText; return string(out.text, keep_source);
-    case 'n': out.type = Type::kNull; return literal("null");
-    case 't': out.type = Type::kTrue; return literal("true");
-    case 'f': out.type = Type::kFalse; return literal("false");
+char* RecordScanner::value(char* at, Value& out, int depth, bool keep_source) {
+  switch (*at) {
+    case '"': out.type = Type::kText; return string(at, out.text, keep_source);
+    case 'n': out.type = Type::kNull; return literal(at, "null");
+    case 't': out.type = Type::kTrue; return literal(at, "true");
+    case 'f': out.type = Type::kFalse; return literal(at, "false");
     case '{':
     case '[': {
       out.type = Type::kNested;
-      if (depth + 1 >= std::min(kMostDepth, settings_.max_depth)) return false;
+      if (depth + 1 >= std::min(kMostDepth, settings_.max_depth)) return nullptr;
       Value inner;
-      const auto each = [&] { return value(inner, depth + 1, keep_source); };
-      return *at_ == '[' ? elements(each) : members([&](std::string_view) { return each(); });
+      const auto each = [&](char* from) { return value(from, inner, depth + 1, keep_source); };
+      return *at == '[' ? elements(at, each)
+                        : members(at, [&](char* from, std::string_view) { return each(from); });
     }
-    default: return number(out);
+    default: return number(at, out);
   }
 }
 
 // ---- fields ----------------------------------------------------------------------------------
 
-// True, and at_ behind its colon, when the key here is the expected one: one comparison, and where
-// the value begins depends on no search.
-[[gnu::always_inline]] inline bool RecordScanner::take_expected(const ExpectedKey& expected) {
-  std::array<std::uint64_t, 3> words;
-  std::memcpy(words.data(), at_, sizeof words);  // the padding is as long
-  const std::uint64_t other = ((words[0] ^ expected.text[0]) & expected.mask[0]) |
-                              ((words[1] ^ expected.text[1]) & expected.mask[1]) |
-                              ((words[2] ^ expected.text[2]) & expected.mask[2]);
-  if (other != 0 || expected.size == 0) return false;
-  at_ += expected.size;
-  return true;
+// Behind its colon, when the key here is the expected one: one comparison, and where the value
+// begins depends on no search.
+[[gnu::always_inline]] inline char* RecordScanner::take_expected(char* at,
+                                                                 const ExpectedKey& expected) {
+  std::uint64_t other = 0;
+#pragma GCC unroll 3
+  for (std::size_t i = 0; i < ExpectedKey::kMost / 8; ++i) {
+    std::uint64_t word;
+    std::memcpy(&word, at + 8 * i, sizeof word);  // the padding is as long
+    other |= (word ^ expected.text[i]) & expected.mask[i];
+  }
+  return other == 0 ? at + expected.size : nullptr;
 }
 
 // Any key; as written it is expected here from now on.
-bool RecordScanner::other_key(ExpectedKey& expected, std::string_view& key) {
-  const char* const from = at_;
-  if (*at_ != '"' || !string(key, true)) return false;
-  const bool plain = at_ - from == static_cast<std::ptrdiff_t>(key.size() + 2) && *at_ == ':';
-  if (!take(':')) return false;
+char* RecordScanner::other_key(char* from, ExpectedKey& expected, std::string_view& key) {
+  char* at = *from == '"' ? string(from, key, true) : nullptr;
+  if (at == nullptr) return nullptr;
+  const bool plain = at - from == static_cast<std::ptrdiff_t>(key.size() + 2) && *at == ':';
+  at = skip_space(at);
+  if (*at != ':') return nullptr;
   expected = {};
-  if (!plain || key.size() + 3 > ExpectedKey::kMost) return true;
-  expected.size = key.size() + 3;
-  std::memcpy(expected.text.data(), from, expected.size);
-  std::memset(expected.mask.data(), 0xFF, expected.size);
-  return true;
+  if (plain && key.size() + 3 <= ExpectedKey::kMost) {
+    expected.size = key.size() + 3;
+    expected.text = expected.mask = {};
+    std::memcpy(expected.text.data(), from, expected.size);
+    std::memset(expected.mask.data(), 0xFF, expected.size);
+  }
+  return at + 1;
 }
 
-[[gnu::always_inline]] inline bool RecordScanner::record_key(std::size_t before, Field& out) {
-  skip_space();
-  ExpectedKey& expected = expected_[before];
-  if (!take_expected(expected)) {
+// `field`: the one before, then this one.
+[[gnu::always_inline]] inline char* RecordScanner::record_key(char* at, std::size_t& field) {
+  ExpectedKey& expected = expected_[field];
+  char* behind = take_expected(at, expected);
+  if (behind == nullptr) {
     std::string_view key;
-    if (!other_key(expected, key)) return false;
+    behind = other_key(at, expected, key);
+    if (behind == nullptr) return nullptr;
     expected.field = field_by_name(key);
-    if (expected.field == Field::kNone) expected.size = 0;  // looked up each time
-    out = expected.field;
-    return true;
+    if (expected.field == Field::kNone) expected = {};  // looked up each time
   }
-  out = expected.field;
-  return true;
+  field = static_cast<std::size_t>(expected.field);
+  return behind;
 }
 
 // The key of a value's member, which is often that of the record before at the same place.
-[[gnu::always_inline]] inline bool RecordScanner::member_key(std::string_view& key) {
+[[gnu::always_inline]] inline char* RecordScanner::member_key(char* at, std::string_view& key) {
   ExpectedKey& expected = expected_members_[members_++ % kMembers];
-  const char* const from = at_;
-  if (!take_expected(expected)) return other_key(expected, key);
-  key = {from + 1, expected.size - 3};
-  return true;
+  char* const behind = take_expected(at, expected);
+  if (behind == nullptr) return other_key(at, expected, key);
+  key = {at + 1, expected.size - 3};
+  return behind;
 }
 
 // A string of the record; JSON's null is an absent one.
-[[gnu::always_inline]] inline bool RecordScanner::plain_text(std::string_view& out) {
-  if (*at_ == '"') return string(out);
-  return literal("null");
+[[gnu::always_inline]] inline char* RecordScanner::plain_text(char* at, std::string_view& out) {
+  return *at == '"' ? string(at, out) : literal(at, "null");
 }
 
-[[gnu::always_inline]] inline bool RecordScanner::name(std::string_view& out) {
-  return plain_text(out) && out.size() <= kMaxNameBytes;
+[[gnu::always_inline]] inline char* RecordScanner::name(char* at, std::string_view& out) {
+  char* const behind = plain_text(at, out);
+  return out.size() <= kMaxNameBytes ? behind : nullptr;
 }
 
-bool RecordScanner::real(std::optional<double>& out) {
+char* RecordScanner::real(char* at, std::optional<double>& out) {
+  if (*at == 'n') return literal(at, "null");
   Value found;
-  if (*at_ == 'n') return literal("null");
-  if (*at_ == '"' || !value(found, 0, false)) return false;
+  char* const behind = number(at, found);
   out = found.real;
-  return found.type == Type::kInteger || found.type == Type::kReal;
+  return behind;
 }
 
-bool RecordScanner::floats(std::span<const float>& out, TextArena& arena) {
-  if (*at_ == 'n') return literal("null");
+char* RecordScanner::floats(char* at, std::span<const float>& out) {
+  if (*at == 'n') return literal(at, "null");
   floats_.clear();
-  const bool read = elements([this] {
+  char* const behind = elements(at, [this](char* from) {
     Value found;
-    if (!number(found)) return false;
+    char* const next = number(from, found);
     floats_.push_back(static_cast<float>(found.real));
-    return std::isfinite(floats_.back());
+    return std::isfinite(floats_.back()) ? next : nullptr;
   });
-  out = arena.keep(std::span<const float>(floats_));
-  return read;
+  out = arena_->keep(std::span<const float>(floats_));
+  return behind;
 }
 
-bool RecordScanner::tokens(Tokens& out) {
-  if (*at_ == 'n') return literal("null");
-  return *at_ == '{' && members([&](std::string_view key) {
+char* RecordScanner::tokens(char* at, Tokens& out) {
+  if (*at == 'n') return literal(at, "null");
+  return members(at, [&](char* from, std::string_view key) -> char* {
     std::optional<std::int64_t>* const part = is(key, "in")        ? &out.in
                                               : is(key, "out")     ? &out.out
                                               : is(key, "cache_r") ? &out.cache_r
                                               : is(key, "cache_w") ? &out.cache_w
                                               : is(key, "reason")  ? &out.reason
-                                                                 : nullptr;
+                                                                   : nullptr;
     Value found;
-    if (!value(found, 1, false)) return false;
-    if (part == nullptr || (found.type == Type::kNull && !*part)) return true;
-    if (*part || found.type != Type::kInteger) return false;
+    char* const behind = value(from, found, 1, false);
+    if (part == nullptr || (found.type == Type::kNull && !*part)) return behind;
+    if (*part || found.type != Type::kInteger) return nullptr;
     *part = found.integer;
-    return found.integer >= 0 && found.integer <= kMostTokens;
+    return found.integer >= 0 && found.integer <= kMostTokens ? behind : nullptr;
   });
 }
 
-bool RecordScanner::input(InferenceRecord& record, TextArena& arena) {
+char* RecordScanner::turn(char* at, Turn& out) {
+  bool role = false, content = false;
+  return members(at, [&](char* from, std::string_view key) -> char* {
+    if (is(key, "role")) {
+      if (std::exchange(role, true) || *from != '"') return nullptr;
+      return name(from, out.role);
+    }
+    if (is(key, "content")) {
+      return std::exchange(content, true) ? nullptr : plain_text(from, out.content);
+    }
+    Value other;
+    return is(key, "parts") ? nullptr : value(from, other, 2, false);
+  });
+}
+
+char* RecordScanner::input(char* at, std::span<const Turn>& out) {
   turns_.clear();
-  if (*at_ == 'n') return literal("null");
-  if (*at_ == '"') {
-    Turn turn{"user", {}};
-    if (!string(turn.content)) return false;
-    turns_.push_back(turn);
-  } else if (*at_ == '[') {
-    const bool read = elements([this] {
-      Turn turn{"user", {}};
-      bool role = false, content = false;
-      const bool whole = *at_ == '{' && members([&](std::string_view key) {
-        if (is(key, "role")) {
-          if (std::exchange(role, true) || *at_ != '"') return false;
-          return string(turn.role) && turn.role.size() <= kMaxNameBytes;
-        }
-        if (is(key, "content")) return !std::exchange(content, true) && plain_text(turn.content);
-        Value other;
-        return !is(key, "parts") && value(other, 2, false);
-      });
-      turns_.push_back(turn);
-      return whole;
-    });
-    if (!read) return false;
+  if (*at == 'n') return literal(at, "null");
+  if (*at == '"') {
+    at = string(at, turns_.emplace_back(Turn{"user", {}}).content);
   } else {
-    return false;
+    at = elements(at, [this](char* from) {
+      return turn(from, turns_.emplace_back(Turn{"user", {}}));
+    });
   }
-  record.input = arena.keep(std::span<const Turn>(turns_));
-  return true;
+  out = arena_->keep(std::span<const Turn>(turns_));
+  return at;
 }
 
-bool RecordScanner::attributes(InferenceRecord& record) {
-  if (*at_ == 'n') return literal("null");
-  const char* const from = at_;
-  const bool read = *at_ == '{' && members([this](std::string_view key) {
-    if (attributes_.size() == kMostAttributes) return false;
+char* RecordScanner::attributes(char* from, std::string_view& out) {
+  if (*from == 'n') return literal(from, "null");
+  char* const behind = members(from, [this](char* at, std::string_view key) -> char* {
+    if (attributes_.size() == kMostAttributes) return nullptr;
     attributes_.push_back({key, {}});
-    return value(attributes_.back().value, 2, true);
+    return value(at, attributes_.back().value, 2, true);
   });
-  record.attributes = {from, static_cast<std::size_t>(at_ - from)};
-  return read;
+  if (behind != nullptr) out = {from, static_cast<std::size_t>(behind - from)};
+  return behind;
 }
 
-// One field of the record. False for what this way does not take.
-bool RecordScanner::field(Field field, Found& found, InferenceRecord& record, TextArena& arena) {
+// One field of the record that is no name.
+char* RecordScanner::field(char* at, Field field, Found& found, InferenceRecord& record) {
   Value other;
   switch (field) {
     case Field::kKind: {
       std::string_view kind;
-      return *at_ == '"' && string(kind) && is(kind, "inference");
+      at = *at == '"' ? string(at, kind) : nullptr;
+      return is(kind, "inference") ? at : nullptr;
     }
     case Field::kSchema:
-      return value(other, 0, false) && other.type == Type::kInteger &&
-             other.integer <= kRecordSchema;
-    case Field::kTarget: return name(found.target);
-    case Field::kError: return plain_text(record.error);
-    case Field::kOutput: return plain_text(record.output);
+      at = number(at, other);
+      return other.type == Type::kInteger && other.integer <= kRecordSchema ? at : nullptr;
+    case Field::kTarget: return name(at, found.target);
+    case Field::kError: return plain_text(at, record.error);
+    case Field::kOutput: return plain_text(at, record.output);
     case Field::kAdapter:
-      found.adapter_null = *at_ == 'n';
-      return name(record.adapter) && found.adapter_null == record.adapter.empty();
+      found.adapter_null = *at == 'n';
+      at = name(at, record.adapter);
+      return found.adapter_null == record.adapter.empty() ? at : nullptr;
     case Field::kGeneration:
-      if (*at_ == 'n') return literal("null");
-      if (!value(other, 0, false) || other.type != Type::kInteger) return false;
+      if (*at == 'n') return literal(at, "null");
+      at = number(at, other);
+      if (other.type != Type::kInteger || other.integer < 0) return nullptr;
       record.generation = other.integer;
-      return other.integer >= 0;
-    case Field::kTs: return value(found.ts, 0, false);
-    case Field::kTsEnd: return value(found.ts_end, 0, false);
-    case Field::kLatency: return real(record.latency_s);
-    case Field::kTtft: return real(record.ttft_s);
-    case Field::kMeanLogprob: return real(record.mean_logprob);
-    case Field::kLogprobs: return floats(record.logprobs, arena);
-    case Field::kEmbedding: return floats(record.embedding, arena);
-    case Field::kTok: return tokens(record.tok);
-    case Field::kInput: return input(record, arena);
-    case Field::kAttributes: return attributes(record);
+      return at;
+    case Field::kTs: return value(at, found.ts, 0, false);
+    case Field::kTsEnd: return value(at, found.ts_end, 0, false);
+    case Field::kLatency: return real(at, record.latency_s);
+    case Field::kTtft: return real(at, record.ttft_s);
+    case Field::kMeanLogprob: return real(at, record.mean_logprob);
+    case Field::kLogprobs: return floats(at, record.logprobs);
+    case Field::kEmbedding: return floats(at, record.embedding);
+    case Field::kTok: return tokens(at, record.tok);
+    case Field::kInput: return input(at, record.input);
+    case Field::kAttributes: return attributes(at, record.attributes);
     case Field::kTokIn:
     case Field::kTokOut:
     case Field::kTokCacheR:
     case Field::kTokCacheW:
     case Field::kTokReason:
     case Field::kSystem:
-    case Field::kToolCalls: return false;
-    default: return value(other, 1, false);  // a feedback's field, or nobody's
+    case Field::kToolCalls: return nullptr;
+    default: return value(at, other, 1, false);  // a feedback's field, or nobody's
   }
 }
 
@@ -602,24 +604,28 @@ void RecordScanner::point(const std::vector<std::string>& keys, InferenceRecord&
   record.pointers = arena.keep(std::span<const drift::PointerValue>(values_));
 }
 
-bool RecordScanner::fields(Found& found, InferenceRecord& record, TextArena& arena) {
-  if (!take('{')) return false;
-  std::size_t before = kFirstKey;
+// The place is kept in a variable, not in a member: all that follows a field waits for it.
+char* RecordScanner::fields(char* at, Found& found, InferenceRecord& record) {
+  if (*at != '{') return nullptr;
+  std::size_t known = kFirstKey;
+  std::uint64_t seen = 0;
   do {
-    Field known = Field::kNone;
-    if (!record_key(before, known)) return false;
-    if (known != Field::kNone) {
-      if ((found.seen & bit_of(known)) != 0) return false;
-      found.seen |= bit_of(known);
+    at = record_key(skip_space(at + 1), known);
+    if (at == nullptr) return nullptr;
+    if (known != static_cast<std::size_t>(Field::kNone)) {
+      const std::uint64_t bit = std::uint64_t{1} << known;
+      if ((seen & bit) != 0) return nullptr;
+      seen |= bit;
     }
-    skip_space();
-    const NameMember member = kNames[static_cast<std::size_t>(known)];
-    if (!(member != nullptr ? name(record.*member) : field(known, found, record, arena))) {
-      return false;
-    }
-    before = static_cast<std::size_t>(known);
-  } while (take(','));
-  return take('}');
+    at = skip_space(at);
+    const NameMember member = kNames[known];
+    at = member != nullptr ? name(at, record.*member)
+                           : field(at, static_cast<Field>(known), found, record);
+    if (at == nullptr) return nullptr;
+    at = skip_space(at);
+  } while (*at == ',');
+  found.seen = seen;
+  return *at == '}' ? at + 1 : nullptr;
 }
 
 bool RecordScanner::scan(std::string_view message, const TargetRules& targets,
@@ -630,19 +636,15 @@ bool RecordScanner::scan(std::string_view message, const TargetRules& targets,
     return false;
   }
   arena_ = &arena;
-  message_ = at_ = arena.room(message.size() + ByteMap::kPadding);
+  message_ = arena.room(message.size() + ByteMap::kPadding);
   if (!map_.read(message, message_)) return false;
   attributes_.clear();
   members_ = 0;
   Found found;
-  if (!fields(found, record, arena)) return false;
-  skip_space();
-  const char* const end = message_ + message.size();
+  const char* const behind = fields(skip_space(message_), found, record);
+  if (behind == nullptr || skip_space(behind) != message_ + message.size()) return false;
   record.target = targets.known(found.target);
-  if (at_ != end || record.id.empty() || record.target.empty() ||
-      !times(found, now, record)) {
-    return false;
-  }
+  if (record.id.empty() || record.target.empty() || !times(found, now, record)) return false;
   if ((found.seen & bit_of(Field::kAdapter)) != 0) {
     record.served = found.adapter_null ? Served::kBase : Served::kAdapter;
   }

@@ -65,54 +65,50 @@ class RecordScanner {
   // A key as it is written, with its quotes and the colon: what came behind some field last time.
   struct ExpectedKey {
     static constexpr std::size_t kMost = 24;
-    std::array<std::uint64_t, kMost / 8> text{}, mask{};  // mask 0 everywhere: none
+    static constexpr std::uint64_t kNothing = ~std::uint64_t{0};  // what no UTF-8 begins with
+    std::array<std::uint64_t, kMost / 8> text{kNothing}, mask{kNothing};
     std::size_t size = 0;
     Field field = Field::kNone;
   };
   static constexpr std::size_t kFirstKey = kFields + 1;  // behind the opening brace
   static constexpr std::size_t kMembers = 32;
 
-  void skip_space() {
-    while (*at_ == ' ' || *at_ == '\n' || *at_ == '\r' || *at_ == '\t') ++at_;
+  // All that reads takes where it begins (never at a space) and answers the place behind it, or
+  // null for what this way does not take.
+  template <typename Char>
+  [[nodiscard]] static Char* skip_space(Char* at) {
+    while (*at == ' ' || *at == '\n' || *at == '\r' || *at == '\t') ++at;
+    return at;
   }
-  [[nodiscard]] bool take(char c) {
-    skip_space();
-    if (*at_ != c) return false;
-    ++at_;
-    return true;
-  }
-  // Calls each(key) with at_ before the member's value; each must read it. Without duplicates'
-  // check.
+  // Calls each(at, key) for the members' values. Without duplicates' check.
   template <typename Each>
-  [[nodiscard]] bool members(Each&& each);
+  [[nodiscard]] char* members(char* at, Each&& each);
   template <typename Each>
-  [[nodiscard]] bool elements(Each&& each);
-  // The key of a member of the record, which follows that of `before`.
-  [[nodiscard]] bool record_key(std::size_t before, Field& out);
-  [[nodiscard]] bool member_key(std::string_view& key);
-  [[nodiscard]] bool take_expected(const ExpectedKey& expected);
-  [[nodiscard]] bool other_key(ExpectedKey& expected, std::string_view& key);
+  [[nodiscard]] char* elements(char* at, Each&& each);
+  [[nodiscard]] char* record_key(char* at, std::size_t& field);
+  [[nodiscard]] char* member_key(char* at, std::string_view& key);
+  [[nodiscard]] static char* take_expected(char* at, const ExpectedKey& expected);
+  [[nodiscard]] char* other_key(char* from, ExpectedKey& expected, std::string_view& key);
   [[nodiscard]] char* end_of_plain(char* from) const {
     return message_ + map_.end_of_plain(static_cast<std::size_t>(from - message_));
   }
   // A string; unescaped in place where `keep_source` is false.
-  [[nodiscard]] bool string(std::string_view& out, bool keep_source = false);
-  [[nodiscard]] bool unescape(char* from, std::string_view& out, bool keep_source);
-  [[nodiscard]] bool unicode_escape(const char*& from, std::string& out) const;
-  [[nodiscard]] bool number(Value& out);
-  [[nodiscard]] bool long_number(Value& out);
-  [[nodiscard]] bool value(Value& out, int depth, bool keep_source);
-  template <std::size_t N>
-  [[nodiscard]] bool literal(const char (&word)[N]);
-  [[nodiscard]] bool fields(Found& found, InferenceRecord& record, TextArena& arena);
-  [[nodiscard]] bool field(Field field, Found& found, InferenceRecord& record, TextArena& arena);
-  [[nodiscard]] bool name(std::string_view& out);
-  [[nodiscard]] bool plain_text(std::string_view& out);
-  [[nodiscard]] bool real(std::optional<double>& out);
-  [[nodiscard]] bool floats(std::span<const float>& out, TextArena& arena);
-  [[nodiscard]] bool tokens(Tokens& out);
-  [[nodiscard]] bool input(InferenceRecord& record, TextArena& arena);
-  [[nodiscard]] bool attributes(InferenceRecord& record);
+  [[nodiscard]] char* string(char* at, std::string_view& out, bool keep_source = false);
+  [[nodiscard]] char* unescape(char* from, char* at, std::string_view& out, bool keep_source);
+  [[nodiscard]] static char* unicode_escape(char* at, std::string& out);
+  [[nodiscard]] static char* number(char* from, Value& out);
+  [[nodiscard]] static char* long_number(char* from, Value& out);
+  [[nodiscard]] char* value(char* at, Value& out, int depth, bool keep_source);
+  [[nodiscard]] char* fields(char* at, Found& found, InferenceRecord& record);
+  [[nodiscard]] char* field(char* at, Field field, Found& found, InferenceRecord& record);
+  [[nodiscard]] char* name(char* at, std::string_view& out);
+  [[nodiscard]] char* plain_text(char* at, std::string_view& out);
+  [[nodiscard]] static char* real(char* at, std::optional<double>& out);
+  [[nodiscard]] char* floats(char* at, std::span<const float>& out);
+  [[nodiscard]] char* tokens(char* at, Tokens& out);
+  [[nodiscard]] char* turn(char* at, Turn& out);
+  [[nodiscard]] char* input(char* at, std::span<const Turn>& out);
+  [[nodiscard]] char* attributes(char* from, std::string_view& out);
   [[nodiscard]] bool times(Found& found, RecordBuilder::Times times, InferenceRecord& record);
   void point(const std::vector<std::string>& keys, InferenceRecord& record, TextArena& arena);
 
@@ -122,7 +118,6 @@ class RecordScanner {
   std::array<ExpectedKey, kMembers> expected_members_{};  // of the record's n-th nested key
   std::size_t members_ = 0;                               // nested keys of this record
   char* message_ = nullptr;
-  char* at_ = nullptr;
   TextArena* arena_ = nullptr;
   std::vector<Turn> turns_;
   std::vector<float> floats_;

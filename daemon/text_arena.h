@@ -5,6 +5,7 @@
 // One owner, one thread at a time; a batch that crosses a queue takes its arena along.
 #pragma once
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -30,6 +31,7 @@ class TextArena {
   template <typename T>
   [[nodiscard]] std::span<const T> keep(std::span<const T> values) {
     static_assert(std::is_trivially_copyable_v<T>);
+    static_assert(std::has_single_bit(alignof(T)));
     if (values.empty()) return {};
     T* at = reinterpret_cast<T*>(reserve(values.size_bytes(), alignof(T)));
     std::memcpy(static_cast<void*>(at), values.data(), values.size_bytes());
@@ -64,9 +66,10 @@ class TextArena {
     std::size_t size = 0;
   };
 
+  // REQUIRES: alignment is a power of two.
   char* reserve(std::size_t size, std::size_t alignment) {
     while (block_ < blocks_.size()) {
-      const std::size_t start = (used_ + alignment - 1) / alignment * alignment;
+      const std::size_t start = (used_ + alignment - 1) & ~(alignment - 1);
       if (start + size <= blocks_[block_].size) {
         used_ = start + size;
         return blocks_[block_].bytes.get() + start;

@@ -8,7 +8,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
-#include "base/hash.h"
+#include "base/quick_hash.h"
 #include "config/units.h"
 #include "drift/alarm_text.h"
 #include "drift/monitor_impl.h"

@@ -9,7 +9,7 @@
 #include <map>
 
 #include "base/check.h"
-#include "base/hash.h"
+#include "base/quick_hash.h"
 #include "drift/rank_alternatives.h"
 #include "drift/rank_lanes.h"
 

@@ -117,6 +117,7 @@ class RankBets {
   [[nodiscard]] float plug_in_tax(const RankState& state) const;
   struct Passes;
   static void fade(RankState& state);
+  template <std::size_t kBytes>
   void learn(RankState& state, const RankRun& run, Passes& passes) const;
   void learn_taxed(RankState& state, const RankRun& run, Passes& passes) const;
   template <std::size_t kBytes, bool kOrdered>

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <algorithm>
+#include <bit>
 #include <cstdint>
 #include <cstring>
 
@@ -64,12 +65,15 @@ class FixedBets {
   // by, in [1, kMostAge]. Fills in the weighted wealths.
   [[gnu::always_inline]] void step(const BetRow& row, float dt, std::int16_t older,
                                    float* parts) {
-    const Floats cap = Floats{} + kWealthCap;
+    const Wholes cap = Wholes{} + std::bit_cast<std::int32_t>(kWealthCap);
     const Floats gap = Floats{} + dt;
 #pragma GCC unroll 4
     for (std::size_t i = 0; i < kWealths; ++i) {
       const Floats grown = load<Floats>(&row.e[i * kFloats]) * (wealth_[i] + gap);
-      wealth_[i] = grown < cap ? grown : cap;
+      // Of numbers that are not negative the least is that of their bits: one instruction at every
+      // width, where the least of floats, which must mind NaN, is a comparison and a blend.
+      const Wholes bits = reinterpret_cast<Wholes>(grown);
+      wealth_[i] = reinterpret_cast<Floats>(bits <= cap ? bits : cap);
       store(parts + i * kFloats, wealth_[i] * weight_[i]);
     }
     const Shorts zero = {};
@@ -79,7 +83,7 @@ class FixedBets {
 #pragma GCC unroll 2
     for (std::size_t i = 0; i < kLeads; ++i) {
       const Shorts running = lead_[i] > zero;
-      const Shorts lead = lead_[i] < most ? lead_[i] : most;
+      const Shorts lead = lead_[i] <= most ? lead_[i] : most;  // `<` would be no minimum to g++ 12
       const Shorts age = (age_[i] < oldest ? age_[i] : oldest) + older;
       lead_[i] = (lead & running) + load<Shorts>(&row.log_e[i * kShorts]);
       age_[i] = running ? age : one;
@@ -88,6 +92,7 @@ class FixedBets {
 
  private:
   using Floats = Lanes<float, kBytes>;
+  using Wholes = Lanes<std::int32_t, kBytes>;
   using Shorts = Lanes<std::int16_t, std::min<std::size_t>(kBytes, 32)>;
   static constexpr std::size_t kFloats = sizeof(Floats) / sizeof(float);
   static constexpr std::size_t kShorts = sizeof(Shorts) / sizeof(std::int16_t);

@@ -29,12 +29,16 @@ void RankBets::fade(RankState& state) {
 // What goes from one pass over a run to the next.
 struct RankBets::Passes {
   std::array<float, kMostOfRun> e;                  // the plug-in's
+  std::array<std::int32_t, kMostOfRun> total;        // what it has learned from before each event
   alignas(16) std::array<float, kMostOfRun> wealth;  // the plug-in's
   alignas(64) std::array<float, kMostOfRun * kFixedBets> parts;
 };
 
-// The e-values of the plug-in: what it bets on an event is what it learned from those before.
-inline void RankBets::learn(RankState& state, const RankRun& run, Passes& passes) const {
+// The e-values of the plug-in: what it bets on an event is what it learned from those before. The
+// quotients are taken afterwards, many at once.
+template <std::size_t kBytes>
+[[gnu::always_inline]] inline void RankBets::learn(RankState& state, const RankRun& run,
+                                                   Passes& passes) const {
   const float prior = prior_, keep = plug_in_keep_;
   const std::uint32_t unit = unit_;
   for (std::size_t at = 0; at < run.count;) {
@@ -46,12 +50,23 @@ inline void RankBets::learn(RankState& state, const RankRun& run, Passes& passes
       const std::size_t bin = run.bins[at];
       const std::int32_t count = state.counts[bin];
       state.counts[bin] = static_cast<std::uint16_t>(static_cast<std::uint32_t>(count) + unit);
-      const float learned = static_cast<float>(count) * rows_[bin].inverse_mass + prior;
-      const float all = static_cast<float>(static_cast<std::int32_t>(total)) + prior;
-      passes.e[at] = learned / all * keep;
+      passes.e[at] = static_cast<float>(count) * rows_[bin].inverse_mass + prior;
+      passes.total[at] = static_cast<std::int32_t>(total);
     }
     state.total = total;
     if (state.since_fade >= fade_every_) fade(state);
+  }
+  using Floats = Lanes<float, kBytes>;
+  using Wholes = Lanes<std::int32_t, kBytes>;
+  constexpr std::size_t kAtOnce = kBytes / sizeof(float);
+  std::size_t i = 0;
+  for (; i + kAtOnce <= run.count; i += kAtOnce) {
+    const Floats all =
+        __builtin_convertvector(load<Wholes>(&passes.total[i]), Floats) + prior;
+    store(&passes.e[i], load<Floats>(&passes.e[i]) / all * keep);
+  }
+  for (; i < run.count; ++i) {
+    passes.e[i] = passes.e[i] / (static_cast<float>(passes.total[i]) + prior) * keep;
   }
 }
 
@@ -80,8 +95,8 @@ template <std::size_t kBytes, bool kOrdered>
     wealth = least(e * (wealth + dt), kWealthCap);
     passes.wealth[i] = wealth;
     // Arithmetic, for it is a coin's toss.
-    const int running = best > 1.0F ? 1 : 0;
-    age = 1 + running * (std::min(age + older, +kMostAge) - 1);
+    const int running = best > 1.0F ? -1 : 0;
+    age = 1 + (running & (std::min(age + older, +kMostAge) - 1));
     best = least(most(e * best, e), kWealthCap);  // e max(best, 1), and no branch
     if (!kOrdered) continue;
     fixed.step(rows_[run.bins[i]], dt, static_cast<std::int16_t>(older),
@@ -124,7 +139,7 @@ template <std::size_t kBytes, bool kOrdered>
 [[gnu::always_inline]] inline float RankBets::go(RankState& state, const RankRun& run) const {
   Passes passes;
   if (options_.min_effect <= 0.0) {
-    learn(state, run, passes);
+    learn<kBytes>(state, run, passes);
   } else {
     learn_taxed(state, run, passes);
   }

@@ -61,9 +61,11 @@ bool Segment::foresee(SegmentRun& run) {
     run.ts_ms[i] = ts_ms;
     run.candidates |= run.events[i]->candidate;
   }
+  run.latest_ms = *std::max_element(run.ts_ms.begin(), run.ts_ms.begin() + count);
   run.before.resize(channels_.size());
   run.bins.resize(channels_.size() * run.stride);
   run.evidence.resize(watches_.size() * run.stride);
+  run.most.resize(watches_.size());
   if (text_) read_texts(run);
   bool any = false;
   for (std::size_t i = 0; i < watches_.size(); ++i) {
@@ -197,7 +199,7 @@ bool Segment::foresee(std::size_t index, SegmentRun& run) {
   for (std::size_t c = 0; c < watch.channels; ++c) {
     run.before[watch.first_channel + c] = channels_[watch.first_channel + c].state;
   }
-  double most = 0.0;
+  double& most = run.most[index];
   if (fed.all && watch.channels == 1) {
     look_up(watch, 0, fed, run);
     most = step_channel(watch, 0, fed, fed.count, run, channels_[watch.first_channel].state,
@@ -257,8 +259,12 @@ void Segment::settle(std::size_t index, SegmentRun& run) {
   note_checkpoint(watch, fed, run, &run.evidence[index * run.stride]);
   watch.phase = fed.phase;
   watch.fed += fed.count;
-  for (std::size_t i = 0; i < fed.count; ++i) {
-    watch.last_ts_ms = std::max(watch.last_ts_ms, run.ts_ms[fed.event(i)]);
+  if (fed.all) {
+    watch.last_ts_ms = std::max(watch.last_ts_ms, run.latest_ms);
+  } else {
+    for (std::size_t i = 0; i < fed.count; ++i) {
+      watch.last_ts_ms = std::max(watch.last_ts_ms, run.ts_ms[fed.at[i]]);
+    }
   }
   if (fed.count > 0) watch.last_event = run.first + fed.event(fed.count - 1);
   watch.evidence = run.evidence[index * run.stride + run.events.size() - 1];
@@ -315,8 +321,9 @@ void Segment::settle_history(const SegmentRun& run) {
     for (std::size_t i = 0; i < watches_.size(); ++i) {
       if (!watches_[i].armed) continue;
       const double* const evidence = &run.evidence[i * run.stride];
-      watches_[i].interval_evidence = std::max(watches_[i].interval_evidence,
-                                               *std::max_element(evidence + from, evidence + to));
+      const bool whole = from == 0 && to == count;
+      const double most = whole ? run.most[i] : *std::max_element(evidence + from, evidence + to);
+      watches_[i].interval_evidence = std::max(watches_[i].interval_evidence, most);
     }
     if (from + left < count) note_history();
     from = to;

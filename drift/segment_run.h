@@ -31,6 +31,7 @@ struct SegmentRun {
   std::size_t stride = 0;   // of the tables below
   bool candidates = false;  // some event is a candidate's
   std::array<std::int64_t, kMost> ts_ms{};  // as the marks keep them
+  std::int64_t latest_ms = 0;               // of these
   // Gaps between the events for a detector that all of them feed and that was last fed at
   // `gaps_from_ms` by event `gaps_from`.
   std::int64_t gaps_from_ms = 0;
@@ -41,6 +42,7 @@ struct SegmentRun {
   std::vector<RankState> before;       // a channel
   std::vector<std::uint8_t> bins;      // [channels, stride]; BinRing::kNotFed
   std::vector<double> evidence;        // [watches, stride], after each event
+  std::vector<double> most;            // a watch: the most of its evidence
   std::vector<double> novelty;         // an event; of segments with text
   std::vector<std::optional<Projections::Values>> projected;  // the same
 };

@@ -1,8 +1,9 @@
-// ingest_bench [--records N] [--runs N] [--write FILE] [--check]: from Kafka bytes to the verdict,
-// against the ceiling of consuming and parsing alone, in one run.
-//   CPU time of the whole process a record; the broker is another process. Turn about, three times,
-//   with each of five brokers; the medians of the fifteen (on two processors what the broker and
-//   the neighbours do meanwhile shifts both by a tenth and more).
+// ingest_bench [--records N] [--runs N] [--rounds N] [--rows N] [--write FILE] [--check]: from
+// Kafka bytes to the verdict, against the ceiling of consuming and parsing alone, in one run.
+//   CPU time of the whole process a record; the broker is another process. Turn about, three times
+//   (--rounds), with each of five brokers (--runs); the medians of the fifteen (on two processors
+//   what the broker and the neighbours do meanwhile shifts both by a tenth and more). --rows: the
+//   first ones alone.
 //   Path: consume, decode, extract 20 signals (tests/bench/hot_path.h), observe, harm; 1 KB and 2
 //   KB records, watched in 1, 1 + 4 and 1 + 16 segments; without the embedding and with it on a
 //   tenth. Stages: thread time, from memory.
@@ -255,8 +256,8 @@ struct Row {
   }
 };
 
-bool measure(Topic& topic, Row& row) {
-  for (int round = 0; round < 3; ++round) {
+bool measure(Topic& topic, Row& row, int rounds) {
+  for (int round = 0; round < rounds; ++round) {
     Parser parser;
     const double ceiling =
         topic.consume([&](std::string_view text) { return parser.take(text); }, [] {});
@@ -298,7 +299,7 @@ std::vector<Row> all_rows() {
 }
 
 // Every row once, against a broker of its own.
-bool measure_all(int records, std::vector<Row>& rows) {
+bool measure_all(int records, int rounds, std::vector<Row>& rows) {
   BrokerProcess broker(records);
   if (broker.brokers().empty()) {
     std::fprintf(stderr, "ingest_bench: the broker did not start\n");
@@ -311,7 +312,7 @@ bool measure_all(int records, std::vector<Row>& rows) {
       topic.reset();
       topic = std::make_unique<Topic>(broker.brokers(), bytes = row.bytes, records);
     }
-    if (!measure(*topic, row)) {
+    if (!measure(*topic, row, rounds)) {
       std::fprintf(stderr, "ingest_bench: records were lost or refused\n");
       return false;
     }
@@ -320,10 +321,20 @@ bool measure_all(int records, std::vector<Row>& rows) {
   return true;
 }
 
-int run(int records, int runs, const std::string& file, bool check) {
+struct Options {
+  int records = 20'000;  // the broker keeps no more
+  int runs = 5;
+  int rounds = 3;
+  std::size_t rows = 100;
+  std::string file;
+  bool check = false;
+};
+
+int run(const Options& options) {
   std::vector<Row> rows = all_rows();
-  for (int n = 0; n < runs; ++n) {
-    if (!measure_all(records, rows)) return 1;
+  rows.resize(std::min(rows.size(), options.rows));
+  for (int n = 0; n < options.runs; ++n) {
+    if (!measure_all(options.records, options.rounds, rows)) return 1;
   }
   std::string table =
       "| record | segments | embedding | ceiling, us of CPU a record | full path | share of the "
@@ -331,14 +342,14 @@ int run(int records, int runs, const std::string& file, bool check) {
       "|---|---|---|---|---|---|---|---|---|---|---|---|\n";
   for (const Row& row : rows) table += line_of(row);
   std::fputs(table.c_str(), stdout);
-  if (!file.empty() && !write_between_markers(file, "ingest", table)) {
-    std::fprintf(stderr, "%s: no markers, or it cannot be written\n", file.c_str());
+  if (!options.file.empty() && !write_between_markers(options.file, "ingest", table)) {
+    std::fprintf(stderr, "%s: no markers, or it cannot be written\n", options.file.c_str());
     return 1;
   }
   const bool good = std::all_of(rows.begin(), rows.end(), [](const Row& row) {
     return row.bytes != 1024 || row.share > 0.0 || row.ratio() >= kTarget;
   });
-  return good || !check ? 0 : 1;
+  return good || !options.check ? 0 : 1;
 }
 
 // ns a record of the whole path after Kafka, as its consumer runs it: in batches of 100.
@@ -378,22 +389,21 @@ int stages_alone(std::size_t bytes, int rounds) {
 }  // namespace trimtab::bench
 
 int main(int argc, char** argv) {
-  int records = 20'000;
-  int runs = 5;
-  std::string file;
-  bool check = false;
+  trimtab::bench::Options options;
   for (int i = 1; i < argc; ++i) {
     const std::string_view word = argv[i];
-    if (word == "--broker") return trimtab::bench::serve_broker(std::atoi(argv[i + 1]));
-    if (word == "--records" && i + 1 < argc) records = std::atoi(argv[++i]);
-    if (word == "--runs" && i + 1 < argc) runs = std::atoi(argv[++i]);
-    if (word == "--write" && i + 1 < argc) file = argv[++i];
-    if (word == "--check") check = true;
+    const char* const next = i + 1 < argc ? argv[i + 1] : "";
+    if (word == "--broker") return trimtab::bench::serve_broker(std::atoi(next));
     if (word == "--stages") {
-      return trimtab::bench::stages_alone(
-          i + 1 < argc ? std::strtoul(argv[i + 1], nullptr, 10) : 1024,
-          i + 2 < argc ? std::atoi(argv[i + 2]) : 20);
+      return trimtab::bench::stages_alone(*next != 0 ? std::strtoul(next, nullptr, 10) : 1024,
+                                          i + 2 < argc ? std::atoi(argv[i + 2]) : 20);
     }
+    if (word == "--records") options.records = std::atoi(next);
+    if (word == "--runs") options.runs = std::atoi(next);
+    if (word == "--rounds") options.rounds = std::atoi(next);
+    if (word == "--rows") options.rows = std::strtoul(next, nullptr, 10);
+    if (word == "--write") options.file = next;
+    if (word == "--check") options.check = true;
   }
-  return trimtab::bench::run(records, runs, file, check);
+  return trimtab::bench::run(options);
 }
