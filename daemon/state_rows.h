@@ -120,6 +120,12 @@ struct LabelQuery {
   std::int64_t limit = 10'000;   // rows, in (record row, feedback id) order
 };
 
+// A label that carries the right output, without its text.
+struct CorrectionRow {
+  std::int64_t record_ms = 0, feedback_ms = 0;
+  std::string source_id, selection;
+};
+
 struct RecordQuery {
   std::string target;
   std::optional<std::int64_t> since_ms, until_ms;

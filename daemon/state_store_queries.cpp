@@ -330,6 +330,19 @@ Result<std::int64_t> StateQueries::count_labels(const LabelQuery& q) {
   return row ? s.integer(0) : 0;
 }
 
+Result<std::vector<CorrectionRow>> StateQueries::corrections(std::string_view target,
+                                                             std::int64_t since_ms) {
+  TRIMTAB_TRY(auto s, connection().prepare(select(
+                          "r.ts_ms,f.ts_ms,f.source_id,f.selection",
+                          "FROM feedback f JOIN records r ON r.row = f.record_row "
+                          "WHERE f.record_row != 0 AND f.correction != '' AND f.quarantined = 0 "
+                          "AND r.target = ? AND r.ts_ms >= ? AND r.eval = 0 AND r.aborted = 0")));
+  s.bind(target).bind(since_ms);
+  return all_rows<CorrectionRow>(s, [](const Statement& r) {
+    return CorrectionRow{r.integer(0), r.integer(1), r.text(2), r.text(3)};
+  });
+}
+
 Result<std::optional<FeedbackRow>> StateQueries::feedback(std::string_view feedback_id) {
   TRIMTAB_TRY(auto s, connection().prepare(
                           select(kFeedbackColumns, "FROM feedback f WHERE f.feedback_id=?")));

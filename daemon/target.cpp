@@ -136,6 +136,9 @@ Status Target::on_joined(Step& step, const Joined& joined) {
   live.complaint = is_complaint(feedback);
   if (feedback.selection == "random") live.label = feedback.score;
   trial_.on_feedback(live);
+  if (!feedback.correction.empty() && feedback.selection != "random") {
+    burst_hint_.note(feedback.ts_ms, settings_.retrain.data);
+  }
   if (joined.record.arm == shadow::kArmCandidate) return {};
   if (live.complaint) unit_history_.on_complaint(joined.record.unit_hash);
   if (live.label) unit_history_.on_label(joined.record.unit_hash, *live.label);
@@ -224,6 +227,8 @@ Json Target::save_core() const {
           {"fleet_calls", fleet_calls_},
           {"quarantined", quarantined_},
           {"bursts", retrain::to_json(bursts_)},
+          {"burst_hint", burst_hint_.save()},
+          {"next_look_ms", next_look_ms_},
           // Saved, for a restart must not count at another moment.
           {"counted_labels", counted_labels_},
           {"counted_examples", counted_examples_},
@@ -266,6 +271,10 @@ Status Target::restore_core(const Json& saved) {
   fleet_calls_ = saved.at("fleet_calls").get<std::uint64_t>();
   quarantined_ = saved.at("quarantined").get<std::int64_t>();
   TRIMTAB_TRY(bursts_, retrain::parse_bursts(saved.value("bursts", Json::array())));
+  if (const auto hint = saved.find("burst_hint"); hint != saved.end()) {
+    TRIMTAB_TRY(burst_hint_, retrain::BurstHint::restore(*hint));
+  }
+  next_look_ms_ = json_or<std::int64_t>(saved, "next_look_ms", 0);
   counted_labels_ = json_or<std::int64_t>(saved, "counted_labels", -1);
   counted_examples_ = json_or<std::int64_t>(saved, "counted_examples", 0);
   outcomes_.restore(saved.at("outcomes_cursor_ms").get<std::int64_t>());
@@ -318,6 +327,8 @@ Status Target::load(StateQueries& state) {
   queued_.reset();
   manual_.reset();
   bursts_.clear();
+  burst_hint_ = {};
+  next_look_ms_ = 0;
   undo_.reset();
   reverse_.reset();
   reverse_scoring_.reset();

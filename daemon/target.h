@@ -129,6 +129,7 @@ class Target {
   // target_jobs.cpp
   [[nodiscard]] Status advance_jobs(Step& step);
   [[nodiscard]] Status consider_job(Step& step);
+  [[nodiscard]] Status look_for_bursts(Step& step);
   [[nodiscard]] Status start_job(Step& step, const retrain::Decision& decision,
                                  const TrainingMaterial& material);
   [[nodiscard]] Status job_ended(Step& step);
@@ -209,6 +210,8 @@ class Target {
   std::uint64_t fleet_calls_ = 0;  // numbers the INTENTs of reconciliation
   std::int64_t quarantined_ = 0;   // corrections held back when last looked at
   std::vector<retrain::Burst> bursts_;  // the bursts they are in
+  retrain::BurstHint burst_hint_;
+  std::int64_t next_look_ms_ = 0;  // for bursts, while nobody asks for a job
   std::int64_t counted_labels_ = -1, counted_examples_ = 0;  // what the last count was made from
   std::string waits_for_;
 

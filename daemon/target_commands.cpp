@@ -146,7 +146,8 @@ Result<Json> Target::release_quarantine(Step& step, const std::string& burst,
   }
   TRIMTAB_TRY(const auto rows, step.tx.release_quarantine(settings_.name, source_id));
   counted_labels_ = -1;
-  next_policy_ms_ = 0;
+  burst_hint_.look_again();
+  next_policy_ms_ = next_look_ms_ = 0;
   return Json{{"released", rows}, {"bursts", released}};
 }
 

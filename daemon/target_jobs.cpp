@@ -11,6 +11,7 @@ namespace trimtab::daemon {
 namespace {
 
 constexpr std::int64_t kPolicyMs = 1'000;
+constexpr std::int64_t kLookMs = 30'000;  // between two looks for bursts that no job asks for
 constexpr std::int64_t kRecountShare = 20;  // counted anew when a twentieth more may have come
 constexpr std::int64_t kDayMs = 86'400'000;
 
@@ -72,12 +73,25 @@ retrain::PolicyInputs Target::policy_inputs(const Step& step) const {
   return inputs;
 }
 
+// What is held back is told whether or not a job may come of it: a flood of corrections is news of
+// its own, and somebody has to release it or not.
+Status Target::look_for_bursts(Step& step) {
+  if (step.now_ms < next_look_ms_ || !burst_hint_.due(settings_.retrain.data)) return {};
+  next_look_ms_ = step.now_ms + kLookMs;
+  TRIMTAB_TRY(auto held, find_held_back(settings_, step, job_onset_ms(), released_bursts_));
+  quarantined_ = held.corrections;
+  bursts_ = std::move(held.bursts);
+  burst_hint_.looked(quarantined_);
+  return {};
+}
+
 Status Target::advance_jobs(Step& step) {
   if (job_.take_ended()) TRIMTAB_CHECK_OK(job_ended(step));
   if (job_waits_for_trial_ && !trial_.open() && !undo_) TRIMTAB_CHECK_OK(job_ended(step));
   if (step.now_ms < next_policy_ms_) return {};
   next_policy_ms_ = step.now_ms + kPolicyMs;
-  return consider_job(step);
+  TRIMTAB_CHECK_OK(consider_job(step));
+  return look_for_bursts(step);
 }
 
 Status Target::consider_job(Step& step) {
@@ -112,6 +126,7 @@ Status Target::consider_job(Step& step) {
     counted_examples_ = retrain::count_trainable(material->inputs, retrain.data);
     quarantined_ = material->quarantined;
     bursts_ = material->inputs.bursts;
+    burst_hint_.looked(quarantined_);
     counted_labels_ = labels;
   } else if (counted_labels_ < 0) {
     counted_examples_ = labels;  // at most; curation counts once they could be enough

@@ -67,10 +67,6 @@ Status add_labels(const config::TargetSettings& settings, Step& step, LabelQuery
       // sample and corrections alike.
       if (replay) {
         reservoir->offer(*example);
-        if (example->kind == retrain::ExampleKind::kCorrection) {
-          example->messages.clear();
-          material.history.push_back(std::move(*example));
-        }
       } else {
         material.inputs.examples.push_back(std::move(*example));
       }
@@ -80,6 +76,26 @@ Status add_labels(const config::TargetSettings& settings, Step& step, LabelQuery
 }
 
 }  // namespace
+
+Result<HeldBack> find_held_back(const config::TargetSettings& settings, Step& step,
+                                std::int64_t onset_ms, const std::vector<std::string>& released) {
+  const auto& data = settings.retrain.data;
+  TRIMTAB_TRY(const auto rows,
+              step.store.corrections(settings.name, step.now_ms - data.max_age_ms));
+  std::vector<retrain::CorrectionTime> corrections;
+  corrections.reserve(rows.size());
+  for (const CorrectionRow& row : rows) {
+    corrections.push_back({row.feedback_ms > 0 ? row.feedback_ms : row.record_ms, row.source_id,
+                           row.selection == "random"});
+  }
+  HeldBack held;
+  held.bursts = retrain::find_bursts(corrections, data, {released.begin(), released.end()});
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    const bool fresh = rows[i].record_ms >= onset_ms;
+    held.corrections += fresh && retrain::in_burst(corrections[i], held.bursts) ? 1 : 0;
+  }
+  return held;
+}
 
 Result<TrainingMaterial> gather_material(const config::TargetSettings& settings, Step& step,
                                          std::int64_t onset_ms,
@@ -97,12 +113,8 @@ Result<TrainingMaterial> gather_material(const config::TargetSettings& settings,
   old.until_ms = onset_ms;
   if (onset_ms > 0) TRIMTAB_CHECK_OK(add_labels(settings, step, old, true, material, &reservoir));
   material.inputs.replay = reservoir.items();
-  // Bursts are found over all corrections, those before the onset included: "usual" is history.
-  material.history.insert(material.history.end(), material.inputs.examples.begin(),
-                          material.inputs.examples.end());
-  material.inputs.bursts =
-      retrain::find_bursts(material.history, data, {released.begin(), released.end()});
-  material.history.clear();
+  TRIMTAB_TRY(auto held, find_held_back(settings, step, onset_ms, released));
+  material.inputs.bursts = std::move(held.bursts);
   for (const auto& example : material.inputs.examples) {
     if (retrain::in_burst(example, material.inputs.bursts)) ++material.quarantined;
   }

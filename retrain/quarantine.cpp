@@ -11,16 +11,7 @@ namespace trimtab::retrain {
 namespace {
 
 constexpr const char* kAllSources = "*";
-
-std::int64_t label_time(const Example& example) {
-  return example.feedback_ts_ms > 0 ? example.feedback_ts_ms : example.ts_ms;
-}
-
-// A label that was asked for at random comes at the sampler's rate, whatever the answers are: it is
-// no complaint, and a topic that arrives must not quarantine what the sample says about it.
-bool may_burst(const Example& example) {
-  return example.kind == ExampleKind::kCorrection && example.selection != "random";
-}
+constexpr std::int64_t kRecountShare = 20;  // looked at anew when a twentieth more has come
 
 struct Point {
   std::int64_t ts_ms = 0;
@@ -31,10 +22,9 @@ struct Point {
 // wrong the answers really are: complaints that they bear out are news, not a burst.
 class SampleCorrections {
  public:
-  explicit SampleCorrections(const std::vector<Example>& examples) {
-    for (const Example& example : examples) {
-      if (example.kind == ExampleKind::kCorrection && !may_burst(example))
-        times_.push_back(label_time(example));
+  explicit SampleCorrections(const std::vector<CorrectionTime>& corrections) {
+    for (const auto& correction : corrections) {
+      if (correction.sampled) times_.push_back(correction.ts_ms);
     }
     std::sort(times_.begin(), times_.end());
   }
@@ -158,14 +148,12 @@ class PeerRate {
 
 }  // namespace
 
-std::vector<Burst> find_bursts(const std::vector<Example>& examples,
+std::vector<Burst> find_bursts(const std::vector<CorrectionTime>& corrections,
                                const config::DataSettings& settings,
                                const std::set<std::string>& released) {
   std::vector<std::pair<std::int64_t, std::string>> sorted;
-  for (const Example& example : examples) {
-    if (may_burst(example)) {
-      sorted.emplace_back(label_time(example), example.source_id);
-    }
+  for (const auto& correction : corrections) {
+    if (!correction.sampled) sorted.emplace_back(correction.ts_ms, correction.source_id);
   }
   std::sort(sorted.begin(), sorted.end());
   std::map<std::string, std::vector<Point>> by_source;
@@ -174,7 +162,7 @@ std::vector<Burst> find_bursts(const std::vector<Example>& examples,
     by_source[source].push_back({ts});
     all.push_back({ts});
   }
-  const SampleCorrections sample(examples);
+  const SampleCorrections sample(corrections);
   std::vector<Burst> bursts;
   for (auto& [source, points] : by_source) {
     // Corrections without a name are everybody's.
@@ -221,14 +209,52 @@ Result<std::vector<Burst>> parse_bursts(const Json& list) {
   return bursts;
 }
 
-bool in_burst(const Example& example, const std::vector<Burst>& bursts) {
-  if (!may_burst(example)) return false;
-  const std::int64_t ts = label_time(example);
+// A label that was asked for at random comes at the sampler's rate, whatever the answers are: it is
+// no complaint, and a topic that arrives must not quarantine what the sample says about it.
+bool in_burst(const CorrectionTime& correction, const std::vector<Burst>& bursts) {
+  if (correction.sampled) return false;
   for (const Burst& burst : bursts) {
-    const bool same = burst.source == kAllSources || burst.source == example.source_id;
-    if (same && ts >= burst.start_ms && ts <= burst.end_ms) return true;
+    const bool same = burst.source == kAllSources || burst.source == correction.source_id;
+    if (same && correction.ts_ms >= burst.start_ms && correction.ts_ms <= burst.end_ms) return true;
   }
   return false;
+}
+
+bool in_burst(const Example& example, const std::vector<Burst>& bursts) {
+  if (bursts.empty() || example.kind != ExampleKind::kCorrection) return false;
+  const std::int64_t ts_ms = example.feedback_ts_ms > 0 ? example.feedback_ts_ms : example.ts_ms;
+  return in_burst(CorrectionTime{ts_ms, example.source_id, example.selection == "random"}, bursts);
+}
+
+// ---- when to look ----------------------------------------------------------------------------
+
+void BurstHint::note(std::int64_t ts_ms, const config::DataSettings& settings) {
+  newest_ms_.push_back(ts_ms);
+  while (static_cast<std::int64_t>(newest_ms_.size()) > settings.quarantine_minimum) {
+    newest_ms_.pop_front();
+  }
+  ++unseen_;
+}
+
+bool BurstHint::due(const config::DataSettings& settings) const {
+  const std::int64_t minimum = settings.quarantine_minimum;
+  if (unseen_ < std::max<std::int64_t>({1, minimum / 2, held_ / kRecountShare})) return false;
+  if (unseen_ >= INT64_MAX / 2) return true;
+  if (static_cast<std::int64_t>(newest_ms_.size()) < minimum) return false;
+  const auto [oldest, newest] = std::minmax_element(newest_ms_.begin(), newest_ms_.end());
+  return *newest - *oldest < settings.quarantine_window_ms;
+}
+
+Json BurstHint::save() const {
+  return {{"newest_ms", newest_ms_}, {"unseen", unseen_}, {"held", held_}};
+}
+
+Result<BurstHint> BurstHint::restore(const Json& saved) {
+  BurstHint hint;
+  TRIMTAB_TRY(hint.newest_ms_, json_get<std::deque<std::int64_t>>(saved, "newest_ms"));
+  TRIMTAB_TRY(hint.unseen_, json_get<std::int64_t>(saved, "unseen"));
+  TRIMTAB_TRY(hint.held_, json_get<std::int64_t>(saved, "held"));
+  return hint;
 }
 
 }  // namespace trimtab::retrain

@@ -18,6 +18,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <nlohmann/json_fwd.hpp>
 #include <set>
 #include <string>
@@ -32,6 +33,13 @@ namespace trimtab::retrain {
 inline constexpr std::int64_t kHistoryWindows = 168;  // a week of hours
 inline constexpr std::int64_t kMinHistory = 3;
 
+// A correction as the quarantine sees it: no text is read for it.
+struct CorrectionTime {
+  std::int64_t ts_ms = 0;  // of the feedback
+  std::string source_id;
+  bool sampled = false;  // of the random sample
+};
+
 struct Burst {
   std::string id;             // stable: hash of source and start; what `release` names
   std::string source;         // source_id; "*" = all sources together
@@ -42,9 +50,9 @@ struct Burst {
   double peak = 0;         // largest count in a window
 };
 
-// `examples` in any order; only corrections count. Sorted by start, then source.
+// `corrections` in any order. Sorted by start, then source.
 // `released`: ids of bursts that somebody let go: not reported, and usual from then on.
-[[nodiscard]] std::vector<Burst> find_bursts(const std::vector<Example>& examples,
+[[nodiscard]] std::vector<Burst> find_bursts(const std::vector<CorrectionTime>& corrections,
                                              const config::DataSettings& settings,
                                              const std::set<std::string>& released = {});
 
@@ -53,5 +61,29 @@ struct Burst {
 [[nodiscard]] Result<std::vector<Burst>> parse_bursts(const nlohmann::json& list);
 
 [[nodiscard]] bool in_burst(const Example& example, const std::vector<Burst>& bursts);
+[[nodiscard]] bool in_burst(const CorrectionTime& correction, const std::vector<Burst>& bursts);
+
+// When find_bursts() may have something new to say, so that it need not be asked all the time: a
+// burst has quarantine_minimum corrections within a window, and then so have all sources together.
+// Between two looks at least half of that many arrive, and a twentieth of what is held back.
+class BurstHint {
+ public:
+  // A correction that is not of the random sample, as it arrives.
+  void note(std::int64_t ts_ms, const config::DataSettings& settings);
+  [[nodiscard]] bool due(const config::DataSettings& settings) const;
+  void looked(std::int64_t held) {
+    unseen_ = 0;
+    held_ = held;
+  }
+  void look_again() { unseen_ = INT64_MAX / 2; }
+
+  [[nodiscard]] nlohmann::json save() const;
+  [[nodiscard]] static Result<BurstHint> restore(const nlohmann::json& saved);
+
+ private:
+  std::deque<std::int64_t> newest_ms_;  // quarantine_minimum at most, in the order of arrival
+  std::int64_t unseen_ = 0;             // since the last look
+  std::int64_t held_ = 0;               // then
+};
 
 }  // namespace trimtab::retrain

@@ -197,6 +197,15 @@ TEST(Curation, SharedTemplatesAreNoContamination) {
   EXPECT_FALSE(curated->dropped.contains("contaminated"));
 }
 
+std::vector<CorrectionTime> times_of(const std::vector<Example>& examples) {
+  std::vector<CorrectionTime> times;
+  for (const Example& one : examples) {
+    times.push_back({one.feedback_ts_ms > 0 ? one.feedback_ts_ms : one.ts_ms, one.source_id,
+                     one.selection == "random"});
+  }
+  return times;
+}
+
 TEST(Quarantine, ABurstOfOneSourceAndOfManyStaysOut) {
   config::DataSettings settings = plain_settings();
   std::vector<Example> all;
@@ -213,9 +222,9 @@ TEST(Quarantine, ABurstOfOneSourceAndOfManyStaysOut) {
       add(kNow - (48 - hour) * kHour + i * 360'000, "p" + std::to_string(random.below(30)));
     }
   }
-  EXPECT_TRUE(find_bursts(all, settings).empty());
+  EXPECT_TRUE(find_bursts(times_of(all), settings).empty());
   for (int i = 0; i < 100; ++i) add(kNow + i * 30'000, "p3");
-  const auto bursts = find_bursts(all, settings);
+  const auto bursts = find_bursts(times_of(all), settings);
   ASSERT_GE(bursts.size(), 1U);
   bool own = false;
   for (const Burst& burst : bursts) own = own || burst.source == "p3";
@@ -225,11 +234,11 @@ TEST(Quarantine, ABurstOfOneSourceAndOfManyStaysOut) {
   EXPECT_EQ(held, 100);
   std::set<std::string> released;
   for (const Burst& burst : bursts) released.insert(burst.id);
-  EXPECT_TRUE(find_bursts(all, settings, released).empty());
+  EXPECT_TRUE(find_bursts(times_of(all), settings, released).empty());
   // The same burst from 50 new sources, two each: only together they are seen.
   all.resize(480);
   for (int i = 0; i < 100; ++i) add(kNow + i * 30'000, "bot" + std::to_string(i % 50));
-  const auto together = find_bursts(all, settings);
+  const auto together = find_bursts(times_of(all), settings);
   ASSERT_EQ(together.size(), 1U);
   EXPECT_EQ(together[0].source, "*");
   EXPECT_GT(together[0].peak, 50);
@@ -256,15 +265,42 @@ TEST(Quarantine, ComplaintsThatTheRandomSampleBearsOutAreNoBurst) {
   };
   for (const bool named : {true, false}) {
     arrive(named);
-    EXPECT_FALSE(find_bursts(all, settings).empty());
+    EXPECT_FALSE(find_bursts(times_of(all), settings).empty());
     for (int i = 0; i < 100; ++i) add(kNow + i * 30'000, "rater", "random");
-    EXPECT_TRUE(find_bursts(all, settings).empty());
+    EXPECT_TRUE(find_bursts(times_of(all), settings).empty());
   }
   // Somebody by name is not borne out by the others' sample.
   for (int i = 0; i < 100; ++i) add(kNow + i * 30'000, "p3", "user");
-  const auto bursts = find_bursts(all, settings);
+  const auto bursts = find_bursts(times_of(all), settings);
   ASSERT_EQ(bursts.size(), 1U);
   EXPECT_EQ(bursts[0].source, "p3");
+}
+
+// The hint is necessary for a burst: whenever a correction makes one larger, or the first, the
+// hint is due within half of quarantine_minimum more; in quiet times it is not.
+TEST(Quarantine, TheHintIsDueWhenABurstMayHaveBegun) {
+  const config::DataSettings settings = plain_settings();
+  BurstHint hint;
+  std::int64_t ts = kNow;
+  for (int i = 0; i < 1'000; ++i) {  // fewer than the minimum a window
+    ts += settings.quarantine_window_ms / (settings.quarantine_minimum - 1) + 1;
+    hint.note(ts, settings);
+    EXPECT_FALSE(hint.due(settings)) << i;
+  }
+  std::int64_t noted = 0;
+  for (; !hint.due(settings) && noted < 1'000; ++noted) hint.note(ts += 1'000, settings);
+  EXPECT_LE(noted, settings.quarantine_minimum);
+  hint.looked(100);
+  EXPECT_FALSE(hint.due(settings));
+  for (int i = 0; i < settings.quarantine_minimum / 2; ++i) hint.note(ts += 1'000, settings);
+  EXPECT_TRUE(hint.due(settings));
+  const auto saved = BurstHint::restore(hint.save());
+  ASSERT_TRUE(saved) << saved.error().message;
+  EXPECT_EQ(saved->save(), hint.save());
+  hint.looked(0);
+  EXPECT_FALSE(hint.due(settings));
+  hint.look_again();
+  EXPECT_TRUE(hint.due(settings));
 }
 
 TEST(Replay, IsBoundedUniformAndSaved) {
