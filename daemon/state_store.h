@@ -76,9 +76,8 @@ class StateQueries {
                                                                     std::int64_t until_ms);
   [[nodiscard]] Result<std::vector<LabelRow>> labels(const LabelQuery& query);
   [[nodiscard]] Result<std::int64_t> count_labels(const LabelQuery& query);
-  // Of training's records since then (neither hold-out nor aborted), in no order.
-  [[nodiscard]] Result<std::vector<CorrectionRow>> corrections(std::string_view target,
-                                                               std::int64_t since_ms);
+  // All of them, of whole answers, in no order; no text is read.
+  [[nodiscard]] Result<std::vector<CorrectionRow>> corrections(const LabelQuery& query);
   [[nodiscard]] Result<std::optional<FeedbackRow>> feedback(std::string_view feedback_id);
   [[nodiscard]] Result<std::vector<FeedbackRow>> pending_feedback(std::int64_t limit);
   [[nodiscard]] Result<std::int64_t> count_feedback_of(std::int64_t record_row);

@@ -330,14 +330,10 @@ Result<std::int64_t> StateQueries::count_labels(const LabelQuery& q) {
   return row ? s.integer(0) : 0;
 }
 
-Result<std::vector<CorrectionRow>> StateQueries::corrections(std::string_view target,
-                                                             std::int64_t since_ms) {
-  TRIMTAB_TRY(auto s, connection().prepare(select(
-                          "r.ts_ms,f.ts_ms,f.source_id,f.selection",
-                          "FROM feedback f JOIN records r ON r.row = f.record_row "
-                          "WHERE f.record_row != 0 AND f.correction != '' AND f.quarantined = 0 "
-                          "AND r.target = ? AND r.ts_ms >= ? AND r.eval = 0 AND r.aborted = 0")));
-  s.bind(target).bind(since_ms);
+Result<std::vector<CorrectionRow>> StateQueries::corrections(const LabelQuery& q) {
+  const auto rest = label_filter(q.narrow) + std::string(kLabelFilter) + "AND r.aborted = 0";
+  TRIMTAB_TRY(auto s, connection().prepare(select("r.ts_ms,f.ts_ms,source_id,selection", rest)));
+  bind_labels(s, q);
   return all_rows<CorrectionRow>(s, [](const Statement& r) {
     return CorrectionRow{r.integer(0), r.integer(1), r.text(2), r.text(3)};
   });

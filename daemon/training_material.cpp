@@ -80,8 +80,12 @@ Status add_labels(const config::TargetSettings& settings, Step& step, LabelQuery
 Result<HeldBack> find_held_back(const config::TargetSettings& settings, Step& step,
                                 std::int64_t onset_ms, const std::vector<std::string>& released) {
   const auto& data = settings.retrain.data;
-  TRIMTAB_TRY(const auto rows,
-              step.store.corrections(settings.name, step.now_ms - data.max_age_ms));
+  LabelQuery query;
+  query.target = settings.name;
+  query.since_ms = step.now_ms - data.max_age_ms;
+  query.eval = query.quarantined = false;
+  query.with_correction = true;
+  TRIMTAB_TRY(const auto rows, step.store.corrections(query));
   std::vector<retrain::CorrectionTime> corrections;
   corrections.reserve(rows.size());
   for (const CorrectionRow& row : rows) {

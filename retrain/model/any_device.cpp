@@ -24,7 +24,11 @@ bool everywhere = false;  // set once, before threads
 
 void any_device_everywhere(bool on) { everywhere = on; }
 bool by_kernels(const at::Tensor& t) { return t.device().is_cpu() && !everywhere; }
-at::Tensor beside(const at::Tensor& t, const at::Tensor& like) { return t.to(like.device()); }
+at::Tensor beside(const at::Tensor& t, const at::Tensor& like) {
+  // From pinned pages the copy runs while the host goes on; libtorch keeps them until it is done.
+  const bool upload = t.device().is_cpu() && like.device().is_cuda();
+  return upload ? t.pin_memory().to(like.device(), /*non_blocking=*/true) : t.to(like.device());
+}
 
 namespace any_device {
 namespace {

@@ -1,6 +1,6 @@
 // What the quarantine holds back was looked at only when a job might come of it: a flood of
-// corrections without an open alarm was seen by nobody until somebody asked for a job, and could not
-// be released. It is told within half a minute, and a release is seen as soon.
+// corrections without an open alarm was seen by nobody until somebody asked for a job, and could
+// not be released. It is told within half a minute, and a release is seen as soon.
 #include <gtest/gtest.h>
 
 #include "tests/issues/one_target.h"
