@@ -5,6 +5,7 @@
 #include <simdjson.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "daemon/json_writer.h"
@@ -109,9 +110,13 @@ void append_json(const Element& element, std::string& out) {
     case dom::element_type::UINT64:
       fmt::format_to(std::back_inserter(out), "{}", element.get_uint64().value_unsafe());
       return;
-    case dom::element_type::DOUBLE:
-      fmt::format_to(std::back_inserter(out), "{}", element.get_double().value_unsafe());
+    case dom::element_type::DOUBLE: {
+      const double value = element.get_double().value_unsafe();
+      // "-0" would be read as a whole number, and those have no sign.
+      if (value == 0.0 && std::signbit(value)) return void(out += "-0.0");
+      fmt::format_to(std::back_inserter(out), "{}", value);
       return;
+    }
     case dom::element_type::BOOL:
       out += element.get_bool().value_unsafe() ? "true" : "false";
       return;

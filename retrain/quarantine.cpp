@@ -228,30 +228,45 @@ bool in_burst(const Example& example, const std::vector<Burst>& bursts) {
 
 // ---- when to look ----------------------------------------------------------------------------
 
+namespace {
+
+constexpr std::int64_t kMarks = 64;
+
+std::int64_t a_mark(std::int64_t minimum) { return std::max<std::int64_t>(1, minimum / kMarks); }
+
+}  // namespace
+
 void BurstHint::note(std::int64_t ts_ms, const config::DataSettings& settings) {
+  ++unseen_;
+  const std::int64_t minimum = settings.quarantine_minimum;
+  if (++since_mark_ < a_mark(minimum)) return;
+  since_mark_ = 0;
   newest_ms_.push_back(ts_ms);
-  while (static_cast<std::int64_t>(newest_ms_.size()) > settings.quarantine_minimum) {
+  while (static_cast<std::int64_t>(newest_ms_.size()) > minimum / a_mark(minimum)) {
     newest_ms_.pop_front();
   }
-  ++unseen_;
 }
 
 bool BurstHint::due(const config::DataSettings& settings) const {
   const std::int64_t minimum = settings.quarantine_minimum;
   if (unseen_ < std::max<std::int64_t>({1, minimum / 2, held_ / kRecountShare})) return false;
   if (unseen_ >= INT64_MAX / 2) return true;
-  if (static_cast<std::int64_t>(newest_ms_.size()) < minimum) return false;
+  if (static_cast<std::int64_t>(newest_ms_.size()) < minimum / a_mark(minimum)) return false;
   const auto [oldest, newest] = std::minmax_element(newest_ms_.begin(), newest_ms_.end());
   return *newest - *oldest < settings.quarantine_window_ms;
 }
 
 Json BurstHint::save() const {
-  return {{"newest_ms", newest_ms_}, {"unseen", unseen_}, {"held", held_}};
+  return {{"newest_ms", newest_ms_},
+          {"since_mark", since_mark_},
+          {"unseen", unseen_},
+          {"held", held_}};
 }
 
 Result<BurstHint> BurstHint::restore(const Json& saved) {
   BurstHint hint;
   TRIMTAB_TRY(hint.newest_ms_, json_get<std::deque<std::int64_t>>(saved, "newest_ms"));
+  TRIMTAB_TRY(hint.since_mark_, json_get<std::int64_t>(saved, "since_mark"));
   TRIMTAB_TRY(hint.unseen_, json_get<std::int64_t>(saved, "unseen"));
   TRIMTAB_TRY(hint.held_, json_get<std::int64_t>(saved, "held"));
   return hint;

@@ -81,9 +81,12 @@ class BurstHint {
   [[nodiscard]] static Result<BurstHint> restore(const nlohmann::json& saved);
 
  private:
-  std::deque<std::int64_t> newest_ms_;  // quarantine_minimum at most, in the order of arrival
-  std::int64_t unseen_ = 0;             // since the last look
-  std::int64_t held_ = 0;               // then
+  // Of every so many, in the order of arrival: together quarantine_minimum, and few however many
+  // that is.
+  std::deque<std::int64_t> newest_ms_;
+  std::int64_t since_mark_ = 0;
+  std::int64_t unseen_ = 0;  // since the last look
+  std::int64_t held_ = 0;    // then
 };
 
 }  // namespace trimtab::retrain

@@ -278,8 +278,11 @@ TEST(Quarantine, ComplaintsThatTheRandomSampleBearsOutAreNoBurst) {
 
 // The hint is necessary for a burst: whenever a correction makes one larger, or the first, the
 // hint is due within half of quarantine_minimum more; in quiet times it is not.
-TEST(Quarantine, TheHintIsDueWhenABurstMayHaveBegun) {
-  const config::DataSettings settings = plain_settings();
+class QuarantineHint : public testing::TestWithParam<int> {};
+
+TEST_P(QuarantineHint, IsDueWhenABurstMayHaveBegun) {
+  config::DataSettings settings = plain_settings();
+  settings.quarantine_minimum = GetParam();
   BurstHint hint;
   std::int64_t ts = kNow;
   for (int i = 0; i < 1'000; ++i) {  // fewer than the minimum a window
@@ -288,11 +291,12 @@ TEST(Quarantine, TheHintIsDueWhenABurstMayHaveBegun) {
     EXPECT_FALSE(hint.due(settings)) << i;
   }
   std::int64_t noted = 0;
-  for (; !hint.due(settings) && noted < 1'000; ++noted) hint.note(ts += 1'000, settings);
+  for (; !hint.due(settings) && noted < 10'000; ++noted) hint.note(ts += 100, settings);
   EXPECT_LE(noted, settings.quarantine_minimum);
   hint.looked(100);
   EXPECT_FALSE(hint.due(settings));
-  for (int i = 0; i < settings.quarantine_minimum / 2; ++i) hint.note(ts += 1'000, settings);
+  const std::int64_t more = std::max<std::int64_t>(settings.quarantine_minimum / 2, 100 / 20);
+  for (int i = 0; i < more; ++i) hint.note(ts += 100, settings);
   EXPECT_TRUE(hint.due(settings));
   const auto saved = BurstHint::restore(hint.save());
   ASSERT_TRUE(saved) << saved.error().message;
@@ -302,6 +306,8 @@ TEST(Quarantine, TheHintIsDueWhenABurstMayHaveBegun) {
   hint.look_again();
   EXPECT_TRUE(hint.due(settings));
 }
+
+INSTANTIATE_TEST_SUITE_P(Minimum, QuarantineHint, testing::Values(2, 20, 100, 5'000));
 
 TEST(Replay, IsBoundedUniformAndSaved) {
   config::DataSettings settings = plain_settings();
