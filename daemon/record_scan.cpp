@@ -165,7 +165,7 @@ void append_utf8(std::uint32_t code, std::string& out) {
 
 // ---- JSON ------------------------------------------------------------------------------------
 
-// Where an absent value's word ends.
+// Behind the word when it stands here.
 template <std::size_t N>
 char* literal(char* at, const char (&word)[N]) {
   return std::memcmp(at, word, N - 1) == 0 ? at + (N - 1) : nullptr;
@@ -174,32 +174,30 @@ char* literal(char* at, const char (&word)[N]) {
 }  // namespace
 
 template <typename Each>
-char* RecordScanner::members(char* at, Each&& each) {
-  if (*at != '{') return nullptr;
+char* RecordScanner::listed(char* at, char open, char close, Each&& each) {
+  if (*at != open) return nullptr;
   at = skip_space(at + 1);
-  if (*at == '}') return at + 1;
+  if (*at == close) return at + 1;
   for (;; ++at) {
-    std::string_view key;
-    at = member_key(skip_space(at), key);
-    if (at == nullptr) return nullptr;
-    at = each(skip_space(at), key);
+    at = each(skip_space(at));
     if (at == nullptr) return nullptr;
     at = skip_space(at);
-    if (*at != ',') return *at == '}' ? at + 1 : nullptr;
+    if (*at != ',') return *at == close ? at + 1 : nullptr;
   }
 }
 
 template <typename Each>
 char* RecordScanner::elements(char* at, Each&& each) {
-  if (*at != '[') return nullptr;
-  at = skip_space(at + 1);
-  if (*at == ']') return at + 1;
-  for (;; ++at) {
-    at = each(skip_space(at));
-    if (at == nullptr) return nullptr;
-    at = skip_space(at);
-    if (*at != ',') return *at == ']' ? at + 1 : nullptr;
-  }
+  return listed(at, '[', ']', each);
+}
+
+template <typename Each>
+char* RecordScanner::members(char* at, Each&& each) {
+  return listed(at, '{', '}', [&](char* from) -> char* {
+    std::string_view key;
+    char* const behind = member_key(from, key);
+    return behind != nullptr ? each(skip_space(behind), key) : nullptr;
+  });
 }
 
 // `at`: its opening quote. Inlined, as is record_key(): a record is strings for the most part.

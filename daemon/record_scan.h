@@ -80,11 +80,14 @@ class RecordScanner {
     while (*at == ' ' || *at == '\n' || *at == '\r' || *at == '\t') ++at;
     return at;
   }
+  // Calls each(at) for what stands between `open` and `close`, parted by commas.
+  template <typename Each>
+  [[nodiscard]] static char* listed(char* at, char open, char close, Each&& each);
+  template <typename Each>
+  [[nodiscard]] static char* elements(char* at, Each&& each);
   // Calls each(at, key) for the members' values. Without duplicates' check.
   template <typename Each>
   [[nodiscard]] char* members(char* at, Each&& each);
-  template <typename Each>
-  [[nodiscard]] char* elements(char* at, Each&& each);
   [[nodiscard]] char* record_key(char* at, std::size_t& field);
   [[nodiscard]] char* member_key(char* at, std::string_view& key);
   [[nodiscard]] static char* take_expected(char* at, const ExpectedKey& expected);

@@ -12,7 +12,6 @@ namespace {
 
 constexpr std::int64_t kPolicyMs = 1'000;
 constexpr std::int64_t kLookMs = 30'000;  // between two looks for bursts that no job asks for
-constexpr std::int64_t kRecountShare = 20;  // counted anew when a twentieth more may have come
 constexpr std::int64_t kDayMs = 86'400'000;
 
 // May counting anew change the answer? Not before as many new labels have come as are missing, for
@@ -21,8 +20,8 @@ bool may_matter(std::int64_t labels, std::int64_t counted_labels, std::int64_t c
                 std::int64_t minimum, bool burst) {
   if (counted_labels < 0) return true;
   const std::int64_t missing =
-      burst ? counted_labels / kRecountShare
-            : std::max(minimum - counted_examples, counted_examples / kRecountShare);
+      burst ? counted_labels / retrain::kRecountShare
+            : std::max(minimum - counted_examples, counted_examples / retrain::kRecountShare);
   return labels >= counted_labels + std::max<std::int64_t>(missing, 1);
 }
 

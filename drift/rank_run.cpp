@@ -28,7 +28,7 @@ void RankBets::fade(RankState& state) {
 
 // What goes from one pass over a run to the next.
 struct RankBets::Passes {
-  std::array<float, kMostOfRun> e;                  // the plug-in's
+  std::array<float, kMostOfRun> e;                   // the plug-in's
   std::array<std::int32_t, kMostOfRun> total;        // what it has learned from before each event
   alignas(16) std::array<float, kMostOfRun> wealth;  // the plug-in's
   alignas(64) std::array<float, kMostOfRun * kFixedBets> parts;

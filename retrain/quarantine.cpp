@@ -11,7 +11,6 @@ namespace trimtab::retrain {
 namespace {
 
 constexpr const char* kAllSources = "*";
-constexpr std::int64_t kRecountShare = 20;  // looked at anew when a twentieth more has come
 
 struct Point {
   std::int64_t ts_ms = 0;

@@ -32,6 +32,8 @@ namespace trimtab::retrain {
 
 inline constexpr std::int64_t kHistoryWindows = 168;  // a week of hours
 inline constexpr std::int64_t kMinHistory = 3;
+// Bursts are looked at anew when a share of one in so many more may have come.
+inline constexpr std::int64_t kRecountShare = 20;
 
 // A correction as the quarantine sees it: no text is read for it.
 struct CorrectionTime {
